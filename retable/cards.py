@@ -1,0 +1,381 @@
+"""The file formats that people write: data-set cards, paper cards with their recipes, and claims.
+
+Every model refuses unknown keys and names the allowed ones. `schemas()` yields the JSON schemas that are kept in
+`workflows/schemas/`. Importing this module must stay cheap: the job graph and the pages are built without torch.
+"""
+
+import csv
+import difflib
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+Scale = Literal["demo", "reduced", "full"]
+SCALES: tuple[Scale, ...] = ("demo", "reduced", "full")
+Scalar = bool | int | float | str
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Card = TypeVar("Card", bound=BaseModel)
+
+
+class CardError(ValueError):
+    """A card, claim table or selection that cannot be used; the message is one line that says what to do."""
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# Data sets
+
+
+class Archive(Model):
+    """An archive that a file is a member of; its own hash is optional because members are what gets parsed."""
+
+    url: str
+    sha256: Sha256 | None = None
+
+
+class DataFile(Model):
+    """One file that a reader parses. `path` is its place below `datasets/raw/` and below a mirror."""
+
+    path: str
+    bytes: int = Field(gt=0)
+    sha256: Sha256
+    url: str | None = None
+    archive: Archive | None = None
+    member: str | None = None
+
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> "DataFile":
+        if (self.url is None) == (self.archive is None) or (self.archive is None) != (self.member is None):
+            raise ValueError("a file needs either `url`, or `archive` with `member`")
+        if Path(self.path).is_absolute() or ".." in Path(self.path).parts:
+            raise ValueError("`path` must be relative and stay below the data folder")
+        return self
+
+
+class Split(Model):
+    """A named division of a data set; the hash covers the index arrays that the reader returns."""
+
+    sha256: Sha256
+    note: str
+
+
+class DatasetCard(Model):
+    """What a data set is, where it comes from, what its files and its parsed content must hash to."""
+
+    name: Name
+    title: str = Field(description="the name that the papers' tables use")
+    task: str
+    homepage: str
+    licence: str
+    citation: str
+    reader: str = Field(description="a function of retable.data.readers")
+    options: dict[str, Scalar] = {}
+    files: list[DataFile] = Field(default=[], description="empty for data that is derived on the machine")
+    counts: dict[str, int]
+    content_sha256: Sha256 = Field(description="hash of the parsed arrays, checked at every load")
+    splits: dict[Name, Split]
+    notes: list[str] = []
+
+    @property
+    def embedded(self) -> bool:
+        return not self.files
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+
+# Papers
+
+
+class Sourced(Model):
+    """A hyper-parameter's value and where it comes from."""
+
+    value: Scalar
+    source: str = Field(description="paper section, authors' code, or ours")
+
+
+class Variant(Model):
+    """One row of a paper's table.
+
+    `axes` are candidates of a tuned setting: each candidate is a cell of its own, and the row shows the candidate with
+    the best seed mean of `select_by` (a validation metric).
+    """
+
+    label: str = Field(description="the method's name in claims.csv")
+    settings: dict[str, Scalar] = {}
+    axes: dict[str, list[Scalar]] = {}
+    select_by: str | None = None
+    without: list[str] = Field(default=[], description="recipe axes that mean nothing to this variant")
+    control: bool = False
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _candidates_need_a_judge(self) -> "Variant":
+        if bool(self.axes) != (self.select_by is not None):
+            raise ValueError("`axes` and `select_by` go together")
+        if self.select_by and "test" in self.select_by:
+            raise ValueError("`select_by` names a test metric; candidates are chosen on validation")
+        return self
+
+
+class ScalePlan(Model):
+    """What a recipe runs at one scale."""
+
+    datasets: dict[Name, Name] = Field(description="data set -> split")
+    axes: dict[str, list[Scalar]] = {}
+    variants: list[str] | None = Field(default=None, description="all of the recipe's if absent")
+    narrow: dict[str, dict[str, list[Scalar]]] = Field(
+        default={}, description="variant -> its candidates at this scale"
+    )
+    seeds: int = Field(ge=1)
+    hyper: dict[str, Sourced] = {}
+    cost: str = Field(description="expected cost in words, with the machine")
+
+
+class Protocol(Model):
+    """How a number comes about; the version is raised when the meaning of the number changes."""
+
+    name: str
+    version: int = Field(ge=1)
+    description: str
+    spread: str = Field(description="what the deviation is over, in one word")
+
+
+class Answer(Model):
+    """Which claims a recipe's cells answer: same table, model, data set and method, and these settings equal."""
+
+    table: str
+    model: str
+    claimed: str = Field(description="the metric's name in claims.csv")
+    measured: str = Field(description="the metric's name in records")
+    settings: list[str] = []
+    margin: float = Field(default=1.0, gt=0, description="least equivalence margin, in the claim's unit")
+
+
+class Ordering(Model):
+    """A statement `better > worse` in the measured metric, asked on every data set and at every value of `axes`."""
+
+    better: str
+    worse: str
+    axes: dict[str, list[Scalar]] = {}
+    datasets: list[str] | None = Field(default=None, description="all of the recipe's if absent")
+    source: str
+
+
+class Recipe(Model):
+    """One experiment: what is run, with which settings and why, and which claims its cells answer."""
+
+    name: Name
+    title: str
+    task: str
+    protocol: Protocol
+    metric: str = Field(description="primary metric in records")
+    unit: str
+    higher_is_better: bool = True
+    variants: dict[Name, Variant]
+    hyper: dict[str, Sourced]
+    scales: dict[Scale, ScalePlan]
+    answers: list[Answer] = []
+    orderings: list[Ordering] = []
+    notes: list[str] = []
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Recipe":
+        for scale, plan in self.scales.items():
+            for variant in [*(plan.variants or ()), *plan.narrow]:
+                if variant not in self.variants:
+                    raise ValueError(f"scale {scale} names the variant {variant!r}, which the recipe lacks")
+            for variant, axes in plan.narrow.items():
+                for axis, values in axes.items():
+                    if not set(values) <= set(self.variants[variant].axes.get(axis, [])):
+                        raise ValueError(f"scale {scale} gives {variant!r} a value of {axis!r} it does not list")
+            if unknown := set(plan.hyper) - set(self.hyper):
+                raise ValueError(f"scale {scale} overrides {sorted(unknown)}, which `hyper` lacks")
+        for ordering in self.orderings:
+            for variant in (ordering.better, ordering.worse):
+                if variant not in self.variants:
+                    raise ValueError(f"an ordering names the variant {variant!r}, which the recipe lacks")
+        return self
+
+
+class Deviation(Model):
+    """A known difference between the paper, its authors' code and this suite."""
+
+    what: str
+    paper: str
+    ours: str
+    why: str
+
+
+class Table(Model):
+    """A table or figure of the paper."""
+
+    title: str
+    where: str = Field(description="place in the paper or in the authors' repository")
+    caption: str = ""
+
+
+class PaperCard(Model):
+    """A paper: what it is, what it claims (claims.csv beside the card) and how its numbers are measured here."""
+
+    id: Name
+    title: str
+    venue: str
+    year: int
+    link: str
+    code: str
+    summary: str
+    tables: dict[str, Table]
+    recipes: list[Recipe]
+    deviations: list[Deviation] = []
+
+    @model_validator(mode="after")
+    def _tables_exist(self) -> "PaperCard":
+        for recipe in self.recipes:
+            for answer in recipe.answers:
+                if answer.table not in self.tables:
+                    raise ValueError(f"recipe {recipe.name!r} answers the table {answer.table!r}, not in `tables`")
+        return self
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe of that name; raises CardError with the names that exist."""
+        for recipe in self.recipes:
+            if recipe.name == name:
+                return recipe
+        raise CardError(unknown("recipe", name, [recipe.name for recipe in self.recipes]))
+
+
+class Claim(Model):
+    """One number of a paper. `setting` holds the `key=value` parts of the table cell's description as text."""
+
+    paper: str
+    table: str
+    task: str
+    dataset: str
+    model: str
+    method: str
+    setting: dict[str, str]
+    metric: str
+    unit: str
+    mean: float
+    std: float | None
+    runs: int | None
+    higher_is_better: bool
+    evidence: Literal["source", "second-hand", "memory"] = Field(
+        description="`source`: read where the authors published it; `memory`: never seen in a source"
+    )
+    source: str
+
+    @property
+    def id(self) -> str:
+        parts = (self.table, self.task, self.dataset, self.model, self.method, self.metric)
+        setting = ";".join(f"{key}={value}" for key, value in self.setting.items())
+        return hashlib.sha256("\x1f".join((*parts, setting)).encode()).hexdigest()[:10]
+
+
+# Reading
+
+
+def unknown(kind: str, name: str, valid: list[str]) -> str:
+    """One line: `unknown paper 'contranrom'; did you mean 'contranorm'? valid: ...`."""
+    near = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    return f"unknown {kind} {name!r}{hint} valid: {', '.join(str(v) for v in sorted(valid, key=str))}"
+
+
+def _one_line(path: Path, model: type[BaseModel], error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"]) or "top level"
+        if problem["type"] == "extra_forbidden":
+            allowed = _allowed_keys(model, problem["loc"][:-1])
+            lines.append(unknown("key", where, allowed) if allowed else f"unknown key {where!r}")
+        else:
+            lines.append(f"{where}: {problem['msg'].removeprefix('Value error, ')}")
+    return f"{path}: " + "; ".join(lines)
+
+
+def _allowed_keys(model: type[BaseModel], location: tuple) -> list[str]:
+    """Field names of the model at a location inside `model`, found in its JSON schema."""
+    schema = model.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location:
+        if isinstance(part, int):
+            node = node.get("items", {})
+        else:
+            node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+        for option in node.get("anyOf", []):
+            if "$ref" in option or "items" in option:
+                node = option
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    return list(node.get("properties", {}))
+
+
+def _load(path: Path, model: type[Card]) -> Card:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CardError(f"{path}: no such card") from None
+    except yaml.YAMLError as error:
+        raise CardError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise CardError(f"{path}: a card is a mapping of keys, this file holds {type(data).__name__}")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise CardError(_one_line(path, model, error)) from None
+
+
+def load_dataset(path: Path) -> DatasetCard:
+    """Read `datasets/<name>.yaml`. Raises CardError on any mistake, a missing hash included."""
+    card = _load(path, DatasetCard)
+    if card.name != path.stem:
+        raise CardError(f"{path}: the card's name is {card.name!r}; it must equal the file's name")
+    return card
+
+
+def load_datasets(root: Path) -> dict[str, DatasetCard]:
+    """All data-set cards below `root/datasets`, by name."""
+    return {path.stem: load_dataset(path) for path in sorted((root / "datasets").glob("*.yaml"))}
+
+
+def load_paper(path: Path) -> PaperCard:
+    """Read `methods/<paper>/card.yaml`. Raises CardError on any mistake."""
+    card = _load(path, PaperCard)
+    if card.id != path.parent.name:
+        raise CardError(f"{path}: the card's id is {card.id!r}; it must equal its folder's name")
+    return card
+
+
+def load_papers(root: Path) -> dict[str, PaperCard]:
+    """All paper cards below `root/methods`, by id."""
+    return {path.parent.name: load_paper(path) for path in sorted((root / "methods").glob("*/card.yaml"))}
+
+
+def load_claims(path: Path) -> list[Claim]:
+    """Read a paper's claims.csv. Raises CardError that names the row."""
+    claims, seen = [], {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            data: dict[str, Any] = {key: value if value != "" else None for key, value in row.items()}
+            parts = (part.partition("=") for part in (data["setting"] or "").split(";") if part)
+            data["setting"] = {key: value for key, _, value in parts}
+            data["model"] = data["model"] or ""
+            data["unit"] = data["unit"] or ""
+            try:
+                claim = Claim.model_validate(data)
+            except ValidationError as error:
+                raise CardError(_one_line(path.with_name(f"{path.name}:{number}"), Claim, error)) from None
+            if claim.id in seen:
+                raise CardError(f"{path}:{number}: same claim as row {seen[claim.id]}; add what tells them apart")
+            seen[claim.id] = number
+            claims.append(claim)
+    return claims

@@ -1,0 +1,142 @@
+"""From cards, a scale and a selection to the list of cells that a run consists of. Pure and fast: no torch."""
+
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from retable.cards import SCALES, CardError, DatasetCard, PaperCard, Recipe, Scalar, Scale, unknown
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a recipe's grid: everything that decides its numbers, but for the seed.
+
+    `axes` are the settings that the grid varies (shown in tables); `settings` holds them and all hyper-parameters.
+    """
+
+    paper: str
+    recipe: str
+    dataset: str
+    split: str
+    variant: str
+    axes: dict[str, Scalar]
+    settings: dict[str, Scalar]
+    scale: Scale
+    protocol: str
+    seeds: tuple[int, ...] = field(compare=False)
+
+    @cached_property
+    def identity(self) -> str:
+        """12 hexadecimal digits over all fields but the seeds: adding a seed keeps what is measured already."""
+        text = json.dumps({**vars_of(self), "seeds": None}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def slug(self) -> str:
+        """A folder name that a person can read: variant, axes, identity."""
+        axes = [f"{key.replace('_', '-')}-{value}" for key, value in sorted(self.axes.items())]
+        return "_".join([self.variant, *axes, self.identity])
+
+    def folder(self, results: Path) -> Path:
+        """Where the cell's records lie: `results/<scale>/<paper>/<recipe>/<dataset>/<slug>`."""
+        return results / self.scale / self.paper / self.recipe / self.dataset / self.slug
+
+    @property
+    def command(self) -> str:
+        """The one command that measures the cell again."""
+        return f"retable run {self.paper}/{self.recipe} --scale {self.scale} --cell {self.identity}"
+
+
+def vars_of(cell: Cell) -> dict:
+    """The cell's fields as plain data, the way records keep them."""
+    return {name: getattr(cell, name) for name in cell.__dataclass_fields__}
+
+
+def plan(
+    papers: dict[str, PaperCard],
+    datasets: dict[str, DatasetCard],
+    scale: str,
+    only_papers: list[str] | None = None,
+    only_datasets: list[str] | None = None,
+    only_recipes: list[str] | None = None,
+    seeds: int | None = None,
+) -> list[Cell]:
+    """Cells of a scale in a stable order, narrowed to a selection.
+
+    `seeds` replaces the number of seeds that the cards ask for. Raises CardError with the valid choices when a name is
+    unknown, and when a selection leaves nothing to run.
+    """
+    if scale not in SCALES:
+        raise CardError(unknown("scale", scale, list(SCALES)))
+    _check("paper", only_papers, list(papers))
+    _check("data set", only_datasets, list(datasets))
+    recipes = [(paper, recipe) for paper in papers.values() for recipe in paper.recipes]
+    _check("recipe", only_recipes, [recipe.name for _, recipe in recipes])
+    cells = [
+        cell
+        for paper, recipe in recipes
+        if not only_papers or paper.id in only_papers
+        if not only_recipes or recipe.name in only_recipes
+        for cell in recipe_cells(paper.id, recipe, datasets, scale, seeds)
+        if not only_datasets or cell.dataset in only_datasets
+    ]
+    if not cells:
+        raise CardError(_nothing(recipes, scale, only_papers, only_datasets, only_recipes))
+    return cells
+
+
+def recipe_cells(
+    paper: str, recipe: Recipe, datasets: dict[str, DatasetCard], scale: Scale, seeds: int | None = None
+) -> list[Cell]:
+    """All cells of one recipe at one scale; none if the recipe has nothing at that scale."""
+    at_scale = recipe.scales.get(scale)
+    if at_scale is None:
+        return []
+    hyper = {key: sourced.value for key, sourced in {**recipe.hyper, **at_scale.hyper}.items()}
+    cells = []
+    for dataset, split in at_scale.datasets.items():
+        if dataset not in datasets:
+            raise CardError(f"{paper}/{recipe.name}: {unknown('data set', dataset, list(datasets))}")
+        if split not in datasets[dataset].splits:
+            raise CardError(f"{paper}/{recipe.name}: {unknown('split', split, list(datasets[dataset].splits))}")
+        for name in at_scale.variants or recipe.variants:
+            variant = recipe.variants[name]
+            grid = {key: values for key, values in at_scale.axes.items() if key not in variant.without}
+            grid |= variant.axes | at_scale.narrow.get(name, {})
+            for values in itertools.product(*grid.values()):
+                axes = dict(zip(grid, values, strict=True))
+                cells.append(
+                    Cell(
+                        paper=paper,
+                        recipe=recipe.name,
+                        dataset=dataset,
+                        split=split,
+                        variant=name,
+                        axes=axes,
+                        settings=hyper | variant.settings | axes,
+                        scale=scale,
+                        protocol=f"{recipe.protocol.name} v{recipe.protocol.version}",
+                        seeds=tuple(range(seeds or at_scale.seeds)),
+                    )
+                )
+    return cells
+
+
+def _check(kind: str, chosen: list[str] | None, valid: list[str]) -> None:
+    for name in chosen or []:
+        if name not in valid:
+            raise CardError(unknown(kind, name, sorted(set(valid))))
+
+
+def _nothing(recipes, scale, only_papers, only_datasets, only_recipes) -> str:
+    offers = sorted(
+        f"{paper.id}/{recipe.name} on {'+'.join(recipe.scales[scale].datasets)}"
+        for paper, recipe in recipes
+        if scale in recipe.scales
+    )
+    asked = [f"{key}={','.join(value)}" for key, value in
+             (("papers", only_papers), ("datasets", only_datasets), ("recipes", only_recipes)) if value]  # fmt: skip
+    return f"nothing to run at scale {scale} for {' '.join(asked) or 'this selection'}; the scale offers: {'; '.join(offers)}"
