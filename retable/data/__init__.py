@@ -1,0 +1,1 @@
+"""Data sets: fetched, hashed, then parsed; nothing here needs torch except `graphs`."""

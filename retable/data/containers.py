@@ -1,0 +1,99 @@
+"""What readers return, and the hashes that cards pin: numpy and scipy only."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+
+
+class DataError(RuntimeError):
+    """A file or data set that cannot be used; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class NodeSplit:
+    """Which nodes are trained on, chosen on and reported on: three boolean arrays of shape (N,)."""
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        return int(self.train.sum()), int(self.val.sum()), int(self.test.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class NodeGraph:
+    """One graph with a feature row and a class for each node.
+
+    `x` is float32 CSR (N, F) in canonical form, `y` int64 (N,). `edge_index` is int64 (2, E), source above
+    target, **as upstream lists it**: duplicates, self-loops and direction are kept, because papers differ in
+    how they treat them; each reader says what its list holds.
+    """
+
+    name: str
+    x: scipy.sparse.csr_matrix
+    edge_index: np.ndarray
+    y: np.ndarray
+    splits: dict[str, NodeSplit]
+
+
+def canonical_csr(matrix: scipy.sparse.spmatrix | np.ndarray) -> scipy.sparse.csr_matrix:
+    """float32 CSR with sorted columns, no duplicates and no stored zeros, so that equal matrices have equal
+    arrays.
+    """
+    csr = scipy.sparse.csr_matrix(matrix, dtype=np.float32, copy=True)
+    csr.sum_duplicates()
+    csr.eliminate_zeros()
+    return csr
+
+
+def count(graph: NodeGraph) -> dict[str, int]:
+    """Nodes, links (undirected, without self-loops and duplicates), features and classes, as cards state
+    them.
+    """
+    source, target = np.sort(graph.edge_index, axis=0)
+    distinct = np.unique(source[source != target] * len(graph.y) + target[source != target])
+    return {
+        "nodes": len(graph.y),
+        "links": len(distinct),
+        "features": graph.x.shape[1],
+        "classes": len(np.unique(graph.y)),
+    }
+
+
+def content_sha256(graph: NodeGraph) -> str:
+    """Hash of features, edges and classes: of their values, whatever the memory layout or byte order."""
+    x = canonical_csr(graph.x)
+    digest = hashlib.sha256()
+    for part in _canonical_bytes("x.shape", np.asarray(x.shape), "<i8"):
+        digest.update(part)
+    arrays = (
+        ("x.indptr", x.indptr, "<i8"),
+        ("x.indices", x.indices, "<i8"),
+        ("x.data", x.data, "<f4"),
+        ("edge_index", graph.edge_index, "<i8"),
+        ("y", graph.y, "<i8"),
+    )
+    for name, array, dtype in arrays:
+        for part in _canonical_bytes(name, array, dtype):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def split_sha256(split: NodeSplit) -> str:
+    """Hash of the three masks."""
+    digest = hashlib.sha256()
+    for name in ("train", "val", "test"):
+        for part in _canonical_bytes(name, getattr(split, name), "|b1"):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _canonical_bytes(name: str, array: np.ndarray, dtype: str) -> Iterator[bytes]:
+    fixed = np.ascontiguousarray(array, dtype=np.dtype(dtype))
+    yield f"{name} {dtype} {fixed.shape}\n".encode()
+    yield fixed.tobytes()

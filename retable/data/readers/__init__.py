@@ -1,0 +1,19 @@
+"""Readers: from verified files to a NodeGraph. A card names its reader; torch is not needed.
+
+Each reader takes the card and the folder that holds the card's files, which the caller has verified.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from retable.cards import DatasetCard
+from retable.data.containers import NodeGraph
+from retable.data.readers.embedded import digits_knn
+from retable.data.readers.planetoid import planetoid
+
+Reader = Callable[[DatasetCard, Path], NodeGraph]
+
+READERS: dict[str, Reader] = {
+    "digits_knn": digits_knn,
+    "planetoid": planetoid,
+}
