@@ -1,0 +1,307 @@
+"""Claims and rows become verdicts. Pure functions: nothing is read, run or remembered here.
+
+Rows are judged against the paper's numbers (value claims, at full scale only) and against each other
+(orderings, at any scale). Holm's adjustment covers each table of value claims, and each recipe's orderings at
+a scale.
+"""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from retable.cards import Answer, CardError, Claim, DatasetCard, Ordering, PaperCard, Recipe, Scalar
+from retable.plan import Cell
+from retable.records import RunRecord
+from retable.rows import Row, Staleness, group_rows
+from retable.significance import (
+    ALPHA,
+    MOST_SEEDS,
+    Gap,
+    deviation,
+    gap_of_order,
+    gap_to_claim,
+    holm,
+    p_differ,
+    p_equal,
+    p_greater,
+    seeds_needed,
+)
+
+VALUE_STATES = ("reproduced", "differs", "inconclusive", "not comparable", "incomplete", "diverged", "failed",
+                "stale", "not run", "not covered")  # fmt: skip
+ORDER_STATES = ("holds", "reversed", "inconclusive", "incomplete", "diverged", "failed", "stale", "not run")
+THIRD_PARTY = "third-party"
+
+
+@dataclass(frozen=True)
+class ValueVerdict:
+    """One number of the paper against a row.
+
+    The p-values are Holm's; `plain` is the state that they would give unadjusted, `tests` the family's size.
+    """
+
+    claim: Claim
+    state: str
+    row: Row | None = None
+    answer: Answer | None = None
+    n: int = 0
+    mean: float | None = None
+    std: float | None = None
+    margin: float | None = None
+    p_equal: float | None = None
+    p_differ: float | None = None
+    plain: str = ""
+    tests: int = 0
+    note: str = ""
+    gap: Gap | None = field(default=None, repr=False)
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.mean is None else self.mean - self.claim.mean
+
+
+@dataclass(frozen=True)
+class OrderingVerdict:
+    """`better > worse` at a point of the grid. `difference` is positive where the means agree with it."""
+
+    ordering: Ordering
+    better: Row
+    worse: Row
+    state: str
+    n: int = 0
+    paired: bool = False
+    difference: float | None = None
+    p_holds: float | None = None
+    p_reversed: float | None = None
+    tests: int = 0
+    note: str = ""
+    gap: Gap | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Everything that can be said about one paper.
+
+    `third_party` are other papers' re-runs, shown beside and never judged; `orphans` are records of cells
+    that no recipe plans any more.
+    """
+
+    paper: PaperCard
+    rows: list[Row]
+    values: list[ValueVerdict]
+    orderings: list[OrderingVerdict]
+    third_party: list[Claim]
+    orphans: list[RunRecord]
+
+    def coverage(self) -> dict[str, int]:
+        """Number of the paper's claims by state: the state at the largest scale that asks for the claim."""
+        by_claim: dict[str, ValueVerdict] = {}
+        for verdict in self.values:
+            known = by_claim.get(verdict.claim.id)
+            if known is None or (known.row and verdict.row and verdict.row.rank > known.row.rank):
+                by_claim[verdict.claim.id] = verdict
+        states = [verdict.state for verdict in by_claim.values()]
+        return {state: states.count(state) for state in VALUE_STATES}
+
+
+def assess(
+    paper: PaperCard,
+    claims: Sequence[Claim],
+    cells: Iterable[Cell],
+    records: Iterable[RunRecord],
+    staleness: Staleness,
+) -> Assessment:
+    """Judge one paper. `cells` are the planned cells of all scales; those of other papers are left out.
+
+    Raises CardError when two rows of a scale answer the same claim: a claim has one answer.
+    """
+    planned = [cell for cell in cells if cell.paper == paper.id]
+    by_cell: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        if record.paper == paper.id:
+            by_cell[record.identity].append(record)
+    rows = group_rows(paper, planned, by_cell, staleness)
+    own = [claim for claim in claims if not claim.table.startswith(THIRD_PARTY)]
+    lost = sorted(by_cell.keys() - {cell.identity for cell in planned})
+    return Assessment(
+        paper=paper,
+        rows=rows,
+        values=_adjust_values(_judge_claims(paper, own, rows, staleness.datasets)),
+        orderings=_adjust_orderings([v for recipe in paper.recipes for v in _judge_orderings(recipe, rows)]),
+        third_party=[claim for claim in claims if claim.table.startswith(THIRD_PARTY)],
+        orphans=[record for identity in lost for record in sorted(by_cell[identity], key=lambda r: r.seed)],
+    )
+
+
+def same_setting(claimed: str | None, ours: Scalar | None) -> bool:
+    """Whether a setting in claims.csv (text) equals one of ours: as numbers where both are, else as text."""
+    if claimed is None or ours is None:
+        return False
+    try:
+        return float(claimed) == float(ours)
+    except ValueError:
+        return claimed.strip().lower() == str(ours).lower()
+
+
+# Value claims
+
+
+def _judge_claims(
+    paper: PaperCard, claims: Sequence[Claim], rows: list[Row], datasets: Mapping[str, DatasetCard]
+) -> list[ValueVerdict]:
+    index: dict[tuple, list[tuple[Row, Answer]]] = defaultdict(list)
+    for row in rows:
+        for answer in row.recipe.answers:
+            key = (answer.table, answer.model, datasets[row.dataset].title, row.label, answer.claimed)
+            index[key].append((row, answer))
+    verdicts = []
+    for claim in claims:
+        found = [
+            (row, answer)
+            for row, answer in index[claim.table, claim.model, claim.dataset, claim.method, claim.metric]
+            if all(same_setting(claim.setting.get(key), row.setting(key)) for key in answer.settings)
+        ]
+        scales = [row.scale for row, _ in found]
+        if len(set(scales)) < len(scales):
+            names = sorted({f"{row.recipe.name}/{row.variant} {row.axes}" for row, _ in found})
+            raise CardError(
+                f"{paper.id}: {claim.table!r}, {claim.dataset}, {claim.method}, {claim.setting} has two "
+                f"answers at one scale, {'; '.join(names)}; tell them apart by label or `settings`"
+            )
+        verdicts += [_judge_claim(claim, *pair) for pair in found] or [ValueVerdict(claim, "not covered")]
+    return verdicts
+
+
+def _judge_claim(claim: Claim, row: Row, answer: Answer) -> ValueVerdict:
+    verdict = ValueVerdict(claim, row.state, row, answer, note=row.note)
+    if row.state != "measured":
+        return verdict
+    values = list(row.values(answer.measured).values())
+    if not values:
+        return replace(verdict, state="failed", note=f"the records lack the metric {answer.measured}")
+    verdict = replace(verdict, n=len(values), mean=statistics.mean(values), std=deviation(values))
+    if row.scale != "full":
+        return replace(
+            verdict, state="not comparable", note=_join(row.note, f"measured at scale {row.scale}")
+        )
+    if claim.evidence == "memory":
+        return replace(
+            verdict, state="not comparable", note=_join(row.note, "the claim was never seen in a source")
+        )
+    verdict = replace(verdict, state="inconclusive", margin=max(answer.margin, claim.std or 0.0))
+    if len(values) == 1:
+        return replace(verdict, plain="inconclusive", note=_join(row.note, "one seed has no spread"))
+    return replace(verdict, gap=gap_to_claim(values, claim.mean, claim.std, claim.runs))
+
+
+def _adjust_values(verdicts: list[ValueVerdict]) -> list[ValueVerdict]:
+    families: dict[str, list[int]] = defaultdict(list)
+    for index, verdict in enumerate(verdicts):
+        if verdict.gap:
+            families[verdict.claim.table].append(index)
+    verdicts = list(verdicts)
+    for family in families.values():
+        gaps = [(gap, verdicts[index].margin or 0.0) for index in family if (gap := verdicts[index].gap)]
+        equal = [p_equal(gap, margin) for gap, margin in gaps]
+        differ = [p_differ(gap) for gap, _ in gaps]
+        plain = [_value_state(*pair) for pair in zip(equal, differ, strict=True)]
+        for index, state, p, q in zip(family, plain, holm(equal), holm(differ), strict=True):
+            verdict = replace(verdicts[index], p_equal=p, p_differ=q, plain=state, tests=len(family))
+            verdicts[index] = _settle_value(verdict, _value_state(p, q))
+    return verdicts
+
+
+def _settle_value(verdict: ValueVerdict, state: str) -> ValueVerdict:
+    note, difference = verdict.note, verdict.difference or 0.0
+    if state == "reproduced" and verdict.p_differ is not None and verdict.p_differ <= ALPHA and difference:
+        side = "higher" if difference > 0 else "lower"
+        note = _join(note, f"inside the margin, yet {abs(difference):.2g} {side}")
+    if state == "inconclusive":
+        note = _join(note, _more_seeds(verdict.gap, ALPHA / verdict.tests, verdict.margin, tails=2))
+        if verdict.plain != state:
+            note = _join(note, f"{verdict.plain} before the adjustment for {verdict.tests} claims")
+    return replace(verdict, state=state, note=note)
+
+
+def _value_state(equal: float, differ: float) -> str:
+    return "reproduced" if equal <= ALPHA else "differs" if differ <= ALPHA else "inconclusive"
+
+
+# Orderings
+
+
+def _judge_orderings(recipe: Recipe, rows: list[Row]) -> list[OrderingVerdict]:
+    """Every ordering where the plan has both rows: same scale and data set, equal in the axes they share."""
+    places: dict[tuple, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.recipe.name == recipe.name:
+            places[row.scale, row.dataset, row.variant].append(row)
+    verdicts = []
+    for ordering in recipe.orderings:
+        for (scale, dataset, variant), betters in places.items():
+            if variant != ordering.better or (
+                ordering.datasets is not None and dataset not in ordering.datasets
+            ):
+                continue
+            worses = [
+                row for row in places.get((scale, dataset, ordering.worse), []) if _is_asked(ordering, row)
+            ]
+            for better in (row for row in betters if _is_asked(ordering, row)):
+                for worse in worses:
+                    shared = better.axes.keys() & worse.axes.keys()
+                    if all(better.axes[key] == worse.axes[key] for key in shared):
+                        verdicts.append(_judge_ordering(ordering, better, worse))
+    return verdicts
+
+
+def _is_asked(ordering: Ordering, row: Row) -> bool:
+    return all(row.axes[key] in values for key, values in ordering.axes.items() if key in row.axes)
+
+
+def _judge_ordering(ordering: Ordering, better: Row, worse: Row) -> OrderingVerdict:
+    recipe = better.recipe
+    for row in (better, worse):
+        if row.state != "measured":
+            return OrderingVerdict(ordering, better, worse, row.state, note=_join(row.label, row.note))
+    sign = 1 if recipe.higher_is_better else -1
+    a, b = ({seed: sign * x for seed, x in row.values(recipe.metric).items()} for row in (better, worse))
+    n = min(len(a), len(b))
+    if n == 0:
+        return OrderingVerdict(
+            ordering, better, worse, "failed", note=f"the records lack the metric {recipe.metric}"
+        )
+    difference = statistics.mean(a.values()) - statistics.mean(b.values())
+    verdict = OrderingVerdict(ordering, better, worse, "inconclusive", n, a.keys() == b.keys(), difference)
+    if n == 1:
+        return replace(verdict, note="one seed has no spread")
+    return replace(verdict, gap=gap_of_order(a, b))
+
+
+def _adjust_orderings(verdicts: list[OrderingVerdict]) -> list[OrderingVerdict]:
+    families: dict[tuple, list[int]] = defaultdict(list)
+    for index, verdict in enumerate(verdicts):
+        if verdict.gap:
+            families[verdict.better.recipe.name, verdict.better.scale].append(index)
+    verdicts = list(verdicts)
+    for family in families.values():
+        gaps = [gap for index in family if (gap := verdicts[index].gap)]
+        holds = holm([p_greater(gap) for gap in gaps])
+        turned = holm([p_greater(replace(gap, difference=-gap.difference)) for gap in gaps])
+        for index, gap, p, q in zip(family, gaps, holds, turned, strict=True):
+            state = "holds" if p <= ALPHA else "reversed" if q <= ALPHA else "inconclusive"
+            note = _more_seeds(gap, ALPHA / len(family), None, tails=1) if state == "inconclusive" else ""
+            verdict = replace(
+                verdicts[index], state=state, p_holds=p, p_reversed=q, tests=len(family), note=note
+            )
+            verdicts[index] = verdict
+    return verdicts
+
+
+def _more_seeds(gap: Gap | None, alpha: float, margin: float | None, tails: int) -> str:
+    more = seeds_needed(gap, alpha, margin, tails) if gap else None
+    return f"about {more} more seeds would settle it" if more else f"{MOST_SEEDS} seeds would not settle it"
+
+
+def _join(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)

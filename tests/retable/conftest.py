@@ -1,0 +1,152 @@
+"""A small invented paper with its data set, plan and records, for tests of rows, verdicts and pages."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from retable.cards import Claim, DatasetCard, PaperCard
+from retable.plan import Cell, recipe_cells
+from retable.records import Cost, RunRecord
+from retable.rows import Staleness
+from retable.verdicts import Assessment, assess
+
+SOURCE, DATA, SPLIT = "a" * 64, "b" * 64, "c" * 64
+
+CARD = {
+    "id": "toy",
+    "title": "A toy paper",
+    "venue": "Nowhere",
+    "year": 2020,
+    "link": "https://example.org/paper",
+    "code": "https://example.org/code",
+    "summary": "Deep is fine.",
+    "tables": {"T1": {"title": "Accuracy by depth", "where": "Table 1"}},
+    "recipes": [
+        {
+            "name": "depth",
+            "title": "Depth",
+            "task": "node classification",
+            "protocol": {"name": "last", "version": 1, "description": "Last epoch.", "spread": "seeds"},
+            "metric": "accuracy",
+            "unit": "%",
+            "variants": {
+                "plain": {"label": "plain", "settings": {"s": 0.0}},
+                "ours": {"label": "Ours", "axes": {"s": [0.5, 1.0]}, "select_by": "val_accuracy"},
+                "majority": {"label": "majority", "without": ["depth"], "control": True},
+            },
+            "hyper": {"lr": {"value": 0.1, "source": "Section 4"}},
+            "scales": {
+                "full": {
+                    "datasets": {"cora": "public"},
+                    "axes": {"depth": [2, 4]},
+                    "seeds": 5,
+                    "cost": "1 h",
+                },
+                "demo": {"datasets": {"cora": "public"}, "axes": {"depth": [2]}, "seeds": 2, "cost": "1 s"},
+            },
+            "answers": [
+                {
+                    "table": "T1",
+                    "model": "GCN",
+                    "claimed": "test accuracy",
+                    "measured": "accuracy",
+                    "settings": ["depth"],
+                }
+            ],
+            "orderings": [
+                {"better": "ours", "worse": "plain", "axes": {"depth": [2, 4]}, "source": "Table 1"}
+            ],
+        }
+    ],
+}
+
+
+@dataclass
+class World:
+    """The invented paper; tests add records and claims, then ask for the assessment."""
+
+    paper: PaperCard = field(default_factory=lambda: PaperCard.model_validate(CARD))
+    claims: list[Claim] = field(default_factory=list)
+    records: list[RunRecord] = field(default_factory=list)
+    dataset: DatasetCard = field(
+        default_factory=lambda: DatasetCard(
+            name="cora",
+            title="Cora",
+            task="node classification",
+            homepage="https://example.org",
+            licence="none",
+            citation="nobody",
+            reader="none",
+            counts={"nodes": 1},
+            content_sha256=DATA,
+            splits={"public": {"sha256": SPLIT, "note": "fixed"}},
+        )
+    )
+
+    @property
+    def staleness(self) -> Staleness:
+        return Staleness({"toy": SOURCE}, {"cora": self.dataset})
+
+    def cells(self, scale: str = "full") -> list[Cell]:
+        found = [recipe_cells("toy", recipe, {"cora": self.dataset}, scale) for recipe in self.paper.recipes]
+        return [cell for cells in found for cell in cells]
+
+    def cell(self, variant: str, scale: str = "full", **axes) -> Cell:
+        (found,) = (c for c in self.cells(scale) if c.variant == variant and axes.items() <= c.axes.items())
+        return found
+
+    def claim(self, method: str, depth: int, mean: float, **change) -> Claim:
+        row = {
+            "paper": "toy",
+            "table": "T1",
+            "task": "node classification",
+            "dataset": "Cora",
+            "model": "GCN",
+            "method": method,
+            "setting": {"depth": str(depth)},
+            "metric": "test accuracy",
+            "unit": "%",
+            "mean": mean,
+            "std": None,
+            "runs": None,
+            "higher_is_better": True,
+            "evidence": "source",
+            "source": "Table 1",
+        }
+        claim = Claim.model_validate(row | change)
+        self.claims.append(claim)
+        return claim
+
+    def measure(
+        self, cell: Cell, accuracies, validation=None, first_seed: int = 0, **change
+    ) -> list[RunRecord]:
+        """One record a value; `validation` are the values of val_accuracy (those of accuracy if absent)."""
+        made = []
+        for seed, value in enumerate(accuracies, start=first_seed):
+            judged = value if validation is None else validation[seed - first_seed]
+            fields = {
+                **{name: getattr(cell, name) for name in cell.__dataclass_fields__ if name != "seeds"},
+                "identity": cell.identity,
+                "seed": seed,
+                "state": "ok",
+                "metrics": {"accuracy": value, "val_accuracy": judged},
+                "source_sha256": SOURCE,
+                "data_sha256": DATA,
+                "split_sha256": SPLIT,
+                "cost": Cost(wall_s=2.0, cpu_s=1.5, peak_memory_bytes=10**8),
+                "environment": {"torch": "2.14.1"},
+                "started": "2026-01-01T00:00:00Z",
+                "ended": "2026-01-01T00:00:02Z",
+            }
+            made.append(RunRecord.model_validate(fields | change))
+        self.records += made
+        return made
+
+    def assess(self, *scales: str) -> Assessment:
+        cells = [cell for scale in scales or ("full",) for cell in self.cells(scale)]
+        return assess(self.paper, self.claims, cells, self.records, self.staleness)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()

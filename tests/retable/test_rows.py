@@ -1,0 +1,103 @@
+"""Which records speak for a row, and what a row says when none may."""
+
+import pytest
+
+from retable.rows import higher_is_better
+
+
+def row(world, variant, **axes):
+    (found,) = (r for r in world.assess().rows if r.variant == variant and r.axes == axes)
+    return found
+
+
+def test_an_untuned_row_has_its_cells_records_by_seed(world):
+    world.measure(world.cell("plain", depth=2), [81.0, 82.0])
+    found = row(world, "plain", depth=2)
+    assert found.state == "measured"
+    assert found.values("accuracy") == {0: 81.0, 1: 82.0}
+    assert found.note == "2 of 5 planned seeds"
+
+
+def test_the_candidate_with_the_best_validation_mean_is_shown_even_when_its_test_mean_is_worse(world):
+    world.measure(world.cell("ours", depth=2, s=0.5), [90.0] * 5, validation=[70.0] * 5)
+    world.measure(world.cell("ours", depth=2, s=1.0), [80.0] * 5, validation=[75.0] * 5)
+    found = row(world, "ours", depth=2)
+    assert found.chosen.axes["s"] == 1.0
+    assert found.values("accuracy")[0] == 80.0
+    assert "s=1.0, of 2 candidates" in found.note
+
+
+def test_candidates_are_compared_over_the_seeds_that_all_have(world):
+    world.measure(world.cell("ours", depth=2, s=0.5), [50.0, 50.0, 99.0, 99.0], validation=[50, 50, 99, 99])
+    world.measure(world.cell("ours", depth=2, s=1.0), [60.0, 60.0])
+    found = row(world, "ours", depth=2)
+    assert found.chosen.axes["s"] == 1.0
+    assert "over 2 shared seeds" in found.note
+
+
+def test_a_loss_is_better_when_lower(world):
+    assert higher_is_better("last_val_accuracy")
+    assert not higher_is_better("best_val_loss")
+    assert not higher_is_better("val_perplexity")
+
+
+def test_an_open_candidate_leaves_the_row_incomplete(world):
+    world.measure(world.cell("ours", depth=2, s=0.5), [90.0] * 5)
+    found = row(world, "ours", depth=2)
+    assert (found.state, found.note) == ("incomplete", "1 of 2 candidates")
+    assert not found.values("accuracy")
+
+
+def test_candidates_without_a_shared_seed_leave_the_row_incomplete(world):
+    world.measure(world.cell("ours", depth=2, s=0.5), [90.0])
+    world.measure(world.cell("ours", depth=2, s=1.0), [91.0], first_seed=3)
+    found = row(world, "ours", depth=2)
+    assert found.state == "incomplete"
+    assert "share no seed" in found.note
+
+
+def test_a_diverged_candidate_loses_and_is_named(world):
+    world.measure(world.cell("ours", depth=2, s=0.5), [90.0] * 2)
+    world.measure(world.cell("ours", depth=2, s=1.0), [0.0] * 2, state="diverged", metrics={})
+    found = row(world, "ours", depth=2)
+    assert found.chosen.axes["s"] == 0.5
+    assert "1 diverged" in found.note
+
+
+@pytest.mark.parametrize("state", ["failed", "diverged"])
+def test_one_bad_seed_takes_the_row_away(world, state):
+    cell = world.cell("plain", depth=2)
+    world.measure(cell, [80.0] * 4)
+    world.measure(cell, [0.0], first_seed=4, state=state, error="out of memory", metrics={})
+    found = row(world, "plain", depth=2)
+    assert (found.state, found.note) == (state, f"1 of 5 seeds {state}: out of memory")
+    assert not found.records
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"source_sha256": "0" * 64}, "code changed"),
+        ({"data_sha256": "0" * 64}, "data or its split changed"),
+        ({"split_sha256": "0" * 64}, "data or its split changed"),
+        ({"split": "gone"}, "no card"),
+    ],
+)
+def test_stale_records_are_no_result(world, change, why):
+    world.measure(world.cell("plain", depth=2), [80.0] * 5, **change)
+    found = row(world, "plain", depth=2)
+    assert found.state == "stale"
+    assert why in found.note
+    assert not found.records
+
+
+def test_fresh_seeds_count_beside_stale_ones(world):
+    cell = world.cell("plain", depth=2)
+    world.measure(cell, [80.0] * 3)
+    world.measure(cell, [10.0] * 2, first_seed=3, source_sha256="0" * 64)
+    found = row(world, "plain", depth=2)
+    assert (found.state, len(found.records)) == ("measured", 3)
+
+
+def test_a_row_without_records_is_not_run(world):
+    assert row(world, "majority").state == "not run"
