@@ -1,0 +1,1 @@
+"""Papers, one folder each: a card, the claims, the idea in one short file, and the training story."""

@@ -1,0 +1,1 @@
+"""Evaluation protocols and representation measures, shared by all papers."""
