@@ -1,1 +1,1 @@
-"""ContraNorm (Guo et al., ICLR 2023): a normalisation layer against oversmoothing and dimensional collapse."""
+"""ContraNorm (Guo et al., ICLR 2023): a layer against oversmoothing and dimensional collapse."""

@@ -1,8 +1,8 @@
-"""The graph networks of the paper's depth study: a deep GCN, SGC and GAT with a normalisation layer after each layer.
+"""The graph networks of the paper's depth study: deep GCN, SGC and GAT, a normalisation layer after each layer.
 
-All take ``features`` (n, f) dense or :class:`SparseMatrix`, ``propagation`` (n, n) :class:`SparseMatrix` and the
-:class:`NeighbourMask` that ContraNorm's softmax leaves out. Parameters are drawn from torch's global generator when a
-model is built: call ``torch.manual_seed`` just before. Dropout draws from it too.
+All take ``features`` (n, f), dense or :class:`SparseMatrix`, ``propagation`` (n, n), a :class:`SparseMatrix`, and
+the :class:`NeighbourMask` of pairs that ContraNorm's softmax leaves out. Parameters are drawn from torch's global
+generator when a model is built: call ``torch.manual_seed`` just before. Dropout draws from it too.
 """
 
 from collections.abc import Callable
@@ -39,10 +39,10 @@ class GraphConvolution(nn.Module):
 class DeepGCN(nn.Module):
     """GCN of ``depth`` layers: depth - 1 hidden ones and a linear output layer.
 
-    Hidden layer: dropout -> convolution -> normalisation -> LayerNorm -> ReLU -> residual; output layer: dropout ->
-    convolution. ``norm`` and ``norm_options`` go to :func:`make_norm`. ``layer_norm``: "none", "shared" (one affine
-    instance for all layers, as in the authors' code) or "per-layer". ``residual`` r > 0 adds, after every r-th layer
-    (the first included), the features saved at the previous such layer.
+    Hidden layer: dropout -> convolution -> normalisation -> LayerNorm -> ReLU -> residual; output layer: dropout
+    -> convolution. ``norm``, ``norm_scale`` and ``norm_options`` go to :func:`make_norm`. ``layer_norm``: "none",
+    "shared" (one affine instance for all layers, as in the authors' code) or "per-layer". ``residual`` r > 0 adds,
+    after every r-th layer (the first included), the features saved at the previous such layer.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class DeepGCN(nn.Module):
         mask: NeighbourMask | None = None,
         observe: Observer | None = None,
     ) -> Tensor:
-        """Logits (n, classes). ``observe`` is shown the features of each hidden layer at the four ``PLACES``."""
+        """Logits (n, classes). ``observe`` is shown each hidden layer's features at the four ``PLACES``."""
         x, kept = features, None
         for i, (layer, norm) in enumerate(zip(self.hidden_layers, self.norms, strict=True)):
             if observe:
@@ -100,7 +100,7 @@ class DeepGCN(nn.Module):
 
 
 class SGC(nn.Module):
-    """Simple graph convolution: ``depth`` times (propagate, normalise, LayerNorm), then dropout and a linear layer.
+    """Simple graph convolution: ``depth`` times (propagate, normalise, LayerNorm), dropout, a linear layer.
 
     LayerNorm ("none", "shared" or "per-layer") has the width of the features.
     """
@@ -123,23 +123,33 @@ class SGC(nn.Module):
         self.linear = nn.Linear(in_dim, num_classes)
         self.dropout = dropout
 
-    def forward(
+    def smooth(
         self, features: Tensor, propagation: SparseMatrix, mask: NeighbourMask | None = None
     ) -> Tensor:
-        """Logits (n, classes) from dense features (n, f): propagation makes them dense anyhow."""
+        """Dense features (n, f) after all propagations. Without LayerNorm nothing in here learns: once is enough."""
         x = features
         for i, norm in enumerate(self.norms):
             x = norm(propagation @ x, mask)
             if len(self.layer_norms):
                 x = self.layer_norms[i % len(self.layer_norms)](x)
-        return self.linear(F.dropout(x, self.dropout, self.training))
+        return x
+
+    def forward(
+        self, features: Tensor, propagation: SparseMatrix, mask: NeighbourMask | None = None
+    ) -> Tensor:
+        """Logits (n, classes) from dense features (n, f): propagation makes them dense anyhow."""
+        return self.classify(self.smooth(features, propagation, mask))
+
+    def classify(self, smoothed: Tensor) -> Tensor:
+        """Logits (n, classes) from smoothed features (n, f)."""
+        return self.linear(F.dropout(smoothed, self.dropout, self.training))
 
 
 class GraphAttention(nn.Module):
-    """Multi-head graph attention, heads concatenated (Velickovic et al., ICLR 2018), over stored entries only.
+    """Multi-head graph attention, heads concatenated (Velickovic et al., ICLR 2018), over stored entries.
 
-    Per head ``h = x W``, score ``leaky_relu_0.2(a . [h_i, h_j])`` on each entry (i, j) of the matrix (its value is
-    ignored), softmax over j, dropout on the coefficients, sum over j. W and a: xavier normal with the ReLU gain.
+    Per head ``h = x W``, score ``leaky_relu_0.2(a . [h_i, h_j])`` on each stored entry (i, j) (its value is not
+    used), softmax over j, dropout on the coefficients, sum over j. W, a: xavier normal with the ReLU gain.
     """
 
     def __init__(self, in_dim: int, out_dim: int, heads: int, dropout: float = 0.6) -> None:
@@ -173,9 +183,9 @@ class GraphAttention(nn.Module):
 
 
 class GAT(nn.Module):
-    """GAT of ``depth`` layers; hidden block: dropout -> attention -> normalisation -> ELU -> residual (r as DeepGCN).
+    """GAT of ``depth`` layers; hidden block: dropout -> attention -> normalisation -> ELU -> residual.
 
-    The output layer is attention with one head after dropout.
+    The output layer is dropout -> attention with one head; ``residual`` as in :class:`DeepGCN`.
     """
 
     def __init__(

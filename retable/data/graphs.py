@@ -1,4 +1,4 @@
-"""Graph preparation on tensors: adjacency combination, normalisation, feature scaling, and a differentiable sparse product.
+"""Graph preparation on tensors: adjacency, normalisation, feature scaling, and a differentiable sparse product.
 
 Matrices travel as torch sparse CSR tensors; :class:`SparseMatrix` wraps one that takes part in training.
 """
@@ -23,7 +23,7 @@ def row_indices(csr: Tensor) -> Tensor:
 
 
 def combine(edge_index: Tensor, num_nodes: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Undirected adjacency with self loops, ``C = max(A, A^T) + I`` (Kipf & Welling's preparation), as CSR (n, n).
+    """Undirected adjacency with self loops, ``C = max(A, A^T) + I`` (Kipf & Welling, 2017), as CSR (n, n).
 
     ``A`` counts the edges of ``edge_index`` int64 (2, E): duplicates add up, and an existing self loop
     counts 2 in ``C``. Raises ``ValueError`` for indices outside ``0 .. num_nodes - 1``.
@@ -57,7 +57,7 @@ def sym_normalise(csr: Tensor) -> Tensor:
 
 
 def l1_normalise(features: Tensor) -> Tensor:
-    """Each row divided by ``1e-6 + row sum``: dense (n, f) or CSR in, the same layout out; zero rows stay zero."""
+    """Each row over ``1e-6 + row sum``: dense (n, f) or CSR in, the same layout out; zero rows stay zero."""
     if features.layout == torch.sparse_csr:
         scale = 1.0 / (1e-6 + _row_sums(features))
         return _with_values(features, features.values() * scale[row_indices(features)])
@@ -71,14 +71,14 @@ def edge_set(csr: Tensor, threshold: float = 0.0) -> Tensor:
 
 
 class SparseMatrix:
-    """A CSR matrix that multiplies dense ones in training: ``y = matrix @ dense``, differentiable in ``dense``.
+    """A CSR matrix for use in training: ``y = matrix @ dense``, differentiable in ``dense`` alone.
 
-    Its own transpose is built once, because autograd through a torch CSR product sorts it anew in each backward
-    pass. The matrix itself takes no gradient. On the CPU products give the same bytes every time.
+    Its transpose is built once, because autograd through a torch CSR product sorts it anew in each backward pass.
+    On the CPU products give the same bytes every time.
     """
 
     def __init__(self, csr: Tensor) -> None:
-        """``csr``: torch sparse CSR (n, m); ``TypeError`` for another layout (say ``dense.to_sparse_csr()``)."""
+        """``csr``: torch sparse CSR (n, m), say ``dense.to_sparse_csr()``; ``TypeError`` for another layout."""
         if csr.layout != torch.sparse_csr:
             raise TypeError(
                 f"SparseMatrix needs a sparse CSR tensor, got {csr.layout}: call .to_sparse_csr() on it"
@@ -103,7 +103,7 @@ class SparseMatrix:
     def dropout(self, p: float, training: bool = True) -> "SparseMatrix":
         """Copy whose stored entries went through dropout with rate ``p`` (torch's global generator).
 
-        Absent entries are zero before and after dropout, so this is dropout of the dense matrix with far fewer draws.
+        Absent entries are zero before and after, so this is dropout of the dense matrix with far fewer draws.
         """
         if not training or p == 0.0:
             return self
