@@ -1,0 +1,54 @@
+"""Write requirements.lock: the versions that pip resolves for the package and its extras, as constraints.
+
+Constraints only say which version is taken if a package is installed, so one file serves all platforms and
+Python versions. torch differs by platform; the CUDA packages that it pins itself are left out.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# The newest that is built for Linux on ARM.
+ARM = {"torch": "2.9.1", "torchvision": "0.24.1"}
+PINNED_BY_TORCH = re.compile(r"nvidia-|cuda-|triton$")
+HEAD = """\
+# Versions that were tested together, for `pip install --constraint`. Written by `make lock`.
+"""
+
+
+def resolve() -> dict[str, str]:
+    """Name -> version of what an installation with all extras holds, but for the package itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
+        subprocess.run([*command, "--report", str(report), ".[dev,slurm]"], cwd=ROOT, check=True)
+        found = json.loads(report.read_text())["install"]
+    versions = {item["metadata"]["name"]: item["metadata"]["version"] for item in found}
+    return {
+        re.sub(r"[-_.]+", "-", name).lower(): version
+        for name, version in versions.items()
+        if name != "retable"
+    }
+
+
+def lines(versions: dict[str, str]) -> list[str]:
+    """Constraints in alphabetical order, with markers where platforms differ."""
+    out = []
+    for name, version in sorted(versions.items()):
+        if PINNED_BY_TORCH.match(name):
+            continue
+        version = version.partition("+")[0]
+        if name in ARM:
+            out.append(f'{name}=={version}; platform_machine != "aarch64"')
+            out.append(f'{name}=={ARM[name]}; platform_machine == "aarch64"')
+        else:
+            out.append(f"{name}=={version}")
+    return out
+
+
+if __name__ == "__main__":
+    (ROOT / "requirements.lock").write_text(HEAD + "\n".join(lines(resolve())) + "\n", encoding="utf-8")

@@ -1,0 +1,39 @@
+"""The job graph: data sets are fetched, cells are measured, pages are drawn.
+
+What runs is decided by the scale and the selection (`--config scale=demo|reduced|full papers=...`); `snakemake --list`
+shows the targets.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+workdir: workflow.basedir
+
+
+configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+report: "workflows/report/workflow.rst"
+
+
+include: "workflows/rules/common.smk"
+include: "workflows/rules/data.smk"
+include: "workflows/rules/measure.smk"
+include: "workflows/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.leaderboard.input,
+    localrule: True
+
+
+onsuccess:
+    print(closing_line())
+
+
+onerror:
+    print(failing_line(), file=sys.stderr)

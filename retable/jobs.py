@@ -1,0 +1,48 @@
+"""What the job graph's scripts do: each takes Snakemake's job object, logs to its file and writes its output."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from retable.config import Workspace, parse_config
+from retable.records import to_json, write_atomically
+
+
+def begin(job: Any) -> Workspace:
+    """Direct what the job prints, libraries included, to its log file and open its workspace."""
+    path = Path(job.log[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    return Workspace(Path.cwd(), parse_config(job.config))
+
+
+def download(job: Any) -> None:
+    """Fetch a data set's files; the marker with their hashes comes last. Raises DataError."""
+    from retable.data.fetch import fetch
+
+    workspace = begin(job)
+    card = workspace.datasets[job.wildcards.dataset]
+    fetch(card, workspace.raw, workspace.mirror, progress=False)
+    hashes = {file.path: file.sha256 for file in card.files}
+    write_atomically(Path(job.output[0]), to_json(hashes))
+
+
+def measure(job: Any) -> None:
+    """Measure a cell's seeds that have no current record; SIGTERM and SIGINT save the state and end the job."""
+    from retable.run import find_cell, run_cell, threads
+    from retable.train.context import StopRequest
+
+    workspace = begin(job)
+    stop = StopRequest()
+    stop.install()
+    with threads(job.threads):
+        run_cell(workspace, find_cell(workspace.cells, job.params.identity), stop)
+
+
+def site(job: Any) -> None:
+    """Draw the tables, figures and pages from all records."""
+    from retable.report import build_site
+
+    build_site(begin(job))
