@@ -1,8 +1,8 @@
-"""The graph networks of the paper's depth study: deep GCN, SGC and GAT, a normalisation layer after each layer.
+"""The graph networks of the paper's depth study: deep GCN, SGC and GAT, each layer with a normalisation.
 
-All take ``features`` (n, f), dense or :class:`SparseMatrix`, ``propagation`` (n, n), a :class:`SparseMatrix`, and
-the :class:`NeighbourMask` of pairs that ContraNorm's softmax leaves out. Parameters are drawn from torch's global
-generator when a model is built: call ``torch.manual_seed`` just before. Dropout draws from it too.
+All take ``features`` (n, f), dense or :class:`SparseMatrix`, ``propagation`` (n, n), a :class:`SparseMatrix`,
+and the :class:`NeighbourMask` of pairs that ContraNorm's softmax leaves out. Parameters are drawn from
+torch's global generator when a model is built: call ``torch.manual_seed`` just before. So does dropout.
 """
 
 from collections.abc import Callable
@@ -39,10 +39,11 @@ class GraphConvolution(nn.Module):
 class DeepGCN(nn.Module):
     """GCN of ``depth`` layers: depth - 1 hidden ones and a linear output layer.
 
-    Hidden layer: dropout -> convolution -> normalisation -> LayerNorm -> ReLU -> residual; output layer: dropout
-    -> convolution. ``norm``, ``norm_scale`` and ``norm_options`` go to :func:`make_norm`. ``layer_norm``: "none",
-    "shared" (one affine instance for all layers, as in the authors' code) or "per-layer". ``residual`` r > 0 adds,
-    after every r-th layer (the first included), the features saved at the previous such layer.
+    Hidden layer: dropout -> convolution -> normalisation -> LayerNorm -> ReLU -> residual; output layer:
+    dropout -> convolution. ``norm``, ``norm_scale`` and ``norm_options`` go to :func:`make_norm`.
+    ``layer_norm``: "none", "shared" (one affine instance for all layers, as in the authors' code) or
+    "per-layer". ``residual`` r > 0 adds, after every r-th layer (the first included), the features saved at
+    the previous such layer.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class SGC(nn.Module):
     def smooth(
         self, features: Tensor, propagation: SparseMatrix, mask: NeighbourMask | None = None
     ) -> Tensor:
-        """Dense features (n, f) after all propagations. Without LayerNorm nothing in here learns: once is enough."""
+        """Dense features (n, f) after all propagations. If no layer in here learns, once is enough."""
         x = features
         for i, norm in enumerate(self.norms):
             x = norm(propagation @ x, mask)
@@ -148,8 +149,8 @@ class SGC(nn.Module):
 class GraphAttention(nn.Module):
     """Multi-head graph attention, heads concatenated (Velickovic et al., ICLR 2018), over stored entries.
 
-    Per head ``h = x W``, score ``leaky_relu_0.2(a . [h_i, h_j])`` on each stored entry (i, j) (its value is not
-    used), softmax over j, dropout on the coefficients, sum over j. W, a: xavier normal with the ReLU gain.
+    Per head ``h = x W``, score ``leaky_relu_0.2(a . [h_i, h_j])`` on each stored entry (i, j) (its value is
+    not used), softmax over j, dropout on the coefficients, sum over j. W, a: xavier normal, ReLU gain.
     """
 
     def __init__(self, in_dim: int, out_dim: int, heads: int, dropout: float = 0.6) -> None:

@@ -52,7 +52,7 @@ class NeighbourMask:
         return blocked
 
     def in_blocks(self, size: int) -> dict[tuple[int, int], Tensor]:
-        """Flat places of the masked entries inside each block (bi, bj) of ``size`` rows and columns that has any."""
+        """Flat places of the masked entries inside each block (bi, bj) of ``size`` rows and columns."""
         if size not in self._blocks:
             bi, bj = self.rows // size, self.cols // size
             width = (self.n - bj * size).clamp(max=size)
@@ -67,12 +67,13 @@ class NeighbourMask:
 
 
 class _KernelSum(torch.autograd.Function):
-    """``(E v, E 1)`` with ``E_ij = exp(u_i . u_j)``, masked entries zero, in O(n d) memory; first derivatives.
+    """``(E v, E 1)`` with ``E_ij = exp(u_i . u_j)``, masked entries zero, in O(n d) memory.
 
     E is symmetric, so each block of pairs is computed once and serves its rows and its columns, forward and
-    backward. Backward, with g and z the gradients of the two outputs, needs the symmetrised gradient of the Gram
-    matrix, ``W_ij = E_ij (g_i . v_j + z_i + g_j . v_i + z_j)``, which is one product of inner size 2d + 2.
-    What a block sends to its columns is gathered transposed, (d, n): so E is never read against its layout.
+    backward (first derivatives only). Backward, with g and z the gradients of the two outputs, needs the
+    symmetrised gradient of the Gram matrix, ``W_ij = E_ij (g_i . v_j + z_i + g_j . v_i + z_j)``, which is one
+    product of inner size 2d + 2. What a block sends to its columns is gathered transposed, (d, n): so E is
+    never read against its layout.
     """
 
     @staticmethod
@@ -101,7 +102,7 @@ class _KernelSum(torch.autograd.Function):
         uts, gts = _transposed_blocks(u, size), _transposed_blocks(g, size)
         dus, dvs = du.split(size), dv.split(size)
         dus_t, dvs_t = du_t.split(size, dim=1), dv_t.split(size, dim=1)
-        # Of W: the part of a block's own rows (g_i . v_j + z_i), or both parts where the block stands for two.
+        # W of a block's own rows (g_i . v_j + z_i), or of both triangles where the block stands for two.
         rows, cols = torch.cat([g, z], 1).split(size), torch.cat([v, one], 1).split(size)
         both_rows, both_cols = (
             torch.cat([g, z, v, one], 1).split(size),
@@ -120,7 +121,7 @@ class _KernelSum(torch.autograd.Function):
 
 
 def _kernel_blocks(u: Tensor, size: int, mask: NeighbourMask | None) -> Iterator[tuple[int, int, Tensor]]:
-    """Yields (i, j, E block) for i <= j where the mask is symmetric or absent, else for every pair of blocks."""
+    """Yields (i, j, E block): i <= j where the mask is symmetric or absent, else every pair of blocks."""
     masked = mask.in_blocks(size) if mask is not None else {}
     us = u.split(size)
     for i, ui in enumerate(us):
@@ -146,8 +147,8 @@ def _block_size(t: Tensor) -> int:
 
 
 # torch's float32 matrix product goes to MKL, which reaches half the speed of an AVX-512 AMD core (95 of 190
-# GFLOP/s measured); oneDNN, in torch too, reaches it. Inductor's entry is the only one without copies, so it is
-# looked up with a fallback.
+# GFLOP/s measured); oneDNN, in torch too, reaches it. Inductor's entry is the only one without copies, so it
+# is looked up with a fallback.
 _onednn_linear = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 )
@@ -176,8 +177,8 @@ def weighted_mean(
     """``m = S x`` (shape of ``x``) with S the row softmax of the pairwise similarities over ``tau``.
 
     With ``dual`` the row plus the column softmax, which gives the full gradient of the uniformity loss.
-    ``similarity``: "cosine", as in the authors' code, or "dot", as in the paper's equation (6). Rows whose allowed
-    set is empty come out as zero. ``ValueError`` if ``mask`` is for another number of nodes.
+    ``similarity``: "cosine", as in the authors' code, or "dot", as in the paper's equation (6). Rows whose
+    allowed set is empty come out as zero. ``ValueError`` if ``mask`` is for another number of nodes.
     """
     if mask is not None and x.shape[:-1] != (mask.n,):
         raise ValueError(
@@ -195,7 +196,7 @@ def weighted_mean(
         weights = gram.softmax(-1) + gram.softmax(-2) if dual else gram.softmax(-1)
         return weights @ x
     blocked = mask.dense()
-    # The lowest finite number, not -inf: a row without any allowed pair must not make NaN, in gradients either.
+    # The lowest finite number, not -inf: a row without any allowed pair must not make NaN.
     gram = gram.masked_fill(blocked, torch.finfo(gram.dtype).min)
     weights = gram.softmax(-1) + gram.softmax(-2) if dual else gram.softmax(-1)
     return weights.masked_fill(blocked, 0.0) @ x
@@ -205,10 +206,11 @@ class ContraNorm(nn.Module):
     """The paper's layer, without the LayerNorm that its equation (6) puts around it.
 
     Output ``(1 + s) x - s m`` (``identity``, as in the authors' graph code) or ``x - s m``, with m of
-    :func:`weighted_mean`. With ``learnable`` ("linear" or "exp") one scale per channel, g = p or exp(p), replaces s
-    and gives ``g (x - m)`` (``identity``; there the authors' code has no ``1 +``) or ``x - g m``. ``tau_acts``
-    "inside" divides the similarities by tau (authors' code), "outside" divides the scale (equation 6). Nodes that
-    may not be compared with any other are returned unchanged: the authors' code gives NaN there.
+    :func:`weighted_mean`. With ``learnable`` ("linear" or "exp") one scale per channel, g = p or exp(p),
+    replaces s and gives ``g (x - m)`` (``identity``; there the authors' code has no ``1 +``) or ``x - g m``.
+    ``tau_acts`` "inside" divides the similarities by tau (authors' code), "outside" divides the scale
+    (equation 6). Nodes that may not be compared with any other are returned unchanged: the authors' code
+    gives NaN there.
     """
 
     def __init__(
@@ -253,9 +255,9 @@ class ContraNorm(nn.Module):
 class FeatureContraNorm(nn.Module):
     """Feature ("dual") form for large graphs: ``m = x softmax_rows(u^T u / tau)``, a d x d softmax.
 
-    u is ``x`` with unit rows, after subtraction of each row's mean if ``center``; with ``unit_rows`` the update
-    acts on u itself. Output ``(1 + s) x - s m`` (``identity``) or ``x - s m``. The defaults are those of the
-    published ogbn-arxiv run.
+    u is ``x`` with unit rows, after subtraction of each row's mean if ``center``; with ``unit_rows`` the
+    update acts on u itself. Output ``(1 + s) x - s m`` (``identity``) or ``x - s m``. The defaults are those
+    of the published ogbn-arxiv run.
     """
 
     def __init__(
@@ -294,7 +296,7 @@ class Identity(nn.Module):
 
 
 class PairNorm(nn.Module):
-    """PairNorm (Zhao & Akoglu, ICLR 2020): modes PN, PN-SI (each row scaled) and PN-SCS (scaled, then centred)."""
+    """PairNorm (Zhao & Akoglu, ICLR 2020): modes PN, PN-SI (rows scaled), PN-SCS (scaled, then centred)."""
 
     def __init__(self, mode: str, scale: float) -> None:
         super().__init__()
@@ -312,7 +314,7 @@ class PairNorm(nn.Module):
 
 
 class CentredUnit(nn.Module):
-    """The authors' "LN" mode: subtract each row's mean, divide by the row's norm; no sqrt(d), no parameters."""
+    """The authors' "LN" mode: row minus its mean, divided by its norm; no sqrt(d), no parameters."""
 
     def forward(self, x: Tensor, mask: NeighbourMask | None = None) -> Tensor:
         """``x`` (n, d); ``mask`` is not used."""
@@ -339,8 +341,8 @@ NORMS = ("none", "PN", "PN-SI", "PN-SCS", "LN", "DGN", "CN", "CN-D")
 def make_norm(name: str, dim: int, scale: float = 1.0, **options: Any) -> nn.Module:
     """Normalisation layer by its short name in the literature, called as ``layer(x, mask)``; see ``NORMS``.
 
-    ``dim``: channels; ``scale``: s of PairNorm and ContraNorm; ``options``: those of the layer (``tau`` and the
-    like for "CN" and "CN-D", ``groups`` and ``lamda`` for "DGN"). ``ValueError`` for an unknown name.
+    ``dim``: channels; ``scale``: s of PairNorm and ContraNorm; ``options``: those of the layer (``tau`` and
+    the like for "CN" and "CN-D", ``groups`` and ``lamda`` for "DGN"). ``ValueError`` for an unknown name.
     """
     _check_choice("norm", name, NORMS)
     if name == "CN":

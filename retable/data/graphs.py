@@ -1,4 +1,4 @@
-"""Graph preparation on tensors: adjacency, normalisation, feature scaling, and a differentiable sparse product.
+"""Graph preparation on tensors: adjacency, normalisation, feature scaling, a differentiable sparse product.
 
 Matrices travel as torch sparse CSR tensors; :class:`SparseMatrix` wraps one that takes part in training.
 """
@@ -73,12 +73,12 @@ def edge_set(csr: Tensor, threshold: float = 0.0) -> Tensor:
 class SparseMatrix:
     """A CSR matrix for use in training: ``y = matrix @ dense``, differentiable in ``dense`` alone.
 
-    Its transpose is built once, because autograd through a torch CSR product sorts it anew in each backward pass.
-    On the CPU products give the same bytes every time.
+    Its transpose is built once, because autograd through a torch CSR product sorts it anew in each backward
+    pass. On the CPU products give the same bytes every time.
     """
 
     def __init__(self, csr: Tensor) -> None:
-        """``csr``: torch sparse CSR (n, m), say ``dense.to_sparse_csr()``; ``TypeError`` for another layout."""
+        """``csr``: torch sparse CSR (n, m), say ``x.to_sparse_csr()``; ``TypeError`` for another layout."""
         if csr.layout != torch.sparse_csr:
             raise TypeError(
                 f"SparseMatrix needs a sparse CSR tensor, got {csr.layout}: call .to_sparse_csr() on it"
