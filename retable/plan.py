@@ -101,7 +101,9 @@ def recipe_cells(
         if dataset not in datasets:
             raise CardError(f"{paper}/{recipe.name}: {unknown('data set', dataset, list(datasets))}")
         if split not in datasets[dataset].splits:
-            raise CardError(f"{paper}/{recipe.name}: {unknown('split', split, list(datasets[dataset].splits))}")
+            raise CardError(
+                f"{paper}/{recipe.name}: {unknown('split', split, list(datasets[dataset].splits))}"
+            )
         for name in at_scale.variants or recipe.variants:
             variant = recipe.variants[name]
             grid = {key: values for key, values in at_scale.axes.items() if key not in variant.without}

@@ -1,0 +1,7 @@
+"""`python -m retable`."""
+
+import sys
+
+from retable.cli import main
+
+sys.exit(main())

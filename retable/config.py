@@ -1,0 +1,141 @@
+"""The user's settings (`config/config.yaml`, `--config key=value`) and the workspace that they open."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ValidationError, field_validator
+
+from retable.cards import (
+    SCALES,
+    CardError,
+    DatasetCard,
+    Model,
+    PaperCard,
+    Scale,
+    load_datasets,
+    load_papers,
+    unknown,
+)
+from retable.plan import Cell, plan
+
+
+class Wandb(Model):
+    """Where runs are mirrored to. Nothing ever needs the network: `offline` writes files that `wandb sync` uploads."""
+
+    mode: Literal["disabled", "offline", "online"] = "offline"
+    project: str = "retable"
+    entity: str | None = None
+
+
+class Config(Model):
+    """What to run and with what. Names may be lists or comma-separated text; absent means all."""
+
+    scale: Scale = "demo"
+    papers: list[str] | None = None
+    datasets: list[str] | None = None
+    recipes: list[str] | None = None
+    seeds: int | None = None
+    mirror: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    wandb: Wandb = Wandb()
+
+    @field_validator("papers", "datasets", "recipes", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        return (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
+
+    @field_validator("seeds")
+    @classmethod
+    def _at_least_one(cls, value: int | None) -> int | None:
+        if value is not None and value < 1:
+            raise ValueError("needs at least 1 seed")
+        return value
+
+
+def parse_config(values: dict[str, Any], where: str = "config") -> Config:
+    """Check settings. Raises CardError: one line with the valid choices."""
+    if str(values.get("scale", "demo")) not in SCALES:
+        raise CardError(f"{where}: {unknown('scale', values['scale'], list(SCALES))}")
+    for key in values:
+        if key not in Config.model_fields:
+            raise CardError(f"{where}: {unknown('key', key, list(Config.model_fields))}")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise CardError(f"{where}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+
+
+def load_config(path: Path, **overrides: Any) -> Config:
+    """Read the config file, then replace what is not None in `overrides`. Raises CardError."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        values = {}
+    except yaml.YAMLError as error:
+        raise CardError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    return parse_config(
+        values | {key: value for key, value in overrides.items() if value is not None}, str(path)
+    )
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A checkout with its cards and settings: where things lie and what a run consists of."""
+
+    root: Path
+    config: Config
+
+    @cached_property
+    def datasets(self) -> dict[str, DatasetCard]:
+        return load_datasets(self.root)
+
+    @cached_property
+    def papers(self) -> dict[str, PaperCard]:
+        return load_papers(self.root)
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The cells of the configured scale and selection."""
+        chosen = self.config
+        return plan(
+            self.papers,
+            self.datasets,
+            chosen.scale,
+            chosen.papers,
+            chosen.datasets,
+            chosen.recipes,
+            chosen.seeds,
+        )
+
+    @property
+    def raw(self) -> Path:
+        """Where downloads lie."""
+        return self.root / "datasets" / "raw"
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def mirror(self) -> str | None:
+        """The mirror of the config, else of the environment variable RETABLE_MIRROR."""
+        return self.config.mirror or os.environ.get("RETABLE_MIRROR") or None
+
+
+def find_root(start: Path) -> Path:
+    """The checkout that `start` lies in. Raises CardError outside of one."""
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / "Snakefile").exists() and (folder / "methods").is_dir():
+            return folder
+    raise CardError(f"{start} is not inside a retable checkout (no Snakefile beside methods/); cd into one")

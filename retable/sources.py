@@ -1,0 +1,67 @@
+"""The meaning hash of a paper's sources: real edits change it, comments, docstrings and formatting do not.
+
+It covers the modules that `methods.<paper>.run` imports, directly or not, from this project, but for `NEUTRAL` ones.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+# These decide when and where a run's numbers are computed and kept, not what they are: cards, plan and config enter a
+# cell's identity, parsed data has its own hashes in the record, and the contract tests hold runs, resumed runs and
+# reruns to the same bytes.
+NEUTRAL = ("retable.cards", "retable.config", "retable.data.containers", "retable.data.fetch", "retable.data.load",
+           "retable.data.readers", "retable.plan", "retable.records", "retable.train.context",
+           "retable.train.checkpoint", "retable")  # fmt: skip
+
+
+@cache
+def source_sha256(root: Path, paper: str) -> str:
+    """64 hexadecimal digits over the syntax trees that decide a paper's numbers."""
+    digest = hashlib.sha256()
+    for name, path in sorted(imported_modules(root, f"methods.{paper}.run").items()):
+        digest.update(f"{name}\x00{_meaning(path)}\x00".encode())
+    return digest.hexdigest()
+
+
+def imported_modules(root: Path, start: str) -> dict[str, Path]:
+    """The project's modules that `start` reaches by import statements, itself included, without the neutral ones."""
+    found: dict[str, Path] = {}
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        path = _file_of(root, name)
+        if path is None or name in found or name in NEUTRAL:
+            continue
+        found[name] = path
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def _file_of(root: Path, module: str) -> Path | None:
+    if module.split(".")[0] not in ("retable", "methods"):
+        return None
+    base = root.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _meaning(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return ast.dump(tree)

@@ -1,0 +1,1 @@
+"""What a run is handed: device, seeds, log, checkpoint, progress."""

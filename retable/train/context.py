@@ -1,0 +1,204 @@
+"""What a method's `run(cell, context)` is handed: data, device, named randomness, a curve log and resumable epochs."""
+
+import hashlib
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file, save
+
+from retable.cards import DatasetCard
+from retable.data.load import load
+from retable.plan import Cell
+from retable.records import write_atomically
+from retable.train.checkpoint import load_state, save_state
+
+CHECKPOINT_SECONDS = 20.0
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a finite number; the run stops and its record says where."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a method's `run` returns: numbers in the recipe's unit, and lists of numbers (by layer, say)."""
+
+    metrics: dict[str, float]
+    series: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
+
+
+class StopRequest:
+    """SIGTERM and SIGINT end a run at the next epoch's end, after its state is saved."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def install(self) -> None:
+        """Take over both signals (main thread only)."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.signal is not None:
+            raise SystemExit(128 + number)
+        self.signal = number
+        print("stopping after this epoch; once more to stop at once", file=sys.stderr)
+
+
+class Context:
+    """One seed of one cell while it runs.
+
+    Every random number is drawn from a stream that a name decides (`derive`), so what happened before does not matter
+    and a resumed run equals an uninterrupted one.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        seed: int,
+        card: DatasetCard,
+        raw: Path,
+        folder: Path,
+        device: torch.device,
+        fingerprint: str,
+        stop: StopRequest | None = None,
+    ) -> None:
+        self.cell = cell
+        self.seed = seed
+        self.device = device
+        self.folder = folder
+        self.curve = folder / "curve.jsonl"
+        self.resumed = 0
+        self.seconds_before = 0.0
+        self._card = card
+        self._raw = raw
+        self._fingerprint = fingerprint
+        self._stop = stop or StopRequest()
+        self._started = time.monotonic()
+        self._saved = self._started
+        folder.mkdir(parents=True, exist_ok=True)
+
+    # Data and randomness
+
+    def data(self) -> tuple[Any, Any]:
+        """The cell's data set and split as the card's reader returns them; hashes checked. Raises DataError."""
+        return load(self._card, self.cell.split, self._raw)
+
+    def derive(self, *names: str | int) -> int:
+        """A 63-bit number that only the run's seed and `names` decide."""
+        text = "/".join(str(name) for name in ("retable", self.seed, *names))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+    def seed_torch(self, *names: str | int) -> None:
+        """Set torch's global streams (all devices) to the one that `names` decide."""
+        torch.manual_seed(self.derive(*names))
+
+    # The loop
+
+    def epochs(self, total: int, **parts: Stateful) -> Iterator[int]:
+        """Yield the epochs that are still to do, 1 to `total`, resuming `parts` from the last saved state.
+
+        Torch's streams are set for each epoch by its name. The state is saved every 20 seconds at an epoch's end, and
+        when a stop was asked for, after which SystemExit is raised. An OSError (a full disk) passes through: the
+        previous state stays.
+        """
+        done = self._resume(parts)
+        with self._bar() as bar:
+            task = bar.add_task(f"{self.cell.slug} seed {self.seed}", total=total, completed=done)
+            for epoch in range(done + 1, total + 1):
+                self.seed_torch("epoch", epoch)
+                yield epoch
+                bar.update(task, completed=epoch)
+                now = time.monotonic()
+                if self._stop.signal is not None:
+                    self._save(epoch, parts)
+                    number = self._stop.signal
+                    print(
+                        f"stopped at epoch {epoch} of {total}, state saved; the same command resumes",
+                        file=sys.stderr,
+                    )
+                    raise SystemExit(128 + number)
+                if now - self._saved >= CHECKPOINT_SECONDS and epoch < total:
+                    self._save(epoch, parts)
+
+    def log(self, epoch: int, **scalars: float) -> None:
+        """Append one line to the run's curve. Values must be finite or the run counts as diverged."""
+        for name, value in scalars.items():
+            self.check_finite(value, name, epoch)
+        with self.curve.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"epoch": epoch, **scalars}) + "\n")
+
+    def check_finite(self, value: float, name: str, epoch: int) -> None:
+        """Raises Diverged with the epoch and the settings that led there."""
+        if not math.isfinite(value):
+            rate = self.cell.settings.get("lr")
+            raise Diverged(f"{name} is {value} at epoch {epoch} (lr {rate}, seed {self.seed})")
+
+    # Weights that outlive the run, for evaluation alone
+
+    def keep(self, name: str, weights: dict[str, torch.Tensor]) -> None:
+        """Store tensors as `<name>.safetensors` in the run's state folder."""
+        # One storage per tensor: shared modules (one LayerNorm in all layers) appear under several names.
+        own = {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
+        write_atomically(self.folder / f"{name}.safetensors", save(own))
+
+    def kept(self, name: str) -> dict[str, torch.Tensor]:
+        """Tensors stored by `keep`. Raises FileNotFoundError that names the command to run first."""
+        path = self.folder / f"{name}.safetensors"
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no weights here; measure first: {self.cell.command}")
+        return load_file(path)
+
+    def seconds(self) -> float:
+        """Wall time of this run, the parts before an interruption included."""
+        return self.seconds_before + time.monotonic() - self._started
+
+    # Inside
+
+    def _save(self, epoch: int, parts: dict[str, Stateful]) -> None:
+        if self.curve.exists():
+            with self.curve.open("rb") as file:
+                os.fsync(file.fileno())
+        state = {
+            "fingerprint": self._fingerprint,
+            "epoch": epoch,
+            "parts": {name: part.state_dict() for name, part in parts.items()},
+            "curve_bytes": self.curve.stat().st_size if self.curve.exists() else 0,
+            "seconds": self.seconds(),
+            "resumed": self.resumed,
+        }
+        save_state(self.folder, epoch, state)
+        self._saved = time.monotonic()
+
+    def _resume(self, parts: dict[str, Stateful]) -> int:
+        state = load_state(self.folder, self._fingerprint)
+        written = self.curve.stat().st_size if self.curve.exists() else 0
+        if state is None or set(state["parts"]) != set(parts) or written < state["curve_bytes"]:
+            self.curve.unlink(missing_ok=True)
+            return 0
+        if written:
+            os.truncate(self.curve, state["curve_bytes"])
+        for name, part in parts.items():
+            part.load_state_dict(state["parts"][name])
+        self.resumed = state["resumed"] + 1
+        self.seconds_before = state["seconds"]
+        return state["epoch"]
+
+    def _bar(self) -> Progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        return Progress(*columns, disable=not sys.stderr.isatty(), transient=True)

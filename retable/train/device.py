@@ -1,0 +1,38 @@
+"""Which device a run computes on. Snakemake counts GPUs but does not name them, so a lock file hands them out."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from retable.cards import CardError
+
+
+@contextlib.contextmanager
+def claim_device(preference: str, locks: Path) -> Iterator[torch.device]:
+    """Hold a device for a run: `cpu`, `cuda`, or `auto` (a GPU where there is one).
+
+    With several visible GPUs the first one that no other run holds is taken; when all are held, the run waits for the
+    first. Raises CardError when `cuda` is asked for and there is none.
+    """
+    gpus = torch.cuda.device_count() if preference != "cpu" and torch.cuda.is_available() else 0
+    if not gpus:
+        if preference == "cuda":
+            raise CardError(
+                "device: cuda was asked for, but torch sees no GPU; use device=cpu or device=auto"
+            )
+        yield torch.device("cpu")
+        return
+    locks.mkdir(parents=True, exist_ok=True)
+    for index in range(gpus):
+        lock = FileLock(locks / f"gpu-{index}.lock", timeout=0)
+        try:
+            with lock:
+                yield torch.device("cuda", index)
+                return
+        except Timeout:
+            continue
+    with FileLock(locks / "gpu-0.lock"):
+        yield torch.device("cuda", 0)

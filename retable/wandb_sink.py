@@ -1,0 +1,59 @@
+"""Replay measured runs to Weights & Biases. Runs themselves only write their own files; this is a sink."""
+
+import json
+import os
+from pathlib import Path
+
+from retable.cards import CardError
+from retable.config import Workspace
+from retable.records import RunRecord, load_records
+
+
+def run_id(record: RunRecord) -> str:
+    """Derived from the cell, seed and sources, so that a replay or a sync overwrites instead of doubling."""
+    return f"{record.identity}-{record.seed}-{record.source_sha256[:8]}"
+
+
+def replay(workspace: Workspace) -> int:
+    """Log each record of the selection with its curve; returns how many. `offline` writes below `results/wandb/`.
+
+    Raises CardError when `wandb.mode` is `disabled`, or `online` without a key.
+    """
+    settings = workspace.config.wandb
+    if settings.mode == "disabled":
+        raise CardError("wandb.mode is disabled; set it to offline or online in config/config.yaml")
+    import wandb
+
+    if settings.mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
+        raise CardError("wandb.mode is online, but no key is set; run `wandb login` or set WANDB_API_KEY")
+    cells = {cell.identity: cell for cell in workspace.cells}
+    records = [record for record in load_records(workspace.results) if record.identity in cells]
+    for record in records:
+        curve = cells[record.identity].folder(workspace.results) / f"seed-{record.seed}.curve.jsonl"
+        _replay_one(wandb, record, curve, workspace)
+    return len(records)
+
+
+def _replay_one(wandb, record: RunRecord, curve: Path, workspace: Workspace) -> None:
+    folder = workspace.results / "wandb"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = workspace.config.wandb
+    run = wandb.init(
+        project=settings.project,
+        entity=settings.entity,
+        mode=settings.mode,
+        id=run_id(record),
+        name=f"{record.dataset} {record.variant} seed {record.seed}",
+        group=f"{record.paper}/{record.recipe}/{record.scale}",
+        config=dict(record.settings)
+        | {"seed": record.seed, "dataset": record.dataset, "variant": record.variant},
+        dir=folder,
+        resume="allow" if settings.mode == "online" else None,
+        settings=wandb.Settings(console="off", silent=True),
+    )
+    if curve.exists():
+        for line in curve.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            run.log(row, step=row["epoch"])
+    run.summary.update({**record.metrics, "state": record.state})
+    run.finish()

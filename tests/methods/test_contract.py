@@ -1,0 +1,199 @@
+"""What every method promises, asked of each variant that the demo runs: a new paper is covered by its card."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from retable.cards import load_papers
+from retable.config import Config, Workspace
+from retable.plan import Cell, recipe_cells
+from retable.records import read_record
+from retable.run import evaluate_cell, load_method, make_context, make_deterministic, run_cell
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT = {"epochs": 6}
+
+
+def demo_cells() -> list[Cell]:
+    """One short cell for each recipe and variant of the demo: the cheapest of its grid."""
+    workspace = Workspace(ROOT, Config())
+    chosen: dict[tuple, Cell] = {}
+    for paper in workspace.papers.values():
+        for recipe in paper.recipes:
+            for cell in recipe_cells(paper.id, recipe, workspace.datasets, "demo"):
+                chosen.setdefault((cell.paper, cell.recipe, cell.variant), cell)
+    return [
+        dataclasses.replace(
+            cell, settings=cell.settings | {k: v for k, v in SHORT.items() if k in cell.settings}
+        )
+        for cell in chosen.values()
+    ]
+
+
+CELLS = demo_cells()
+each_cell = pytest.mark.parametrize("cell", CELLS, ids=[f"{c.paper}-{c.recipe}-{c.variant}" for c in CELLS])
+
+
+def is_control(cell: Cell) -> bool:
+    return load_papers(ROOT)[cell.paper].recipe(cell.recipe).variants[cell.variant].control
+
+
+LEARNING = [cell for cell in CELLS if not is_control(cell)]
+each_learner = pytest.mark.parametrize(
+    "cell", LEARNING, ids=[f"{c.paper}-{c.recipe}-{c.variant}" for c in LEARNING]
+)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """The project's cards and methods over an empty results folder."""
+    for name in ("methods", "datasets", "retable"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return Workspace(tmp_path, Config(device="cpu"))
+
+
+def meaning(path: Path) -> dict:
+    """A record without what may differ between two runs of the same thing: times, memory, resumption."""
+    return read_record(path).model_dump(exclude={"cost", "started", "ended"})
+
+
+@pytest.mark.parametrize("paper", sorted(load_papers(ROOT)))
+def test_card_is_valid_and_has_a_demo(paper: str) -> None:
+    card = load_papers(ROOT)[paper]
+    assert any("demo" in recipe.scales for recipe in card.recipes)
+    assert (ROOT / "methods" / paper / "README.md").exists()
+
+
+@each_learner
+def test_one_step_lowers_the_loss_on_a_fixed_batch(cell: Cell, workspace: Workspace) -> None:
+    make_deterministic(torch.device("cpu"))
+    context = make_context(workspace, cell, 0, torch.device("cpu"))
+    model, loss = load_method(cell.paper).fixed_batch(cell, context)
+    before = loss()
+    before.backward()
+    size = sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None)
+    assert size > 0
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.01 * parameter.grad / size.sqrt()
+    assert loss().item() < before.item()
+
+
+@each_cell
+def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(cell: Cell, workspace: Workspace) -> None:
+    folder = run_cell(workspace, dataclasses.replace(cell, seeds=(0, 1))).parent
+    first, other = meaning(folder / "seed-0.json"), meaning(folder / "seed-1.json")
+    assert first["state"] == "ok"
+    assert first["metrics"]
+    curves = [folder / "seed-0.curve.jsonl", folder / "seed-1.curve.jsonl"]
+    kept = [path.read_bytes() if path.exists() else b"" for path in curves]
+    (folder / "seed-0.json").unlink()
+    run_cell(workspace, dataclasses.replace(cell, seeds=(0,)))
+    assert meaning(folder / "seed-0.json") == first
+    assert (curves[0].read_bytes() if kept[0] else b"") == kept[0]
+    if not is_control(cell):
+        assert kept[0] != kept[1]
+        assert first["settings"] == other["settings"]
+
+
+@each_cell
+def test_evaluation_runs_alone(cell: Cell, workspace: Workspace) -> None:
+    folder = run_cell(workspace, dataclasses.replace(cell, seeds=(0,))).parent
+    assert evaluate_cell(workspace, cell, 0).metrics == read_record(folder / "seed-0.json").metrics
+
+
+# Killed at a named point, then resumed --------------------------------------------------------------------------------
+
+DRIVER = """
+import json, os, signal, sys
+from pathlib import Path
+import retable.records, retable.run, retable.train.checkpoint, retable.train.context as context
+from retable.config import Config, Workspace
+from retable.plan import Cell
+
+root, cell, point = Path(sys.argv[1]), Cell(**json.loads(sys.argv[2])), sys.argv[3]
+context.CHECKPOINT_SECONDS = 0.0
+
+def dies_on_call(module, name, number):
+    original, calls = getattr(module, name), []
+    def wrapped(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+    setattr(module, name, wrapped)
+
+if point == "before a step":
+    dies_on_call(context.Context, "seed_torch", 5)
+elif point == "after a step":
+    dies_on_call(context.Context, "check_finite", 4)
+elif point == "between a checkpoint's temporary write and its rename":
+    dies_on_call(os, "replace", 3)
+elif point == "before the record":
+    dies_on_call(retable.run, "write_record", 1)
+stop = context.StopRequest()
+stop.install()
+if point == "SIGTERM":
+    original = context.Context.check_finite
+    def terminated(self, value, name, epoch):
+        if epoch == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, value, name, epoch)
+    context.Context.check_finite = terminated
+retable.run.run_cell(Workspace(root, Config(device="cpu")), cell, stop)
+"""
+
+POINTS = [
+    "before a step",
+    "after a step",
+    "between a checkpoint's temporary write and its rename",
+    "before the record",
+]
+
+
+def drive(workspace: Workspace, cell: Cell, point: str) -> subprocess.CompletedProcess:
+    fields = {name: getattr(cell, name) for name in cell.__dataclass_fields__}
+    command = [sys.executable, "-c", DRIVER, str(workspace.root), json.dumps(fields), point]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+
+
+def representative() -> list[Cell]:
+    """One learner of each paper: the last variant of its card's first recipe, which is the paper's own method."""
+    return list({cell.paper: cell for cell in LEARNING}.values())
+
+
+@pytest.mark.parametrize("point", [*POINTS, "SIGTERM"])
+@pytest.mark.parametrize("cell", representative(), ids=[cell.paper for cell in representative()])
+def test_killed_and_resumed_equals_uninterrupted(
+    cell: Cell, point: str, workspace: Workspace, tmp_path: Path
+) -> None:
+    cell = dataclasses.replace(cell, seeds=(0,))
+    killed = drive(workspace, cell, point)
+    folder = cell.folder(workspace.results)
+    assert killed.returncode == (128 + signal.SIGTERM if point == "SIGTERM" else -signal.SIGKILL), (
+        killed.stderr
+    )
+    assert not list(folder.glob("*.json"))
+    if point == "SIGTERM":
+        assert "state saved; the same command resumes" in killed.stderr
+    resumed = drive(workspace, cell, "never")
+    assert resumed.returncode == 0, resumed.stderr
+    record = read_record(folder / "seed-0.json")
+    assert record.cost.resumed == 1
+    after_kill = meaning(folder / "seed-0.json"), (folder / "seed-0.curve.jsonl").read_bytes()
+    (folder / "seed-0.json").unlink()
+    for state in (workspace.results / ".state").rglob("state-*.pt"):
+        state.unlink()
+    assert drive(workspace, cell, "never").returncode == 0
+    assert read_record(folder / "seed-0.json").cost.resumed == 0
+    assert (meaning(folder / "seed-0.json"), (folder / "seed-0.curve.jsonl").read_bytes()) == after_kill

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from retable.cards import CardError, load_claims, load_dataset, load_datasets, load_paper, load_papers
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def broken(path: Path, tmp_path: Path, change) -> Path:
+    """A copy of a card with `change` applied to its data, under the same file and folder name."""
+    data = yaml.safe_load(path.read_text())
+    change(data)
+    copy = tmp_path / path.parent.name / path.name
+    copy.parent.mkdir()
+    copy.write_text(yaml.safe_dump(data))
+    return copy
+
+
+def test_all_cards_of_the_tree_load() -> None:
+    assert "cora" in load_datasets(ROOT)
+    assert "contranorm" in load_papers(ROOT)
+
+
+@pytest.mark.parametrize("paper", sorted(load_papers(ROOT)))
+def test_claims_load_and_belong_to_a_table_of_the_card(paper: str) -> None:
+    card = load_papers(ROOT)[paper]
+    claims = load_claims(ROOT / "methods" / paper / "claims.csv")
+    assert {claim.table for claim in claims} <= set(card.tables)
+    assert len({claim.id for claim in claims}) == len(claims)
+
+
+def test_a_file_without_a_hash_is_refused(tmp_path: Path) -> None:
+    path = broken(ROOT / "datasets/cora.yaml", tmp_path, lambda data: data["files"][0].pop("sha256"))
+    with pytest.raises(CardError, match=r"files\.0\.sha256: Field required"):
+        load_dataset(path)
+
+
+def test_a_path_out_of_the_data_folder_is_refused(tmp_path: Path) -> None:
+    path = broken(
+        ROOT / "datasets/cora.yaml", tmp_path, lambda data: data["files"][0].update(path="../../etc/x")
+    )
+    with pytest.raises(CardError, match="must be relative"):
+        load_dataset(path)
+
+
+def test_an_unknown_key_is_named_with_the_allowed_ones(tmp_path: Path) -> None:
+    path = broken(
+        ROOT / "methods/contranorm/card.yaml", tmp_path, lambda data: data["recipes"][0].update(hypr={})
+    )
+    with pytest.raises(CardError, match=r"unknown key 'recipes\.0\.hypr'.*hyper.*protocol") as caught:
+        load_paper(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_candidates_chosen_on_test_metrics_are_refused(tmp_path: Path) -> None:
+    def peek(data: dict) -> None:
+        data["recipes"][0]["variants"]["contranorm"]["select_by"] = "last_test_accuracy"
+
+    path = broken(ROOT / "methods/contranorm/card.yaml", tmp_path, peek)
+    with pytest.raises(CardError, match="chosen on validation"):
+        load_paper(path)
+
+
+def test_a_card_that_is_no_yaml_gets_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: [1,\nb: }")
+    with pytest.raises(CardError, match="not YAML") as caught:
+        load_dataset(tmp_path / "x.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_same_claim_twice_is_refused(tmp_path: Path) -> None:
+    lines = (ROOT / "methods/contranorm/claims.csv").read_text().splitlines()
+    (tmp_path / "claims.csv").write_text("\n".join([*lines[:3], lines[2]]))
+    with pytest.raises(CardError, match=r"claims\.csv:4: same claim as row 3"):
+        load_claims(tmp_path / "claims.csv")
