@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 
+from retable.data.edges import distinct_edges
+
 
 class DataError(RuntimeError):
     """A file or data set that cannot be used; the message is one line that says what to do."""
@@ -42,9 +44,7 @@ class NodeGraph:
 
 
 def canonical_csr(matrix: scipy.sparse.spmatrix | np.ndarray) -> scipy.sparse.csr_matrix:
-    """float32 CSR with sorted columns, no duplicates and no stored zeros, so that equal matrices have equal
-    arrays.
-    """
+    """float32 CSR with sorted columns, without duplicates and stored zeros: equal matrices, equal arrays."""
     csr = scipy.sparse.csr_matrix(matrix, dtype=np.float32, copy=True)
     csr.sum_duplicates()
     csr.eliminate_zeros()
@@ -52,14 +52,11 @@ def canonical_csr(matrix: scipy.sparse.spmatrix | np.ndarray) -> scipy.sparse.cs
 
 
 def count(graph: NodeGraph) -> dict[str, int]:
-    """Nodes, links (undirected, without self-loops and duplicates), features and classes, as cards state
-    them.
-    """
-    source, target = np.sort(graph.edge_index, axis=0)
-    distinct = np.unique(source[source != target] * len(graph.y) + target[source != target])
+    """Nodes, links, features and classes; links are undirected, without self-loops and duplicates."""
+    links = distinct_edges(np.sort(graph.edge_index, axis=0), len(graph.y), loops=False)
     return {
         "nodes": len(graph.y),
-        "links": len(distinct),
+        "links": links.shape[1],
         "features": graph.x.shape[1],
         "classes": len(np.unique(graph.y)),
     }

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from retable.cards import DatasetCard, unknown
 from retable.data.containers import DataError, NodeGraph, NodeSplit, content_sha256, split_sha256
-from retable.data.fetch import require_verified
 from retable.data.readers import READERS
+from retable.data.verified import require_verified
 
 
 def load(card: DatasetCard, split: str | None, raw: Path) -> tuple[NodeGraph, NodeSplit]:
@@ -19,21 +19,9 @@ def load(card: DatasetCard, split: str | None, raw: Path) -> tuple[NodeGraph, No
     if name not in card.splits:
         raise DataError(f"{card.name}: {unknown('split', name, list(card.splits))}")
     graph = parse(card, raw)
-    if (got := content_sha256(graph)) != card.content_sha256:
-        raise DataError(
-            f"{card.name}: the parsed data hash to {got[:12]}, the card says {card.content_sha256[:12]}; "
-            "the reader or a library changed what is read: do not compare results with earlier ones"
-        )
-    if name not in graph.splits:
-        raise DataError(
-            f"{card.name}: the reader {card.reader!r} gave no split {name!r}; it gave {sorted(graph.splits)}"
-        )
-    chosen = graph.splits[name]
-    if (got := split_sha256(chosen)) != card.splits[name].sha256:
-        raise DataError(
-            f"{card.name}: split {name!r} hashes to {got[:12]}, the card says {card.splits[name].sha256[:12]}"
-        )
-    return graph, chosen
+    if differences := compare(card, graph, [name]):
+        raise DataError(f"{card.name}: {differences[0]}")
+    return graph, graph.splits[name]
 
 
 def parse(card: DatasetCard, raw: Path) -> NodeGraph:
@@ -41,4 +29,25 @@ def parse(card: DatasetCard, raw: Path) -> NodeGraph:
     if card.reader not in READERS:
         raise DataError(f"{card.name}: {unknown('reader', card.reader, list(READERS))}")
     require_verified(card, raw)
-    return READERS[card.reader](card, raw)
+    try:
+        return READERS[card.reader](card, raw)
+    except (LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{card.name}: the reader {card.reader!r} cannot use the card's files and options: {error!r}"
+        ) from error
+
+
+def compare(card: DatasetCard, graph: NodeGraph, splits: list[str]) -> list[str]:
+    """How the parsed arrays and these splits differ from the card: one line each, none if they do not."""
+    lines = []
+    if (got := content_sha256(graph)) != card.content_sha256:
+        lines.append(
+            f"the parsed arrays hash to {got}, the card pins {card.content_sha256}: the reader, the card or "
+            "a library has changed what is read, so results cannot be compared with earlier ones"
+        )
+    for name in splits:
+        if name not in graph.splits:
+            lines.append(f"the reader {card.reader!r} gives no split {name!r}, only {sorted(graph.splits)}")
+        elif (got := split_sha256(graph.splits[name])) != card.splits[name].sha256:
+            lines.append(f"split {name!r} hashes to {got}, the card pins {card.splits[name].sha256}")
+    return lines

@@ -6,8 +6,8 @@ import yaml
 
 from retable.cards import DataFile, DatasetCard
 from retable.data.containers import content_sha256, count, split_sha256
-from retable.data.fetch import sha256_of
 from retable.data.load import parse
+from retable.data.verified import sha256_of
 
 
 def pin_file(path: str, raw: Path, url: str) -> DataFile:

@@ -2,8 +2,9 @@
 
 Planetoid's files are pickles of numpy arrays, scipy CSR matrices and adjacency lists. Nothing in them is
 trusted: each class name that such a file may mention is answered with a passive record of this module, so no
-numpy, scipy or other function ever runs with arguments from the file; any other name is refused. Arrays are then
-built from the records' bytes; a matrix's indices are checked before scipy, whose C code trusts them, sees them.
+numpy, scipy or other function ever runs with arguments from the file; any other name is refused. Arrays are
+then built from the records' bytes; a matrix's indices are checked before scipy, whose C code trusts them,
+sees them.
 """
 
 import collections
@@ -22,6 +23,12 @@ _NUMERIC = {
     for kind, sizes in {"f": "248", "i": "1248", "u": "1248", "b": "1"}.items()
     for size in sizes
 }
+
+# What the C unpickler and the records below raise on bytes that are no sound pickle.
+_BROKEN = (
+    *(pickle.UnpicklingError, EOFError, ImportError, MemoryError, RecursionError),
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+)
 
 
 class _Dtype:
@@ -131,9 +138,7 @@ def restricted_loads(data: bytes, source: str) -> Any:
             return value.numpy()
         if isinstance(value, _Csr):
             return value.scipy()
-    except (pickle.UnpicklingError, EOFError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise DataError(f"{source}: refused by the restricted pickle reader: {error}") from None
-    except (AttributeError, MemoryError, RecursionError, ImportError) as error:
+    except _BROKEN as error:
         raise DataError(f"{source}: refused by the restricted pickle reader: {error}") from None
     if isinstance(value, (dict, list, tuple, str, bytes, int, float, type(None))):
         return value

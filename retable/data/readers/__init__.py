@@ -9,11 +9,16 @@ from pathlib import Path
 from retable.cards import DatasetCard
 from retable.data.containers import NodeGraph
 from retable.data.readers.embedded import digits_knn
+from retable.data.readers.geom_gcn import geom_gcn
+from retable.data.readers.npz import gnn_benchmark, heterophilous
 from retable.data.readers.planetoid import planetoid
 
 Reader = Callable[[DatasetCard, Path], NodeGraph]
 
 READERS: dict[str, Reader] = {
     "digits_knn": digits_knn,
+    "geom_gcn": geom_gcn,
+    "gnn_benchmark": gnn_benchmark,
+    "heterophilous": heterophilous,
     "planetoid": planetoid,
 }

@@ -1,0 +1,60 @@
+"""Single members out of zip and tar archives.
+
+A member's name selects bytes and nothing else: where they are written is the caller's choice, so no name in
+an archive can reach outside the data folder. Names are matched exactly (TUDataset's zips hold
+`MUTAG//MUTAG_A.txt`).
+"""
+
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from retable.data.containers import DataError
+
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+
+
+class ArchiveError(DataError):
+    """The archive cannot be read, or lacks a member."""
+
+
+def extract(archive: Path, member: str, target: Path, limit: int) -> None:
+    """Write the named member to `target`: `limit` + 1 bytes at most, so that a bomb shows as a wrong size.
+
+    Raises ArchiveError for a damaged archive and for a name that is no regular file in it.
+    """
+    try:
+        with _opened(archive, member) as stream, target.open("wb") as writer:
+            remaining = limit + 1
+            while remaining and (block := stream.read(min(remaining, 1 << 20))):
+                writer.write(block)
+                remaining -= len(block)
+    except DAMAGED as error:
+        raise ArchiveError(f"{archive.name} is not a readable archive ({type(error).__name__})") from None
+
+
+@contextmanager
+def _opened(archive: Path, member: str) -> Iterator[IO[bytes]]:
+    missing = ArchiveError(f"{archive.name} holds no file {member!r}")
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as bundle:
+            if member not in bundle.namelist():
+                raise missing
+            with bundle.open(member) as stream:
+                yield stream
+        return
+    with tarfile.open(archive) as bundle:
+        try:
+            info = bundle.getmember(member)
+        except KeyError:
+            raise missing from None
+        content = bundle.extractfile(info) if info.isfile() else None
+        if content is None:
+            raise missing
+        with content:
+            yield content

@@ -1,0 +1,22 @@
+import yaml
+
+from retable.cards import DatasetCard, load_dataset
+from retable.data.fetch import check
+from retable.data.load import load
+from retable.data.pin import pin, pin_file
+
+
+def test_what_is_pinned_makes_a_card_that_loads(root, tmp_path):
+    digits = load_dataset(root / "datasets" / "digits-knn.yaml")
+    blank = digits.model_copy(update={"counts": {}, "content_sha256": "0" * 64})
+    pinned = yaml.safe_load(pin(blank, tmp_path))
+    card = DatasetCard.model_validate({**blank.model_dump(), **pinned})
+    assert card.counts == digits.counts
+    assert card.splits == digits.splits
+    load(card, "default", tmp_path)
+
+
+def test_a_pinned_file_passes_the_check(make_card, tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"content")
+    card = make_card(pin_file("a.txt", tmp_path, "https://example.org/a.txt"))
+    assert check(card, tmp_path) == []
