@@ -110,6 +110,9 @@ class Variant(Model):
 
     label: str = Field(description="the method's name in claims.csv")
     settings: dict[str, Scalar] = {}
+    by_dataset: dict[Name, dict[str, Scalar]] = Field(
+        default={}, description="data set -> settings that the paper tunes for it; they override `settings`"
+    )
     axes: dict[str, list[Scalar]] = {}
     select_by: str | None = None
     without: list[str] = Field(default=[], description="recipe axes that mean nothing to this variant")
@@ -200,6 +203,9 @@ class Recipe(Model):
                         )
             if unknown := set(plan.hyper) - set(self.hyper):
                 raise ValueError(f"scale {scale} overrides {sorted(unknown)}, which `hyper` lacks")
+        for name, row in self.variants.items():
+            if strays := set(row.by_dataset) - {d for plan in self.scales.values() for d in plan.datasets}:
+                raise ValueError(f"{name!r} tunes {sorted(strays)}, data sets that no scale of the recipe runs")
         for ordering in self.orderings:
             for variant in (ordering.better, ordering.worse):
                 if variant not in self.variants:

@@ -106,6 +106,7 @@ def recipe_cells(
             )
         for name in at_scale.variants or recipe.variants:
             variant = recipe.variants[name]
+            tuned = variant.settings | variant.by_dataset.get(dataset, {})
             grid = {key: values for key, values in at_scale.axes.items() if key not in variant.without}
             grid |= variant.axes | at_scale.narrow.get(name, {})
             for values in itertools.product(*grid.values()):
@@ -118,7 +119,7 @@ def recipe_cells(
                         split=split,
                         variant=name,
                         axes=axes,
-                        settings=hyper | variant.settings | axes,
+                        settings=hyper | tuned | axes,
                         scale=scale,
                         protocol=f"{recipe.protocol.name} v{recipe.protocol.version}",
                         seeds=tuple(range(seeds or at_scale.seeds)),
