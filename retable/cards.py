@@ -205,7 +205,7 @@ class Recipe(Model):
                 raise ValueError(f"scale {scale} overrides {sorted(unknown)}, which `hyper` lacks")
         for name, row in self.variants.items():
             if strays := set(row.by_dataset) - {d for plan in self.scales.values() for d in plan.datasets}:
-                raise ValueError(f"{name!r} tunes {sorted(strays)}, data sets that no scale of the recipe runs")
+                raise ValueError(f"{name!r} tunes {sorted(strays)}, data sets that no scale runs")
         for ordering in self.orderings:
             for variant in (ordering.better, ordering.worse):
                 if variant not in self.variants:
