@@ -51,5 +51,5 @@ def check_lines(cards: dict[str, DatasetCard], raw: Path) -> Iterator[tuple[bool
         else:
             yield (
                 True,
-                f"{card.name}: {len(card.files)} files, arrays and {len(card.splits)} splits as pinned",
+                f"{card.name}: as pinned (files: {len(card.files)}, splits: {len(card.splits)})",
             )

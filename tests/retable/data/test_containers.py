@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 import scipy.sparse
-from hypothesis import given
-from hypothesis import strategies as st
 
 from retable.data.containers import (
     NodeGraph,
@@ -10,7 +8,6 @@ from retable.data.containers import (
     canonical_csr,
     content_sha256,
     count,
-    distinct_edges,
     split_sha256,
 )
 
@@ -75,21 +72,6 @@ def test_hashes_stay_what_they_are():
 
 def test_counts_are_of_links_without_loops_and_repetitions():
     assert count(graph()) == {"nodes": 3, "links": 2, "features": 2, "classes": 2}
-
-
-EDGES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30)
-
-
-@given(pairs=EDGES, loops=st.booleans(), undirected=st.booleans())
-def test_distinct_edges_equal_a_set(pairs, loops, undirected):
-    expected = set(pairs)
-    if undirected:
-        expected |= {(target, source) for source, target in pairs}
-    if not loops:
-        expected -= {(node, node) for node in range(5)}
-    got = distinct_edges(np.array(pairs).T, 5, loops=loops, undirected=undirected)
-    assert got.shape == (2, len(expected))
-    assert list(zip(*got.tolist(), strict=True)) == sorted(expected)
 
 
 def test_a_canonical_matrix_is_a_copy():

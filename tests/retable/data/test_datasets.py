@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from retable.cards import DatasetCard, load_datasets
-from retable.data.containers import NodeGraph, count, distinct_edges
+from retable.data.containers import NodeGraph, count
+from retable.data.edges import distinct_edges
 from retable.data.fetch import check, fetch
 from retable.data.load import compare, parse
 from retable.data.readers import READERS

@@ -29,7 +29,7 @@ def test_checking_parses_what_it_can(make_card, entry, root, tmp_path):
     missing = make_card(*(entry(name, b"content", url="https://example.org") for name in ("a", "b")))
     cards = {"good": digits, "altered": altered, "missing": missing}
     good, bad, absent = check_lines(cards, tmp_path)
-    assert good == (True, "digits-knn: 0 files, arrays and 1 splits as pinned")
+    assert good == (True, "digits-knn: as pinned (files: 0, splits: 1)")
     assert not bad[0]
     assert bad[1].startswith("digits-knn: the parsed arrays hash to")
     assert absent == (False, "made-up: a is missing (and 1 more)")
