@@ -1,0 +1,43 @@
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--golden-root",
+        type=Path,
+        default=Path(__file__).parent / "golden",
+        metavar="DIR",
+        help="folder with <paper>/index.csv and the arrays it lists (default: tests/golden)",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """RETABLE_REQUIRE=mirror,browser: tests with these markers fail where they would be skipped."""
+    report = yield
+    required = os.environ.get("RETABLE_REQUIRE", "").split(",")
+    missed = [name for name in required if name and item.get_closest_marker(name)]
+    if report.skipped and missed and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but RETABLE_REQUIRE names {missed[0]}: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout that the tests are of."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The folder of real data files that RETABLE_MIRROR names."""
+    place = os.environ.get("RETABLE_MIRROR")
+    if not place or not Path(place).is_dir():
+        pytest.skip("RETABLE_MIRROR names no folder with the real files")
+    return Path(place)

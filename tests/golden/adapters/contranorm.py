@@ -1,0 +1,229 @@
+"""Adapters of the ContraNorm arrays; see ../test_golden.py."""
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.contranorm.models import DeepGCN, GraphAttention
+from methods.contranorm.norm import (
+    ContraNorm,
+    FeatureContraNorm,
+    NeighbourMask,
+    make_norm,
+    unit,
+    weighted_mean,
+)
+from retable.data.graphs import SparseMatrix, combine, edge_set, l1_normalise, row_normalise, sym_normalise
+from retable.evaluate.spectra import dispersion, effective_rank, feature_variance, mean_cosine_similarity
+
+Arrays = dict[str, np.ndarray]
+
+# The authors' code masks where the row-normalised weight is above this.
+WEIGHT_THRESHOLD = 1e-5
+
+
+def node_norm(arrays: Arrays) -> Iterator[tuple]:
+    x, mask = tensor(arrays["x"]), neighbours(arrays["adj_dense"])
+    for mode in prefixes(arrays, "/y"):
+        name, _, tau = mode.partition("_tau")
+        options = {"tau": float(tau)} if tau else {}
+        layer = make_norm("none" if name == "None" else name, x.shape[1], arrays["scale"].item(), **options)
+        yield from forward_backward(arrays, mode, x, lambda x, layer=layer: layer(x, mask))
+
+
+def node_norm_edges(arrays: Arrays) -> Iterator[tuple]:
+    layer = ContraNorm(arrays["scale"].item())
+    for case in prefixes(arrays, "/x"):
+        x = tensor(arrays[f"{case}/x"]).requires_grad_()
+        mask = neighbours(arrays.get(f"{case}/adj", np.eye(len(x))))
+        y = layer(x, mask)
+        # The authors' code gives NaN for a node that is adjacent to all; ours is to return its row unchanged.
+        expected = tensor(arrays[f"{case}/y"])
+        yield f"{case}/y", y, {"expected": torch.where(expected.isnan().any(1, keepdim=True), x, expected)}
+        (gradient,) = torch.autograd.grad(y.square().sum(), x)
+        yield f"{case}: finite gradient", gradient.isfinite().all(), {"expected": True}
+
+
+def feature_form(arrays: Arrays) -> Iterator[tuple]:
+    for flags in prefixes(arrays, "/y"):
+        center, unit_rows, identity = ("1" in part for part in flags.split("_"))
+        layer = FeatureContraNorm(
+            arrays["scale"].item(),
+            arrays["tau"].item(),
+            center=center,
+            unit_rows=unit_rows,
+            identity=identity,
+        )
+        yield from forward_backward(arrays, flags, tensor(arrays["x"]), layer)
+
+
+def token_layer(arrays: Arrays) -> Iterator[tuple]:
+    x, scale = tensor(arrays["x"]), tensor(arrays["scale_vec"])
+    weight, bias = tensor(arrays["ln_weight"]).requires_grad_(), tensor(arrays["ln_bias"]).requires_grad_()
+    for variant in prefixes(arrays, "/y"):
+        learnable = None if "learnable" not in variant else "exp" if "positive" in variant else "linear"
+        layer = ContraNorm(
+            arrays["scale"].item(),
+            arrays["temp"].item(),
+            identity="identity" in variant,
+            dual="dual" in variant,
+            learnable=learnable,
+            dim=x.shape[-1],
+        ).to(x.dtype)
+        if learnable:
+            nn.init.zeros_(layer.channel_scale).data.add_(scale if learnable == "linear" else scale.log())
+
+        def run(x: Tensor, layer: nn.Module = layer, variant: str = variant) -> Tensor:
+            return F.layer_norm(
+                layer(unit(x) if "prenorm" in variant else x), x.shape[-1:], weight, bias, 1e-6
+            )
+
+        weight.grad = bias.grad = None
+        yield from forward_backward(arrays, variant, x, run)
+        yield f"{variant}/grad_ln_weight", weight.grad
+        yield f"{variant}/grad_ln_bias", bias.grad
+        if learnable:
+            yield f"{variant}/scale_param", layer.channel_scale
+            yield f"{variant}/grad_scale_param", layer.channel_scale.grad
+
+
+def lm_layer(arrays: Arrays) -> Iterator[tuple]:
+    scale = arrays["scale"].item()
+    forms = {
+        "bert_row": ContraNorm(scale),
+        "bert_feature": FeatureContraNorm(scale),
+        "albert_row": ContraNorm(scale, identity=False),
+    }
+    for form in prefixes(arrays, "/y"):
+        yield from forward_backward(arrays, form, tensor(arrays["x"]), forms[form])
+
+
+def deepgcn(arrays: Arrays) -> Iterator[tuple]:
+    edge_index, features = tensor(arrays["edge_index"]), l1_normalise(tensor(arrays["x_raw"]))
+    normalised = row_normalise(combine(edge_index, len(features), features.dtype))
+    yield "x", features
+    yield "adj_dense", normalised.to_dense()
+    propagation, mask = SparseMatrix(normalised), NeighbourMask(edge_set(normalised), len(features))
+    labels, train = tensor(arrays["labels"]), tensor(arrays["train_mask"])
+    stored = {key.removeprefix("param/"): tensor(arrays[key]) for key in arrays if key.startswith("param/")}
+    num_classes = stored["out_layer.weight"].shape[1]
+
+    for case, settings in json.loads(arrays["case_settings"].item()).items():
+        for x in (features, SparseMatrix(features.to_sparse_csr())):
+            model = DeepGCN(
+                features.shape[1],
+                arrays["hid"].item(),
+                num_classes,
+                arrays["nlayer"].item(),
+                norm="none" if settings["norm_mode"] == "None" else settings["norm_mode"],
+                norm_scale=settings["norm_scale"],
+                layer_norm="shared" if settings["use_layer_norm"] else "none",
+                dropout=0.0,
+                residual=settings["residual"],
+            ).to(features.dtype)
+            parameters = {k.replace("layer_norms.0", "layer_norm"): p for k, p in model.named_parameters()}
+            with torch.no_grad():
+                for name, parameter in parameters.items():
+                    parameter.copy_(stored[name])
+            logits = model(x, propagation, mask)
+            loss = F.cross_entropy(logits[train], labels[train])
+            loss.backward()
+            yield f"{case}/logits", logits
+            yield f"{case}/loss", loss
+            for name, parameter in parameters.items():
+                yield f"{case}/grad/{name}", parameter.grad
+
+
+def graph_prep(arrays: Arrays) -> Iterator[tuple]:
+    x = tensor(arrays["x"])
+    combined = combine(tensor(arrays["edge_index"]), len(arrays["combined"]), x.dtype)
+    yield "combined", combined.to_dense()
+    yield "row_norm", row_normalise(combined).to_dense()
+    yield "sym_norm", sym_normalise(combined).to_dense()
+    yield "x_l1", l1_normalise(x)
+    yield "x_l1", l1_normalise(x.to_sparse_csr()).to_dense()
+
+
+def gat_layer(arrays: Arrays) -> Iterator[tuple]:
+    x, adjacency = tensor(arrays["x"]), tensor(arrays["adj_dense"]).to_sparse_csr()
+    heads = arrays["heads"].item()
+    layer = GraphAttention(x.shape[1], arrays["y"].shape[1], heads, dropout=0.0).to(x.dtype)
+    with torch.no_grad():
+        for head in range(heads):
+            layer.weight[head] = tensor(arrays[f"param/graph_atts.{head}.weight"])
+            layer.a[head] = tensor(arrays[f"param/graph_atts.{head}.a"])
+    propagation = SparseMatrix(adjacency)
+    yield from forward_backward(arrays, "", x, lambda x: layer(x, propagation))
+    for head in range(heads):
+        yield f"grad/graph_atts.{head}.weight", layer.weight.grad[head]
+        yield f"grad/graph_atts.{head}.a", layer.a.grad[head]
+    y = ContraNorm(arrays["cn_scale"].item())(layer(x, propagation), neighbours(arrays["adj_dense"]))
+    yield "after_cn_elu", F.elu(y)
+
+
+def metrics(arrays: Arrays) -> Iterator[tuple]:
+    for case in prefixes(arrays, "/x"):
+        x = tensor(arrays[f"{case}/x"])
+        tolerance = {
+            "rtol": 1e-3 if case == "lowrank" else 1e-4,
+            "atol": 0.0,
+        }  # the arrays hold a float32 SVD
+        yield f"{case}/sim", mean_cosine_similarity(x).mean(), tolerance
+        yield f"{case}/erank", effective_rank(x).mean(), tolerance
+        yield f"{case}/var", feature_variance(x).mean(), tolerance
+
+
+def theory(arrays: Arrays) -> Iterator[tuple]:
+    h, tau = tensor(arrays["H"]).requires_grad_(), arrays["tau"].item()
+    # With both softmaxes the weighted mean is the gradient of the uniformity loss, up to 1 / tau.
+    yield "uniformity_raw_grad", weighted_mean(h, tau, similarity="dot", dual=True) / tau
+    u = unit(h)
+    (through_unit,) = torch.autograd.grad(u, h, weighted_mean(u, tau, dual=True) / tau)
+    yield "uniformity_normalised_grad", through_unit
+    yield "attention @ H", weighted_mean(h, similarity="dot"), {"expected": arrays["attention"] @ arrays["H"]}
+    after = ContraNorm(arrays["s"].item(), similarity="dot")(h)
+    yield "H_after", after
+    yield "var_before", dispersion(h)
+    yield "var_after", dispersion(after)
+    yield "erank_before", effective_rank(tensor(arrays["H_scaled"]))
+    yield "erank_after", effective_rank(tensor(arrays["H_linear_after"]))
+
+
+def tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array.copy())
+
+
+def neighbours(adjacency: np.ndarray) -> NeighbourMask:
+    return NeighbourMask(edge_set(tensor(adjacency).to_sparse_csr(), WEIGHT_THRESHOLD), len(adjacency))
+
+
+def prefixes(arrays: Arrays, ending: str) -> list[str]:
+    return [key.removesuffix(ending) for key in arrays if key.endswith(ending)]
+
+
+def forward_backward(arrays: Arrays, case: str, x: Tensor, function: nn.Module) -> Iterator[tuple]:
+    x = x.clone().requires_grad_()
+    y = function(x)
+    y.backward(tensor(arrays["grad_out"]))
+    slash = "/" if case else ""
+    yield f"{case}{slash}y", y
+    yield f"{case}{slash}grad_x", x.grad
+
+
+KINDS = {
+    "node_norm": node_norm,
+    "node_norm_edges": node_norm_edges,
+    "feature_form": feature_form,
+    "token_layer": token_layer,
+    "lm_layer": lm_layer,
+    "lm_layer_zero_row": lm_layer,
+    "deepgcn": deepgcn,
+    "graph_prep": graph_prep,
+    "gat_layer": gat_layer,
+    "metrics": metrics,
+    "theory": theory,
+}
