@@ -28,6 +28,7 @@ rule all:
     default_target: True
     input:
         rules.leaderboard.input,
+        wandb_marker(),
     localrule: True
 
 

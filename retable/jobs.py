@@ -1,4 +1,4 @@
-"""What the job graph's scripts do: each takes Snakemake's job object, logs to its file and writes its output."""
+"""What the job graph's scripts do: each takes Snakemake's job, logs to its file and writes its output."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ def download(job: Any) -> None:
 
 
 def measure(job: Any) -> None:
-    """Measure a cell's seeds that have no current record; SIGTERM and SIGINT save the state and end the job."""
+    """Measure a cell's seeds that have no current record; a SIGTERM saves the state and ends the job."""
     from retable.run import find_cell, run_cell, threads
     from retable.train.context import StopRequest
 
@@ -46,3 +46,11 @@ def site(job: Any) -> None:
     from retable.report import build_site
 
     build_site(begin(job))
+
+
+def wandb(job: Any) -> None:
+    """Replay what was measured since the last time to Weights & Biases."""
+    from retable.wandb_sink import replay
+
+    count = replay(begin(job))
+    write_atomically(Path(job.output[0]), to_json({"replayed": count}))

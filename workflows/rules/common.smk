@@ -114,14 +114,24 @@ def download_mb(wildcards):
 # Pages
 
 
+def from_tree(*patterns):
+    """Files of the checkout that match, in a stable order."""
+    found = (path for pattern in patterns for path in WORKSPACE.root.glob(pattern) if path.is_file())
+    return sorted(str(path.relative_to(WORKSPACE.root)) for path in found if "__pycache__" not in path.parts)
+
+
 def selection():
     """The run's selection as options of the `retable` command."""
     chosen = WORKSPACE.config
     options = [("--scale", chosen.scale), ("--seeds", chosen.seeds)]
-    options += [
-        (f"--{key}", ",".join(getattr(chosen, key) or [])) for key in ("papers", "datasets", "recipes")
-    ]
+    options += [(f"--{key}", ",".join(getattr(chosen, key) or [])) for key in ("papers", "datasets", "recipes")]
     return " ".join(f"{option} {value}" for option, value in options if value)
+
+
+def wandb_marker():
+    """The file that says that the measured runs are replayed to Weights & Biases; none if that is disabled."""
+    chosen = WORKSPACE.config
+    return [] if chosen.wandb.mode == "disabled" else [f"results/wandb/{chosen.scale}.json"]
 
 
 def closing_line():

@@ -4,8 +4,27 @@
 rule site:
     input:
         cells=indices(),
+        cards=from_tree("methods/*/card.yaml", "methods/*/claims.csv", "datasets/*.yaml"),
+        published=from_tree("results/published/*/*.jsonl"),
+        code=from_tree("retable/report/**/*.*", "retable/verdicts.py", "retable/rows.py", "retable/significance.py"),
     output:
         page="reports/site/index.html",
+        tables=report(
+            directory("reports/site/tables"),
+            patterns=["{paper}_{recipe}_{scale}.csv"],
+            caption="../report/table.rst",
+            category="Tables",
+            subcategory="{scale}",
+            labels={"paper": "{paper}", "recipe": "{recipe}"},
+        ),
+        figures=report(
+            directory("reports/site/figures"),
+            patterns=["{paper}_{recipe}_{scale}_{dataset}_{view}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory="{scale}",
+            labels={"paper": "{paper}", "recipe": "{recipe}", "data set": "{dataset}", "view": "{view}"},
+        ),
     log:
         "logs/site.log",
     benchmark:
@@ -27,5 +46,31 @@ rule site:
 
 rule leaderboard:
     input:
-        rules.site.output,
+        rules.site.output.page,
     localrule: True
+
+
+rule wandb:
+    input:
+        cells=indices(),
+    output:
+        "results/wandb/{scale}.json",
+    log:
+        "logs/wandb/{scale}.log",
+    benchmark:
+        "logs/wandb/{scale}.tsv"
+    localrule: True
+    conda:
+        "../envs/retable.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        disk_mb=1000,
+        runtime=60,
+        gpu=0,
+    params:
+        settings=WORKSPACE.config.wandb.model_dump(),
+    message:
+        "Replaying {wildcards.scale} runs to Weights & Biases"
+    script:
+        "../scripts/wandb.py"

@@ -1,0 +1,3 @@
+from retable import jobs
+
+jobs.wandb(snakemake)
