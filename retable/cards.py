@@ -26,6 +26,8 @@ class CardError(ValueError):
 
 
 class Model(BaseModel):
+    """A format whose unknown keys are an error."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -37,6 +39,7 @@ class Archive(Model):
 
     url: str
     sha256: Sha256 | None = None
+    path: str | None = Field(default=None, description="its place below a mirror that keeps it whole")
 
 
 class DataFile(Model):
@@ -198,9 +201,7 @@ class Recipe(Model):
             for variant, axes in plan.narrow.items():
                 for axis, values in axes.items():
                     if not set(values) <= set(self.variants[variant].axes.get(axis, [])):
-                        raise ValueError(
-                            f"scale {scale} gives {variant!r} a value of {axis!r} it does not list"
-                        )
+                        raise ValueError(f"scale {scale} gives {variant!r} a value of {axis!r} it does not list")
             if unknown := set(plan.hyper) - set(self.hyper):
                 raise ValueError(f"scale {scale} overrides {sorted(unknown)}, which `hyper` lacks")
         for name, row in self.variants.items():
@@ -249,9 +250,7 @@ class PaperCard(Model):
         for recipe in self.recipes:
             for answer in recipe.answers:
                 if answer.table not in self.tables:
-                    raise ValueError(
-                        f"recipe {recipe.name!r} answers the table {answer.table!r}, not in `tables`"
-                    )
+                    raise ValueError(f"recipe {recipe.name!r} answers the table {answer.table!r}, not in `tables`")
         return self
 
     def recipe(self, name: str) -> Recipe:
@@ -385,9 +384,7 @@ def load_claims(path: Path) -> list[Claim]:
             except ValidationError as error:
                 raise CardError(_one_line(path.with_name(f"{path.name}:{number}"), Claim, error)) from None
             if claim.id in seen:
-                raise CardError(
-                    f"{path}:{number}: same claim as row {seen[claim.id]}; add what tells them apart"
-                )
+                raise CardError(f"{path}:{number}: same claim as row {seen[claim.id]}; add what tells them apart")
             seen[claim.id] = number
             claims.append(claim)
     return claims

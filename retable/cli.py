@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from retable import __version__
-from retable.cards import CardError
+from retable.cards import CardError, unknown
 from retable.config import Workspace, find_root, load_config
 from retable.data.containers import DataError
 from retable.plan import Cell
@@ -49,17 +49,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("recipe", nargs="?", help="<paper> or <paper>/<recipe>")
     run.add_argument("--cell", help="only the cell whose identity begins so (see `retable plan`)")
     run.add_argument("--seed", type=int, help="only this seed")
-    run.add_argument(
-        "--threads", type=int, default=1, help="CPU threads (default 1; run cells side by side instead)"
-    )
+    run.add_argument("--threads", type=int, default=1, help="CPU threads (default 1; run cells side by side instead)")
     run.add_argument("--evaluate-only", action="store_true", help="evaluate kept weights without training")
     command("status", _status, "how many seeds of each cell are measured, failed, stale or missing")
     command("estimate", _estimate, "what would run: time, disk, licences")
-    command(
-        "verify", _verify, "check records against the tree; exit 1 when some are stale, failed or missing"
-    )
-    data = command("data", _data, "list, fetch or check data sets", select=False)
-    data.add_argument("action", choices=["list", "fetch", "check"])
+    command("verify", _verify, "check records against the tree; exit 1 when some are stale, failed or missing")
+    data = command("data", _data, "list, fetch or check data sets, or print what a card must pin", select=False)
+    data.add_argument("action", choices=["list", "fetch", "check", "pin"])
     data.add_argument("names", nargs="*", help="data sets, default all")
     data.add_argument("--mirror", help="a directory or a URL that has the files under the cards' paths")
     command("report", _report, "draw the pages from what is measured")
@@ -120,10 +116,7 @@ def _status(chosen: argparse.Namespace) -> None:
     workspace = open_workspace(chosen)
     for cell, states in cell_states(workspace):
         counts = {state: states.count(state) for state in dict.fromkeys(states)}
-        print(
-            f"{cell.identity}  {_name(cell)}  "
-            + ", ".join(f"{number} {state}" for state, number in counts.items())
-        )
+        print(f"{cell.identity}  {_name(cell)}  " + ", ".join(f"{number} {state}" for state, number in counts.items()))
 
 
 def _estimate(chosen: argparse.Namespace) -> None:
@@ -148,28 +141,30 @@ def _verify(chosen: argparse.Namespace) -> int:
 
 
 def _data(chosen: argparse.Namespace) -> int:
-    from retable.cards import unknown
-    from retable.data.fetch import check, fetch
+    from retable.data.fetch import fetch
+    from retable.data.overview import check_lines, listing
+    from retable.data.pin import pin
 
     workspace = open_workspace(chosen)
-    cards = workspace.datasets
     for name in chosen.names:
-        if name not in cards:
-            raise CardError(unknown("data set", name, list(cards)))
-    problems = 0
-    for name in chosen.names or list(cards):
-        card = cards[name]
-        if chosen.action == "list":
-            place = "embedded" if card.embedded else f"{card.bytes / 2**20:.1f} MiB"
-            print(f"{name:20} {card.title:22} {place:>10}  licence: {card.licence}")
-        elif chosen.action == "fetch":
+        if name not in workspace.datasets:
+            raise CardError(unknown("data set", name, list(workspace.datasets)))
+    cards = {name: workspace.datasets[name] for name in chosen.names or workspace.datasets}
+    fine = True
+    if chosen.action == "list":
+        for row in listing(cards, workspace.raw):
+            print(f"{row['name']:20} {row['state']:12} {row['download']:>9}  {row['holds']}; licence: {row['licence']}")
+    elif chosen.action == "check":
+        for good, line in check_lines(cards, workspace.raw):
+            fine &= good
+            print(line)
+    else:
+        for name, card in cards.items():
             paths = fetch(card, workspace.raw, workspace.mirror, progress=sys.stderr.isatty())
             print(f"{name}: {len(paths)} files, hashes match")
-        else:
-            found = check(card, workspace.raw)
-            problems += len(found)
-            print("\n".join(found) if found else f"{name}: good")
-    return 1 if problems else 0
+            if chosen.action == "pin":
+                print(pin(card, workspace.raw))
+    return 0 if fine else 1
 
 
 def _report(chosen: argparse.Namespace) -> None:

@@ -46,9 +46,7 @@ class Config(Model):
     @field_validator("papers", "datasets", "recipes", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
-        return (
-            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        )
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @field_validator("seeds")
     @classmethod
@@ -80,9 +78,7 @@ def load_config(path: Path, **overrides: Any) -> Config:
         values = {}
     except yaml.YAMLError as error:
         raise CardError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    return parse_config(
-        values | {key: value for key, value in overrides.items() if value is not None}, str(path)
-    )
+    return parse_config(values | {key: value for key, value in overrides.items() if value is not None}, str(path))
 
 
 @dataclass(frozen=True)

@@ -101,9 +101,7 @@ def recipe_cells(
         if dataset not in datasets:
             raise CardError(f"{paper}/{recipe.name}: {unknown('data set', dataset, list(datasets))}")
         if split not in datasets[dataset].splits:
-            raise CardError(
-                f"{paper}/{recipe.name}: {unknown('split', split, list(datasets[dataset].splits))}"
-            )
+            raise CardError(f"{paper}/{recipe.name}: {unknown('split', split, list(datasets[dataset].splits))}")
         for name in at_scale.variants or recipe.variants:
             variant = recipe.variants[name]
             tuned = variant.settings | variant.by_dataset.get(dataset, {})
@@ -142,4 +140,5 @@ def _nothing(recipes, scale, only_papers, only_datasets, only_recipes) -> str:
     )
     asked = [f"{key}={','.join(value)}" for key, value in
              (("papers", only_papers), ("datasets", only_datasets), ("recipes", only_recipes)) if value]  # fmt: skip
-    return f"nothing to run at scale {scale} for {' '.join(asked) or 'this selection'}; the scale offers: {'; '.join(offers)}"
+    selection = " ".join(asked) or "this selection"
+    return f"nothing to run at scale {scale} for {selection}; the scale offers: {'; '.join(offers)}"

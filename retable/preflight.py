@@ -1,48 +1,69 @@
-"""What a run would cost before it starts: cells, hours, downloads, licences."""
+"""What a run would cost before it starts: seeds, hours, memory, downloads, licences."""
 
 import statistics
 from collections import defaultdict
+from collections.abc import Hashable
+from dataclasses import dataclass
 
 from retable.config import Workspace
-from retable.records import load_records
+from retable.plan import Cell
+from retable.records import RunRecord, load_records
 from retable.verify import cell_states
 
 
-def estimate(workspace: Workspace) -> str:
-    """A text table, one line a recipe and data set. Hours are from measured runs where there are any.
+@dataclass
+class Estimate:
+    """Of one recipe on one data set: seeds to run, seconds of those with a history, seeds without one, memory."""
 
-    The time of a seed is the median of measured seeds of the same cell, else of the same variant and axes on any data
-    set or scale of the recipe; cells without either are counted and the card's own words are quoted.
+    seeds: int = 0
+    seconds: float = 0.0
+    unknown: int = 0
+    peak_bytes: int = 0
+
+
+def estimate(workspace: Workspace) -> str:
+    """A text table: one line a recipe and data set, then one a data set.
+
+    The time of a seed is the median of measured seeds of the same cell, else of the same variant and axes on any
+    data set and scale of the recipe. Where there is neither, the card's own words are quoted.
     """
-    history: dict[tuple, list[float]] = defaultdict(list)
-    for record in load_records(workspace.results):
-        if record.state == "ok":
-            history[record.identity,].append(record.cost.wall_s)
-            history[record.paper, record.recipe, record.variant, tuple(sorted(record.axes.items()))].append(
-                record.cost.wall_s
-            )
-    lines: dict[tuple[str, str, str], dict] = defaultdict(lambda: {"seeds": 0, "seconds": 0.0, "unknown": 0})
+    history = _history(load_records(workspace.results))
+    rows: dict[tuple[str, str, str], Estimate] = defaultdict(Estimate)
     for cell, states in cell_states(workspace):
-        line = lines[cell.paper, cell.recipe, cell.dataset]
+        row = rows[cell.paper, cell.recipe, cell.dataset]
         missing = sum(state != "ok" for state in states)
-        known = history.get((cell.identity,)) or history.get(
-            (cell.paper, cell.recipe, cell.variant, tuple(sorted(cell.axes.items())))
-        )
-        line["seeds"] += missing
+        known = history.get(cell.identity) or history.get(_kind(cell), [])
+        row.seeds += missing
         if known:
-            line["seconds"] += missing * statistics.median(known)
+            row.seconds += missing * statistics.median(record.cost.wall_s for record in known)
+            row.peak_bytes = max(row.peak_bytes, *(record.cost.peak_memory_bytes for record in known))
         else:
-            line["unknown"] += missing
+            row.unknown += missing
     scale = workspace.config.scale
-    out = [f"scale {scale}: what would run, on one core"]
-    for (paper, recipe, dataset), line in lines.items():
-        text = f"  {paper}/{recipe} on {dataset}: {line['seeds']} seeds to run, {line['seconds'] / 3600:.2f} h by history"
-        if line["unknown"]:
+    lines = [f"scale {scale}: what would run (hours of one job after the other; divide by the jobs side by side)"]
+    for (paper, recipe, dataset), row in rows.items():
+        text = f"  {paper}/{recipe} on {dataset}: {row.seeds} seeds to run"
+        if row.seconds:
+            text += f", {row.seconds / 3600:.2f} h and {row.peak_bytes / 2**30:.1f} GiB at the peak by history"
+        if row.unknown:
             cost = workspace.papers[paper].recipe(recipe).scales[scale].cost
-            text += f", and {line['unknown']} without history (card: {cost})"
-        out.append(text)
-    cards = [workspace.datasets[name] for name in dict.fromkeys(dataset for _, _, dataset in lines)]
-    for card in cards:
-        place = "embedded" if card.embedded else f"{card.bytes / 2**20:.1f} MiB to download at most"
-        out.append(f"  data {card.name}: {place}; licence: {card.licence}")
-    return "\n".join(out)
+            text += f", {row.unknown} of them without history (card: {cost})"
+        lines.append(text)
+    for name in dict.fromkeys(dataset for _, _, dataset in rows):
+        card = workspace.datasets[name]
+        place = "derived on this machine" if card.embedded else f"{card.bytes / 1e6:.1f} MB to download"
+        lines.append(f"  data {name}: {place}; licence: {card.licence}")
+    return "\n".join(lines)
+
+
+def _history(records: list[RunRecord]) -> dict[Hashable, list[RunRecord]]:
+    history: dict[Hashable, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        if record.state == "ok":
+            history[record.identity].append(record)
+            history[_kind(record)].append(record)
+    return history
+
+
+def _kind(subject: Cell | RunRecord) -> Hashable:
+    return subject.paper, subject.recipe, subject.variant, tuple(sorted(subject.axes.items()))

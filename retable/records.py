@@ -83,9 +83,7 @@ def parse_record(text: str | bytes, where: str) -> RunRecord:
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"]) or "file"
-        raise CardError(
-            f"{where}: not a run record ({place}: {problem['msg']}); delete it to measure again"
-        ) from None
+        raise CardError(f"{where}: not a run record ({place}: {problem['msg']}); delete it to measure again") from None
 
 
 def read_record(path: Path) -> RunRecord:
@@ -119,9 +117,7 @@ def publish(records: list[RunRecord], results: Path) -> list[Path]:
         if path not in groups:
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
             known = [parse_record(line, str(path)) for line in lines]
-            groups[path] = {
-                (old.variant, json.dumps(old.axes, sort_keys=True), old.seed): old for old in known
-            }
+            groups[path] = {(old.variant, json.dumps(old.axes, sort_keys=True), old.seed): old for old in known}
         groups[path][record.variant, json.dumps(record.axes, sort_keys=True), record.seed] = record
     for path, group in groups.items():
         rows = [json.dumps(group[key].model_dump(mode="json"), sort_keys=True) for key in sorted(group)]

@@ -84,9 +84,7 @@ def run_seed(
             state, error = "failed", f"{type(problem).__name__}: {' '.join(str(problem).split())}"
         gpu_memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     if context.curve.exists():
-        write_atomically(
-            cell.folder(workspace.results) / f"seed-{seed}.curve.jsonl", context.curve.read_bytes()
-        )
+        write_atomically(cell.folder(workspace.results) / f"seed-{seed}.curve.jsonl", context.curve.read_bytes())
     wall = context.seconds()
     return RunRecord(
         schema_version=SCHEMA_VERSION,
@@ -218,7 +216,8 @@ def _current(path: Path, provenance: Provenance) -> RunRecord | None:
 
 def _said(record: RunRecord) -> str:
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in record.metrics.items()) or record.error
-    return f"{record.paper}/{record.recipe} {record.dataset} {record.variant} seed {record.seed}: {record.state}, {numbers}"
+    name = f"{record.paper}/{record.recipe} {record.dataset} {record.variant}"
+    return f"{name} seed {record.seed}: {record.state}, {numbers}"
 
 
 def _now() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from retable.cards import CardError
 from retable.config import Workspace
-from retable.records import RunRecord, load_records
+from retable.records import RunRecord, load_records, to_json, write_atomically
 
 
 def run_id(record: RunRecord) -> str:
@@ -15,9 +15,10 @@ def run_id(record: RunRecord) -> str:
 
 
 def replay(workspace: Workspace) -> int:
-    """Log each record of the selection with its curve; returns how many. `offline` writes below `results/wandb/`.
+    """Log each record of the selection with its curve; returns how many.
 
-    Raises CardError when `wandb.mode` is `disabled`, or `online` without a key.
+    Mode `offline` writes below `results/wandb/`, for `wandb sync`. A run that was replayed since it was measured is
+    left out. Raises CardError when the mode is `disabled`, or `online` without a key.
     """
     settings = workspace.config.wandb
     if settings.mode == "disabled":
@@ -27,11 +28,19 @@ def replay(workspace: Workspace) -> int:
     if settings.mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
         raise CardError("wandb.mode is online, but no key is set; run `wandb login` or set WANDB_API_KEY")
     cells = {cell.identity: cell for cell in workspace.cells}
-    records = [record for record in load_records(workspace.results) if record.identity in cells]
-    for record in records:
+    done_path = workspace.results / "wandb" / f"replayed-{settings.mode}.json"
+    done = set(json.loads(done_path.read_text(encoding="utf-8"))) if done_path.exists() else set()
+    fresh = [
+        record
+        for record in load_records(workspace.results)
+        if record.identity in cells and f"{run_id(record)} {record.ended}" not in done
+    ]
+    for record in fresh:
         curve = cells[record.identity].folder(workspace.results) / f"seed-{record.seed}.curve.jsonl"
         _replay_one(wandb, record, curve, workspace)
-    return len(records)
+        done.add(f"{run_id(record)} {record.ended}")
+        write_atomically(done_path, to_json(sorted(done)))
+    return len(fresh)
 
 
 def _replay_one(wandb, record: RunRecord, curve: Path, workspace: Workspace) -> None:
@@ -45,8 +54,7 @@ def _replay_one(wandb, record: RunRecord, curve: Path, workspace: Workspace) -> 
         id=run_id(record),
         name=f"{record.dataset} {record.variant} seed {record.seed}",
         group=f"{record.paper}/{record.recipe}/{record.scale}",
-        config=dict(record.settings)
-        | {"seed": record.seed, "dataset": record.dataset, "variant": record.variant},
+        config=dict(record.settings) | {"seed": record.seed, "dataset": record.dataset, "variant": record.variant},
         dir=folder,
         resume="allow" if settings.mode == "online" else None,
         settings=wandb.Settings(console="off", silent=True),

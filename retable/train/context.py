@@ -38,6 +38,8 @@ class Measured:
 
 
 class Stateful(Protocol):
+    """What can be saved in a resume state."""
+
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 

@@ -20,9 +20,7 @@ def claim_device(preference: str, locks: Path) -> Iterator[torch.device]:
     gpus = torch.cuda.device_count() if preference != "cpu" and torch.cuda.is_available() else 0
     if not gpus:
         if preference == "cuda":
-            raise CardError(
-                "device: cuda was asked for, but torch sees no GPU; use device=cpu or device=auto"
-            )
+            raise CardError("device: cuda was asked for, but torch sees no GPU; use device=cpu or device=auto")
         yield torch.device("cpu")
         return
     locks.mkdir(parents=True, exist_ok=True)

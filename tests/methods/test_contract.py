@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,7 @@ def demo_cells() -> list[Cell]:
             for cell in recipe_cells(paper.id, recipe, workspace.datasets, "demo"):
                 chosen.setdefault((cell.paper, cell.recipe, cell.variant), cell)
     return [
-        dataclasses.replace(
-            cell, settings=cell.settings | {k: v for k, v in SHORT.items() if k in cell.settings}
-        )
+        dataclasses.replace(cell, settings=cell.settings | {k: v for k, v in SHORT.items() if k in cell.settings})
         for cell in chosen.values()
     ]
 
@@ -46,9 +45,7 @@ def is_control(cell: Cell) -> bool:
 
 
 LEARNING = [cell for cell in CELLS if not is_control(cell)]
-each_learner = pytest.mark.parametrize(
-    "cell", LEARNING, ids=[f"{c.paper}-{c.recipe}-{c.variant}" for c in LEARNING]
-)
+each_learner = pytest.mark.parametrize("cell", LEARNING, ids=[f"{c.paper}-{c.recipe}-{c.variant}" for c in LEARNING])
 
 
 @pytest.fixture
@@ -112,6 +109,7 @@ def test_evaluation_runs_alone(cell: Cell, workspace: Workspace) -> None:
 
 # Killed at a named point, then resumed --------------------------------------------------------------------------------
 
+# Imports everything once, then forks a child for each job that it reads: importing torch costs seconds.
 DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
@@ -119,7 +117,6 @@ import retable.records, retable.run, retable.train.checkpoint, retable.train.con
 from retable.config import Config, Workspace
 from retable.plan import Cell
 
-root, cell, point = Path(sys.argv[1]), Cell(**json.loads(sys.argv[2])), sys.argv[3]
 context.CHECKPOINT_SECONDS = 0.0
 
 def dies_on_call(module, name, number):
@@ -131,24 +128,40 @@ def dies_on_call(module, name, number):
         return original(*args, **kwargs)
     setattr(module, name, wrapped)
 
-if point == "before a step":
-    dies_on_call(context.Context, "seed_torch", 5)
-elif point == "after a step":
-    dies_on_call(context.Context, "check_finite", 4)
-elif point == "between a checkpoint's temporary write and its rename":
-    dies_on_call(os, "replace", 3)
-elif point == "before the record":
-    dies_on_call(retable.run, "write_record", 1)
-stop = context.StopRequest()
-stop.install()
-if point == "SIGTERM":
-    original = context.Context.check_finite
-    def terminated(self, value, name, epoch):
-        if epoch == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, value, name, epoch)
-    context.Context.check_finite = terminated
-retable.run.run_cell(Workspace(root, Config(device="cpu")), cell, stop)
+def terminates_itself(self, value, name, epoch, check=context.Context.check_finite):
+    if epoch == 3 and name == "loss":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return check(self, value, name, epoch)
+
+def job(root, cell, point, errors):
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    if point == "before a step":
+        dies_on_call(context.Context, "seed_torch", 5)
+    elif point == "after a step":
+        dies_on_call(context.Context, "check_finite", 4)
+    elif point == "between a checkpoint's temporary write and its rename":
+        dies_on_call(os, "replace", 3)
+    elif point == "before the record":
+        dies_on_call(retable.run, "write_record", 1)
+    elif point == "SIGTERM":
+        context.Context.check_finite = terminates_itself
+    stop = context.StopRequest()
+    stop.install()
+    retable.run.run_cell(Workspace(Path(root), Config(device="cpu")), Cell(**cell), stop)
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        try:
+            sys.stdout = sys.stderr
+            job(**json.loads(line))
+            os._exit(0)
+        except SystemExit as stopped:
+            os._exit(stopped.code)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 POINTS = [
@@ -159,12 +172,33 @@ POINTS = [
 ]
 
 
-def drive(workspace: Workspace, cell: Cell, point: str) -> subprocess.CompletedProcess:
-    fields = {name: getattr(cell, name) for name in cell.__dataclass_fields__}
-    command = [sys.executable, "-c", DRIVER, str(workspace.root), json.dumps(fields), point]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+@pytest.fixture(scope="module")
+def driver() -> Iterator[subprocess.Popen]:
+    """A process that runs cells on request and survives when one of them is killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", DRIVER],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
+    yield process
+    process.communicate()
+
+
+def drive(driver: subprocess.Popen, workspace: Workspace, cell: Cell, point: str) -> tuple[int, str]:
+    """Exit status (negative: the signal that killed it) and stderr of one run of `cell`."""
+    assert driver.stdin
+    assert driver.stdout
+    fields = {name: getattr(cell, name) for name in cell.__dataclass_fields__}
+    errors = workspace.root / "stderr"
+    driver.stdin.write(
+        json.dumps({"root": str(workspace.root), "cell": fields, "point": point, "errors": str(errors)}) + "\n"
+    )
+    driver.stdin.flush()
+    return int(driver.stdout.readline()), errors.read_text()
 
 
 def representative() -> list[Cell]:
@@ -175,25 +209,23 @@ def representative() -> list[Cell]:
 @pytest.mark.parametrize("point", [*POINTS, "SIGTERM"])
 @pytest.mark.parametrize("cell", representative(), ids=[cell.paper for cell in representative()])
 def test_killed_and_resumed_equals_uninterrupted(
-    cell: Cell, point: str, workspace: Workspace, tmp_path: Path
+    cell: Cell, point: str, workspace: Workspace, driver: subprocess.Popen
 ) -> None:
     cell = dataclasses.replace(cell, seeds=(0,))
-    killed = drive(workspace, cell, point)
     folder = cell.folder(workspace.results)
-    assert killed.returncode == (128 + signal.SIGTERM if point == "SIGTERM" else -signal.SIGKILL), (
-        killed.stderr
-    )
+    status, errors = drive(driver, workspace, cell, point)
+    assert status == (128 + signal.SIGTERM if point == "SIGTERM" else -signal.SIGKILL), errors
     assert not list(folder.glob("*.json"))
     if point == "SIGTERM":
-        assert "state saved; the same command resumes" in killed.stderr
-    resumed = drive(workspace, cell, "never")
-    assert resumed.returncode == 0, resumed.stderr
-    record = read_record(folder / "seed-0.json")
-    assert record.cost.resumed == 1
-    after_kill = meaning(folder / "seed-0.json"), (folder / "seed-0.curve.jsonl").read_bytes()
+        assert "state saved; the same command resumes" in errors
+
+    assert drive(driver, workspace, cell, "never")[0] == 0
+    assert read_record(folder / "seed-0.json").cost.resumed == 1
+    resumed = meaning(folder / "seed-0.json"), (folder / "seed-0.curve.jsonl").read_bytes()
+
     (folder / "seed-0.json").unlink()
     for state in (workspace.results / ".state").rglob("state-*.pt"):
         state.unlink()
-    assert drive(workspace, cell, "never").returncode == 0
+    assert drive(driver, workspace, cell, "never")[0] == 0
     assert read_record(folder / "seed-0.json").cost.resumed == 0
-    assert (meaning(folder / "seed-0.json"), (folder / "seed-0.curve.jsonl").read_bytes()) == after_kill
+    assert (meaning(folder / "seed-0.json"), (folder / "seed-0.curve.jsonl").read_bytes()) == resumed

@@ -38,17 +38,13 @@ def test_a_file_without_a_hash_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_path_out_of_the_data_folder_is_refused(tmp_path: Path) -> None:
-    path = broken(
-        ROOT / "datasets/cora.yaml", tmp_path, lambda data: data["files"][0].update(path="../../etc/x")
-    )
+    path = broken(ROOT / "datasets/cora.yaml", tmp_path, lambda data: data["files"][0].update(path="../../etc/x"))
     with pytest.raises(CardError, match="must be relative"):
         load_dataset(path)
 
 
 def test_an_unknown_key_is_named_with_the_allowed_ones(tmp_path: Path) -> None:
-    path = broken(
-        ROOT / "methods/contranorm/card.yaml", tmp_path, lambda data: data["recipes"][0].update(hypr={})
-    )
+    path = broken(ROOT / "methods/contranorm/card.yaml", tmp_path, lambda data: data["recipes"][0].update(hypr={}))
     with pytest.raises(CardError, match=r"unknown key 'recipes\.0\.hypr'.*hyper.*protocol") as caught:
         load_paper(path)
     assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ def test_identity_is_stable_across_processes_and_releases() -> None:
     cells = plan(PAPERS, DATASETS, "demo", ["contranorm"])
     cell = dataclasses.replace(cells[0], settings={"lr": 0.005, "depth": 2}, axes={"depth": 2}, scale="demo")
     assert (cell.paper, cell.variant, cell.dataset) == ("contranorm", "none", "digits-knn")
-    assert cell.identity == "IDENTITY"
+    assert cell.identity == "d396f4fea7bb"
 
 
 def test_identity_changes_with_every_field_but_the_seeds() -> None:
@@ -64,13 +64,9 @@ def test_a_selection_that_cannot_be_gets_one_line_with_the_choices(selection: di
 def test_thousands_of_cells_are_planned_fast() -> None:
     recipe = PAPERS["contranorm"].recipe("node-depth")
     full = recipe.scales["full"].model_copy(update={"axes": {"depth": list(range(1, 60))}})
-    paper = PAPERS["contranorm"].model_copy(
-        update={"recipes": [recipe.model_copy(update={"scales": {"full": full}})]}
-    )
+    paper = PAPERS["contranorm"].model_copy(update={"recipes": [recipe.model_copy(update={"scales": {"full": full}})]})
     started = time.perf_counter()
     cells = plan({"contranorm": paper}, DATASETS, "full")
     identities = {cell.identity for cell in cells}
     assert len(identities) == len(cells) > 2000
-    assert time.perf_counter() - started < 10, (
-        "about 0.1 s on an idle core; ten is a hang, not a slow machine"
-    )
+    assert time.perf_counter() - started < 10, "about 0.1 s on an idle core; ten is a hang, not a slow machine"

@@ -1,0 +1,128 @@
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from methods.contranorm import run as method
+from retable.cards import CardError
+from retable.config import Config, Workspace
+from retable.plan import Cell, recipe_cells
+from retable.preflight import estimate
+from retable.records import read_record
+from retable.run import find_cell, run_cell
+from retable.train.context import Context
+from retable.verify import cell_states, is_current
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    for name in ("methods", "datasets", "retable"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return Workspace(tmp_path, Config(device="cpu", papers=["contranorm"]))
+
+
+@pytest.fixture
+def cell(workspace: Workspace) -> Cell:
+    recipe = workspace.papers["contranorm"].recipe("node-depth")
+    first = recipe_cells("contranorm", recipe, workspace.datasets, "demo")[0]
+    return dataclasses.replace(first, settings=first.settings | {"epochs": 4, "eval_every": 2}, seeds=(0, 1))
+
+
+def test_a_finished_seed_is_not_measured_again(
+    workspace: Workspace, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = run_cell(workspace, cell)
+    before = (index.parent / "seed-0.json").read_bytes()
+    monkeypatch.setattr(method, "run", lambda *_: pytest.fail("measured again"))
+    run_cell(workspace, cell)
+    assert (index.parent / "seed-0.json").read_bytes() == before
+
+
+def test_a_record_of_other_sources_is_measured_again(workspace: Workspace, cell: Cell) -> None:
+    path = run_cell(workspace, cell).parent / "seed-0.json"
+    record = read_record(path)
+    assert is_current(workspace, record)
+    path.write_text(path.read_text().replace(record.source_sha256, "0" * 64))
+    assert not is_current(workspace, read_record(path))
+    run_cell(workspace, cell)
+    assert is_current(workspace, read_record(path))
+
+
+def test_a_loss_that_is_no_number_makes_a_record_and_the_next_seed_goes_on(
+    workspace: Workspace, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = method.Task.loss
+
+    def loss(self: method.Task, model: torch.nn.Module) -> torch.Tensor:
+        return original(self, model) * (float("nan") if torch.initial_seed() == second_epoch else 1.0)
+
+    monkeypatch.setattr(method.Task, "loss", loss)
+    context = Context.__new__(Context)
+    context.seed = 0
+    second_epoch = context.derive("epoch", 2)
+    folder = run_cell(workspace, cell).parent
+    diverged, other = (read_record(folder / f"seed-{seed}.json") for seed in (0, 1))
+    assert diverged.state == "diverged"
+    assert diverged.error == "loss is nan at epoch 2 (lr 0.005, seed 0)"
+    assert diverged.metrics == {}
+    assert other.state == "ok"
+
+
+def test_an_exception_makes_a_failed_record_that_the_next_call_tries_again(
+    workspace: Workspace, cell: Cell, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(method, "build", lambda *_: (_ for _ in ()).throw(ValueError("no\nsuch layer")))
+        folder = run_cell(workspace, cell).parent
+    record = read_record(folder / "seed-0.json")
+    assert (record.state, record.error) == ("failed", "ValueError: no such layer")
+    assert "Traceback" in capfd.readouterr().err
+    run_cell(workspace, cell)
+    assert read_record(folder / "seed-0.json").state == "ok"
+
+
+def test_a_full_disk_leaves_no_record(workspace: Workspace, cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        run_cell(workspace, cell)
+    monkeypatch.undo()
+    assert not [path for path in workspace.results.rglob("*") if path.is_file() and path.suffix != ".jsonl"]
+
+
+def test_states_and_estimate_follow_the_records(workspace: Workspace, cell: Cell) -> None:
+    states = dict((c.identity, s) for c, s in cell_states(workspace))
+    assert set(map(tuple, states.values())) == {("not run",) * 3}
+    planned = workspace.cells[0]
+    short = dataclasses.replace(planned, seeds=(0,))
+    run_cell(workspace, short)
+    assert dict((c.identity, s) for c, s in cell_states(workspace))[planned.identity] == ["ok", "not run", "not run"]
+    text = estimate(workspace)
+    assert "35 seeds to run" in text
+    assert "by history" in text
+    assert "digits-knn: derived on this machine" in text
+
+
+def test_an_unknown_identity_gets_one_line(workspace: Workspace) -> None:
+    with pytest.raises(CardError, match="0 planned cells have an identity that begins with 'zz'"):
+        find_cell(workspace.cells, "zz")
+
+
+def test_a_second_stop_signal_ends_at_once(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, time; from retable.train.context import StopRequest;"
+        "StopRequest().install();"
+        "os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "stopping after this epoch" in done.stderr
