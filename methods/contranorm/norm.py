@@ -196,7 +196,7 @@ def weighted_mean(
         weights = gram.softmax(-1) + gram.softmax(-2) if dual else gram.softmax(-1)
         return weights @ x
     blocked = mask.dense()
-    # The lowest finite number, not -inf: a row without any allowed pair must not make NaN.
+    # The lowest finite number, not -inf: a row without any allowed pair then makes no NaN on the way either.
     gram = gram.masked_fill(blocked, torch.finfo(gram.dtype).min)
     weights = gram.softmax(-1) + gram.softmax(-2) if dual else gram.softmax(-1)
     return weights.masked_fill(blocked, 0.0) @ x

@@ -351,6 +351,13 @@ def test_float32_is_exact_to_rounding_even_where_few_pairs_remain(tau: float) ->
     torch.testing.assert_close(y[:3].float(), 2 * x[:3] - x[-1], rtol=1e-6, atol=1e-6)
 
 
+def test_float32_at_a_tau_whose_exponentials_leave_its_range() -> None:
+    x, mask, tau = features(50).float(), random_mask(50), 0.002  # exp(1 / tau) is 1e217
+    blocked = mask.dense()
+    expected = (unit(x.double()) @ unit(x.double()).T / tau).masked_fill(blocked, -torch.inf).softmax(1)
+    torch.testing.assert_close(weighted_mean(x, tau, mask), (expected @ x.double()).float(), rtol=1e-3, atol=1e-3)
+
+
 def test_same_bytes_every_time() -> None:
     x, mask, runs = features(1700, 32).float(), random_mask(1700), []
     for _ in range(3):
@@ -452,3 +459,18 @@ def test_a_mask_of_another_graph_is_refused() -> None:
         ContraNorm(1.0)(features(N + 1), ring())
     with pytest.raises(ValueError, match=r"outside 0 \.\. 2"):
         NeighbourMask(torch.tensor([[0], [3]]), 3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", ["no mask", "undirected", "directed"])
+def test_cuda_equals_the_processor(kind: str) -> None:
+    n = 5000  # more than one block there too
+    mask = None if kind == "no mask" else random_mask(n, directed=kind == "directed")
+    results = []
+    for device in ("cpu", "cuda"):
+        x = features(n, 16).to(device).requires_grad_()
+        y = ContraNorm(1.0)(x, mask and mask.to(device))
+        y.backward(features(n, 16, seed=1).to(device))
+        results.append((y.cpu(), x.grad.cpu()))
+    torch.testing.assert_close(*results)
