@@ -5,6 +5,7 @@ It covers the modules that `methods.<paper>.run` imports, directly or not, from 
 
 import ast
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 
@@ -64,4 +65,14 @@ def _meaning(path: Path) -> str:
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:]
-    return ast.dump(tree)
+    return json.dumps(_plain(tree))
+
+
+def _plain(node: object) -> object:
+    """A syntax tree as lists, the same on every Python version: newer ones add fields that are empty in older code."""
+    if isinstance(node, ast.AST):
+        fields = {name: _plain(value) for name, value in ast.iter_fields(node) if value not in (None, [])}
+        return [type(node).__name__, fields]
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    return f"{type(node).__name__} {node!r}"
