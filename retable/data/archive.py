@@ -1,11 +1,12 @@
 """Single members out of zip and tar archives.
 
 A member's name selects bytes and nothing else: where they are written is the caller's choice, so no name in
-an archive can reach outside the data folder. Names are matched exactly (TUDataset's zips hold
-`MUTAG//MUTAG_A.txt`).
+an archive can reach outside the data folder. Names are matched exactly, but for repeated slashes: some copies
+of TUDataset's zips hold `MUTAG//MUTAG_A.txt`, others `MUTAG/MUTAG_A.txt`.
 """
 
 import lzma
+import re
 import tarfile
 import zipfile
 import zlib
@@ -43,18 +44,28 @@ def _opened(archive: Path, member: str) -> Iterator[IO[bytes]]:
     missing = ArchiveError(f"{archive.name} holds no file {member!r}")
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as bundle:
-            if member not in bundle.namelist():
+            named = _named(member, bundle.namelist())
+            if named is None:
                 raise missing
-            with bundle.open(member) as stream:
+            with bundle.open(named) as stream:
                 yield stream
         return
     with tarfile.open(archive) as bundle:
-        try:
-            info = bundle.getmember(member)
-        except KeyError:
-            raise missing from None
+        named = _named(member, bundle.getnames())
+        if named is None:
+            raise missing
+        info = bundle.getmember(named)
         content = bundle.extractfile(info) if info.isfile() else None
         if content is None:
             raise missing
         with content:
             yield content
+
+
+def _named(member: str, names: list[str]) -> str | None:
+    """The name in the archive that is `member` but for repeated slashes; an exact one goes first."""
+    if member in names:
+        return member
+    slashes = re.compile("/{2,}")
+    wanted = slashes.sub("/", member)
+    return next((name for name in names if slashes.sub("/", name) == wanted), None)

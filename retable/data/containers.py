@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import singledispatch
 
 import numpy as np
 import scipy.sparse
@@ -51,6 +52,7 @@ def canonical_csr(matrix: scipy.sparse.spmatrix | np.ndarray) -> scipy.sparse.cs
     return csr
 
 
+@singledispatch
 def count(graph: NodeGraph) -> dict[str, int]:
     """Nodes, links, features and classes; links are undirected, without self-loops and duplicates."""
     links = distinct_edges(np.sort(graph.edge_index, axis=0), len(graph.y), loops=False)
@@ -62,11 +64,12 @@ def count(graph: NodeGraph) -> dict[str, int]:
     }
 
 
+@singledispatch
 def content_sha256(graph: NodeGraph) -> str:
     """Hash of features, edges and classes: of their values, whatever the memory layout or byte order."""
     x = canonical_csr(graph.x)
     digest = hashlib.sha256()
-    for part in _canonical_bytes("x.shape", np.asarray(x.shape), "<i8"):
+    for part in canonical_bytes("x.shape", np.asarray(x.shape), "<i8"):
         digest.update(part)
     arrays = (
         ("x.indptr", x.indptr, "<i8"),
@@ -76,21 +79,23 @@ def content_sha256(graph: NodeGraph) -> str:
         ("y", graph.y, "<i8"),
     )
     for name, array, dtype in arrays:
-        for part in _canonical_bytes(name, array, dtype):
+        for part in canonical_bytes(name, array, dtype):
             digest.update(part)
     return digest.hexdigest()
 
 
+@singledispatch
 def split_sha256(split: NodeSplit) -> str:
     """Hash of the three masks."""
     digest = hashlib.sha256()
     for name in ("train", "val", "test"):
-        for part in _canonical_bytes(name, getattr(split, name), "|b1"):
+        for part in canonical_bytes(name, getattr(split, name), "|b1"):
             digest.update(part)
     return digest.hexdigest()
 
 
-def _canonical_bytes(name: str, array: np.ndarray, dtype: str) -> Iterator[bytes]:
+def canonical_bytes(name: str, array: np.ndarray, dtype: str) -> Iterator[bytes]:
+    """What a hash of a named array covers: name, dtype, shape, values in C order and little-endian."""
     fixed = np.ascontiguousarray(array, dtype=np.dtype(dtype))
     yield f"{name} {dtype} {fixed.shape}\n".encode()
     yield fixed.tobytes()

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -106,7 +106,7 @@ def _origins(
         yield url, lambda: _download(url, part, file.bytes, file.sha256, advance)
     if file.archive:
         archive = file.archive
-        yield archive.url, lambda: _member(card, archive, file, raw, advance)
+        yield archive.url, lambda: _member(card, archive, file, raw, mirror, advance)
 
 
 def _download(url: str, part: Path, size: int | None, sha256: str | None, advance: Advance) -> Path:
@@ -117,18 +117,19 @@ def _download(url: str, part: Path, size: int | None, sha256: str | None, advanc
     return part
 
 
-def _member(card: DatasetCard, archive: Archive, file: DataFile, raw: Path, advance: Advance) -> Path:
-    """The file's bytes out of its archive, which is downloaded if it is not here yet."""
+def _member(
+    card: DatasetCard, archive: Archive, file: DataFile, raw: Path, mirror: str | None, advance: Advance
+) -> Path:
+    """The file's bytes out of its archive, which is brought here if it is not here yet."""
     assert file.member is not None
     local = _local(card, archive, raw)
     if not local.exists():
         local.parent.mkdir(parents=True, exist_ok=True)
-        part = _download(archive.url, _beside(local), None, archive.sha256, advance)
+        part = _archive(archive, _beside(local), mirror, advance)
         if archive.sha256 and (got := sha256_of(part)) != archive.sha256:
             kept = _set_aside(part, local)
             raise DataError(
-                f"{card.name}: {archive.url} has sha256 {got}, expected {archive.sha256}; "
-                f"kept as {kept}{_hint(kept)}"
+                f"{card.name}: {archive.url} has sha256 {got}, expected {archive.sha256}; kept as {kept}{_hint(kept)}"
             )
         part.replace(local)
     part = _beside(raw / file.path)
@@ -138,6 +139,17 @@ def _member(card: DatasetCard, archive: Archive, file: DataFile, raw: Path, adva
         kept = _set_aside(local, local)
         raise DataError(f"{card.name}: {error} (from {archive.url}); kept as {kept}{_hint(kept)}") from None
     return part
+
+
+def _archive(archive: Archive, part: Path, mirror: str | None, advance: Advance) -> Path:
+    """The archive's bytes beside their place: from the mirror if it keeps the archive, else from upstream."""
+    if mirror and archive.path:
+        with suppress(Miss):
+            if not _is_address(mirror):
+                return copy(Path(mirror) / archive.path, part, advance)
+            address = f"{mirror.rstrip('/')}/{quote(archive.path)}"
+            return _download(address, part, None, archive.sha256, advance)
+    return _download(archive.url, part, None, archive.sha256, advance)
 
 
 def _place(card: DatasetCard, file: DataFile, part: Path, path: Path, origin: str) -> None:

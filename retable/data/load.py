@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from retable.cards import DatasetCard, unknown
-from retable.data.containers import DataError, NodeGraph, NodeSplit, content_sha256, split_sha256
-from retable.data.readers import READERS
+from retable.data.containers import DataError, NodeSplit, content_sha256, split_sha256
+from retable.data.graph_sets import Folds
+from retable.data.readers import READERS, Parsed
 from retable.data.verified import require_verified
 
 
-def load(card: DatasetCard, split: str | None, raw: Path) -> tuple[NodeGraph, NodeSplit]:
-    """Read a node data set from the files below `raw`, and one of its splits (None: the first that the card
+def load(card: DatasetCard, split: str | None, raw: Path) -> tuple[Parsed, NodeSplit | Folds]:
+    """Read a data set from the files below `raw`, and one of its splits (None: the first that the card
     lists).
 
     Raises DataError, with what to do, for a missing or altered file, and where the parsed arrays or the split
@@ -24,7 +25,7 @@ def load(card: DatasetCard, split: str | None, raw: Path) -> tuple[NodeGraph, No
     return graph, graph.splits[name]
 
 
-def parse(card: DatasetCard, raw: Path) -> NodeGraph:
+def parse(card: DatasetCard, raw: Path) -> Parsed:
     """Read a data set whose files have the card's hashes, without comparing the result with the card."""
     if card.reader not in READERS:
         raise DataError(f"{card.name}: {unknown('reader', card.reader, list(READERS))}")
@@ -37,7 +38,7 @@ def parse(card: DatasetCard, raw: Path) -> NodeGraph:
         ) from error
 
 
-def compare(card: DatasetCard, graph: NodeGraph, splits: list[str]) -> list[str]:
+def compare(card: DatasetCard, graph: Parsed, splits: list[str]) -> list[str]:
     """How the parsed arrays and these splits differ from the card: one line each, none if they do not."""
     lines = []
     if (got := content_sha256(graph)) != card.content_sha256:

@@ -1,4 +1,4 @@
-"""Readers: from verified files to a NodeGraph. A card names its reader; torch is not needed.
+"""Readers: from verified files to a NodeGraph or a GraphSet. A card names its reader; torch is not needed.
 
 Each reader takes the card and the folder that holds the card's files, which the caller has verified.
 """
@@ -8,17 +8,22 @@ from pathlib import Path
 
 from retable.cards import DatasetCard
 from retable.data.containers import NodeGraph
-from retable.data.readers.embedded import digits_knn
+from retable.data.graph_sets import GraphSet
+from retable.data.readers.embedded import digits_grid, digits_knn
 from retable.data.readers.geom_gcn import geom_gcn
 from retable.data.readers.npz import gnn_benchmark, heterophilous
 from retable.data.readers.planetoid import planetoid
+from retable.data.readers.tu import tu
 
-Reader = Callable[[DatasetCard, Path], NodeGraph]
+Parsed = NodeGraph | GraphSet
+Reader = Callable[[DatasetCard, Path], Parsed]
 
 READERS: dict[str, Reader] = {
+    "digits_grid": digits_grid,
     "digits_knn": digits_knn,
     "geom_gcn": geom_gcn,
     "gnn_benchmark": gnn_benchmark,
     "heterophilous": heterophilous,
     "planetoid": planetoid,
+    "tu": tu,
 }

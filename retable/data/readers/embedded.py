@@ -7,7 +7,8 @@ from sklearn.datasets import load_digits
 
 from retable.cards import DatasetCard
 from retable.data.containers import NodeGraph, NodeSplit, canonical_csr
-from retable.data.readers.splits import mask, named_order
+from retable.data.graph_sets import GraphSet
+from retable.data.readers.splits import mask, named_order, stratified_folds
 
 TRAIN_PER_CLASS = 20
 VALIDATION_NODES = 500
@@ -36,6 +37,28 @@ def digits_knn(card: DatasetCard, raw: Path) -> NodeGraph:
     parts = (train, others[:VALIDATION_NODES], others[VALIDATION_NODES:])
     split = NodeSplit(*(mask(part, nodes) for part in parts))
     return NodeGraph(card.name, canonical_csr(pixels / 16), edges, y, {"default": split})
+
+
+def digits_grid(card: DatasetCard, raw: Path) -> GraphSet:
+    """`graphs` of scikit-learn's 8 x 8 digits: a node for each pixel with ink, joined to its four neighbours.
+
+    The node attribute is the ink, in [0, 1]. Digits are the first in the order of the names of data set and
+    subset. Edges hold every link once in each direction, sorted. Split `folds-10`: stratified.
+    """
+    images, y = load_digits(return_X_y=True)
+    chosen = np.sort(named_order(card.name, "subset", len(y))[: int(card.options["graphs"])])
+    images, y = images[chosen].reshape(-1, 8, 8), y[chosen].astype(np.int64)
+    ink = images > 0
+    place = np.cumsum(ink).reshape(ink.shape) - 1
+    below, right = ink[:, 1:] & ink[:, :-1], ink[:, :, 1:] & ink[:, :, :-1]
+    source = np.concatenate([place[:, :-1][below], place[:, :, :-1][right]])
+    target = np.concatenate([place[:, 1:][below], place[:, :, 1:][right]])
+    edges = np.concatenate([np.stack([source, target]), np.stack([target, source])], axis=1)
+    edges = edges[:, np.lexsort(edges[::-1])]
+    node_graph = np.repeat(np.arange(len(y)), ink.sum(axis=(1, 2)))
+    attributes = (images[ink] / 16).astype(np.float32)[:, None]
+    folds = {"folds-10": stratified_folds(card.name, "folds-10", y, 10)}
+    return GraphSet(card.name, edges.astype(np.int64), node_graph, y, None, attributes, folds)
 
 
 def cosine_neighbours(x: np.ndarray, k: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 
 from retable.cards import DatasetCard
 from retable.data.containers import DataError, NodeSplit
+from retable.data.graph_sets import Folds
 
 
 def mask(indices: np.ndarray, nodes: int) -> np.ndarray:
@@ -33,6 +34,18 @@ def random_split(dataset: str, split: str, nodes: int, train: float = 0.1, val: 
     return NodeSplit(*(mask(part, nodes) for part in (order[:first], order[first:second], order[second:])))
 
 
+def stratified_folds(dataset: str, split: str, y: np.ndarray, folds: int) -> Folds:
+    """Folds that hold equally many of each class (y, (G,)), up to one: dealt out in the named order.
+
+    The deal goes on from class to class, so that sizes differ by one at most.
+    """
+    order = named_order(dataset, split, len(y))
+    by_class = order[np.argsort(y[order], kind="stable")]
+    number = np.empty(len(y), dtype=np.int64)
+    number[by_class] = np.arange(len(y)) % folds
+    return Folds(number)
+
+
 def geom_gcn_splits(card: DatasetCard, raw: Path, nodes: int) -> dict[str, NodeSplit]:
     """`geom-0` to `geom-9` from those of the card's files that are geom-gcn's split masks.
 
@@ -47,8 +60,6 @@ def geom_gcn_splits(card: DatasetCard, raw: Path, nodes: int) -> dict[str, NodeS
         with np.load(raw / file.path, allow_pickle=False) as arrays:
             masks = [arrays[f"{part}_mask"].astype(bool) for part in ("train", "val", "test")]
         if any(part.shape != (nodes,) for part in masks):
-            raise DataError(
-                f"{file.path}: masks of {masks[0].shape} for {nodes} nodes; the card mixes data sets"
-            )
+            raise DataError(f"{file.path}: masks of {masks[0].shape} for {nodes} nodes; the card mixes data sets")
         splits[f"geom-{number}"] = NodeSplit(*masks)
     return splits

@@ -1,4 +1,4 @@
-"""Every card of the project: as text, and, where a mirror is at hand, on the real files."""
+"""Cards of node data sets (sets of graphs: test_graph_sets.py): as text, and, with a mirror, on the real files."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ from retable.data.readers import READERS
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "datasets").is_dir())
 CARDS = load_datasets(ROOT)
-NAMES = sorted(CARDS)
+NAMES = sorted(name for name, card in CARDS.items() if card.task == "node_classification")
 DOWNLOADED = [name for name in NAMES if not CARDS[name].embedded]
 
 # Published nodes, undirected links, features and classes; entries of the edge list; the first split.
