@@ -53,8 +53,25 @@ def canonical_csr(matrix: scipy.sparse.spmatrix | np.ndarray) -> scipy.sparse.cs
 
 
 @singledispatch
-def count(graph: NodeGraph) -> dict[str, int]:
-    """Nodes, links, features and classes; links are undirected, without self-loops and duplicates."""
+def count(data: object) -> dict[str, int]:
+    """What a data set holds, for its card; links are undirected, without self-loops and duplicates."""
+    raise TypeError(f"no counts of a {type(data).__name__}")
+
+
+@singledispatch
+def content_sha256(data: object) -> str:
+    """Hash of a data set's parsed arrays: of their values, whatever the memory layout or byte order."""
+    raise TypeError(f"no hash of a {type(data).__name__}")
+
+
+@singledispatch
+def split_sha256(split: object) -> str:
+    """Hash of a split's arrays."""
+    raise TypeError(f"no hash of a {type(split).__name__}")
+
+
+@count.register
+def _(graph: NodeGraph) -> dict[str, int]:
     links = distinct_edges(np.sort(graph.edge_index, axis=0), len(graph.y), loops=False)
     return {
         "nodes": len(graph.y),
@@ -64,9 +81,8 @@ def count(graph: NodeGraph) -> dict[str, int]:
     }
 
 
-@singledispatch
-def content_sha256(graph: NodeGraph) -> str:
-    """Hash of features, edges and classes: of their values, whatever the memory layout or byte order."""
+@content_sha256.register
+def _(graph: NodeGraph) -> str:
     x = canonical_csr(graph.x)
     digest = hashlib.sha256()
     for part in canonical_bytes("x.shape", np.asarray(x.shape), "<i8"):
@@ -84,9 +100,8 @@ def content_sha256(graph: NodeGraph) -> str:
     return digest.hexdigest()
 
 
-@singledispatch
-def split_sha256(split: NodeSplit) -> str:
-    """Hash of the three masks."""
+@split_sha256.register
+def _(split: NodeSplit) -> str:
     digest = hashlib.sha256()
     for name in ("train", "val", "test"):
         for part in canonical_bytes(name, getattr(split, name), "|b1"):
