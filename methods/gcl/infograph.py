@@ -1,0 +1,38 @@
+"""InfoGraph (Sun et al., 2020, https://arxiv.org/abs/1908.01000): nodes against graphs, no augmentation."""
+
+from torch import Tensor, nn
+
+from methods.gcl.gin import reset_linear
+from methods.gcl.graph_batch import GraphBatch
+from methods.gcl.graph_losses import infograph_loss
+
+
+class FeedForward(nn.Module):
+    """Three times Linear and ReLU, plus a linear shortcut; all of the same width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        layers = [layer for _ in range(3) for layer in (nn.Linear(width, width), nn.ReLU())]
+        self.block = nn.Sequential(*layers)
+        self.linear_shortcut = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., width)."""
+        return self.block(x) + self.linear_shortcut(x)
+
+
+class InfoGraph(nn.Module):
+    """An encoder with one head for nodes and one for graphs."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        """`encoder` gives graph and node embeddings of its `width`."""
+        super().__init__()
+        self.encoder = encoder
+        self.local_head = FeedForward(encoder.width)
+        self.global_head = FeedForward(encoder.width)
+        reset_linear(self)
+
+    def loss(self, batch: GraphBatch, part: str) -> Tensor:
+        """The loss of a batch; `part` as in `graph_losses.PARTS`."""
+        pooled, nodes = self.encoder(batch)
+        return infograph_loss(self.local_head(nodes), self.global_head(pooled), batch.node_graph, part)
