@@ -26,10 +26,7 @@ class Staleness:
         card = self.datasets.get(record.dataset)
         if card is None or record.split not in card.splits:
             return f"no card has the data set {record.dataset!r} with the split {record.split!r}"
-        if (
-            record.data_sha256 != card.content_sha256
-            or record.split_sha256 != card.splits[record.split].sha256
-        ):
+        if record.data_sha256 != card.content_sha256 or record.split_sha256 != card.splits[record.split].sha256:
             return "the data or its split changed since it ran"
         return None
 
@@ -100,7 +97,7 @@ def higher_is_better(metric: str) -> bool:
 def _row(recipe: Recipe, axes: dict, cells: list[Cell], by_cell: Mapping, staleness: Staleness) -> Row:
     first = cells[0]
     row = Row(recipe, first.scale, first.dataset, first.variant, axes, tuple(cells), "not run")
-    found = [_cell_state(by_cell.get(cell.identity, []), staleness) for cell in cells]
+    found = [cell_state(by_cell.get(cell.identity, []), staleness) for cell in cells]
     states = [state for state, _, _ in found]
     for state in ("failed", "stale"):
         if state in states:
@@ -119,8 +116,11 @@ def _row(recipe: Recipe, axes: dict, cells: list[Cell], by_cell: Mapping, stalen
     return replace(row, state="measured", note=note, chosen=cells[best], records=tuple(runs))
 
 
-def _cell_state(records: list[RunRecord], staleness: Staleness) -> tuple[str, str, list[RunRecord]]:
-    """State, reason and usable runs of a cell. One bad seed is enough: the others' mean would flatter."""
+def cell_state(records: Iterable[RunRecord], staleness: Staleness) -> tuple[str, str, list[RunRecord]]:
+    """State (`ok`, `failed`, `diverged`, `stale`, `not run`), reason and usable runs of a cell.
+
+    One bad seed is enough to have no result: the mean of the others would flatter.
+    """
     fresh, reasons = [], []
     for record in sorted(records, key=lambda record: record.seed):
         reason = staleness.reason(record)
@@ -132,7 +132,7 @@ def _cell_state(records: list[RunRecord], staleness: Staleness) -> tuple[str, st
         bad = [record for record in fresh if record.state == state]
         if bad:
             cause = f": {bad[0].error}" if bad[0].error else ""
-            return state, f"{len(bad)} of {len(records)} seeds {state}{cause}", []
+            return state, f"{len(bad)} of {len(fresh)} seeds {state}{cause}", []
     if fresh:
         return "ok", "", fresh
     return ("stale", reasons[0], []) if reasons else ("not run", "", [])
@@ -150,8 +150,6 @@ def _choose(metric: str | None, cells: list[Cell], runs: list[list[RunRecord]]) 
     best = (max if higher_is_better(metric) else min)(means, key=means.__getitem__)
     if len(cells) == 1:
         return best, ""
-    candidate = ", ".join(
-        f"{k}={v}" for k, v in cells[best].axes.items() if len({c.axes[k] for c in cells}) > 1
-    )
+    candidate = ", ".join(f"{k}={v}" for k, v in cells[best].axes.items() if len({c.axes[k] for c in cells}) > 1)
     lost = f", {len(cells) - len(alive)} diverged" if len(alive) < len(cells) else ""
-    return best, f"{candidate}, of {len(cells)} candidates by {metric} over {len(common)} shared seeds{lost}"
+    return best, f"{candidate}, best of {len(cells)} by {metric} over {len(common)} seeds{lost}"

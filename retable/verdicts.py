@@ -182,13 +182,9 @@ def _judge_claim(claim: Claim, row: Row, answer: Answer) -> ValueVerdict:
         return replace(verdict, state="failed", note=f"the records lack the metric {answer.measured}")
     verdict = replace(verdict, n=len(values), mean=statistics.mean(values), std=deviation(values))
     if row.scale != "full":
-        return replace(
-            verdict, state="not comparable", note=_join(row.note, f"measured at scale {row.scale}")
-        )
+        return replace(verdict, state="not comparable", note=_join(row.note, f"measured at scale {row.scale}"))
     if claim.evidence == "memory":
-        return replace(
-            verdict, state="not comparable", note=_join(row.note, "the claim was never seen in a source")
-        )
+        return replace(verdict, state="not comparable", note=_join(row.note, "the claim was never seen in a source"))
     verdict = replace(verdict, state="inconclusive", margin=max(answer.margin, claim.std or 0.0))
     if len(values) == 1:
         return replace(verdict, plain="inconclusive", note=_join(row.note, "one seed has no spread"))
@@ -240,13 +236,9 @@ def _judge_orderings(recipe: Recipe, rows: list[Row]) -> list[OrderingVerdict]:
     verdicts = []
     for ordering in recipe.orderings:
         for (scale, dataset, variant), betters in places.items():
-            if variant != ordering.better or (
-                ordering.datasets is not None and dataset not in ordering.datasets
-            ):
+            if variant != ordering.better or (ordering.datasets is not None and dataset not in ordering.datasets):
                 continue
-            worses = [
-                row for row in places.get((scale, dataset, ordering.worse), []) if _is_asked(ordering, row)
-            ]
+            worses = [row for row in places.get((scale, dataset, ordering.worse), []) if _is_asked(ordering, row)]
             for better in (row for row in betters if _is_asked(ordering, row)):
                 for worse in worses:
                     shared = better.axes.keys() & worse.axes.keys()
@@ -263,14 +255,12 @@ def _judge_ordering(ordering: Ordering, better: Row, worse: Row) -> OrderingVerd
     recipe = better.recipe
     for row in (better, worse):
         if row.state != "measured":
-            return OrderingVerdict(ordering, better, worse, row.state, note=_join(row.label, row.note))
+            return OrderingVerdict(ordering, better, worse, row.state, note=f"{row.label}: {row.note or row.state}")
     sign = 1 if recipe.higher_is_better else -1
     a, b = ({seed: sign * x for seed, x in row.values(recipe.metric).items()} for row in (better, worse))
     n = min(len(a), len(b))
     if n == 0:
-        return OrderingVerdict(
-            ordering, better, worse, "failed", note=f"the records lack the metric {recipe.metric}"
-        )
+        return OrderingVerdict(ordering, better, worse, "failed", note=f"the records lack the metric {recipe.metric}")
     difference = statistics.mean(a.values()) - statistics.mean(b.values())
     verdict = OrderingVerdict(ordering, better, worse, "inconclusive", n, a.keys() == b.keys(), difference)
     if n == 1:
@@ -291,9 +281,7 @@ def _adjust_orderings(verdicts: list[OrderingVerdict]) -> list[OrderingVerdict]:
         for index, gap, p, q in zip(family, gaps, holds, turned, strict=True):
             state = "holds" if p <= ALPHA else "reversed" if q <= ALPHA else "inconclusive"
             note = _more_seeds(gap, ALPHA / len(family), None, tails=1) if state == "inconclusive" else ""
-            verdict = replace(
-                verdicts[index], state=state, p_holds=p, p_reversed=q, tests=len(family), note=note
-            )
+            verdict = replace(verdicts[index], state=state, p_holds=p, p_reversed=q, tests=len(family), note=note)
             verdicts[index] = verdict
     return verdicts
 

@@ -53,9 +53,7 @@ CARD = {
                     "settings": ["depth"],
                 }
             ],
-            "orderings": [
-                {"better": "ours", "worse": "plain", "axes": {"depth": [2, 4]}, "source": "Table 1"}
-            ],
+            "orderings": [{"better": "ours", "worse": "plain", "axes": {"depth": [2, 4]}, "source": "Table 1"}],
         }
     ],
 }
@@ -117,9 +115,7 @@ class World:
         self.claims.append(claim)
         return claim
 
-    def measure(
-        self, cell: Cell, accuracies, validation=None, first_seed: int = 0, **change
-    ) -> list[RunRecord]:
+    def measure(self, cell: Cell, accuracies, validation=None, first_seed: int = 0, **change) -> list[RunRecord]:
         """One record a value; `validation` are the values of val_accuracy (those of accuracy if absent)."""
         made = []
         for seed, value in enumerate(accuracies, start=first_seed):

@@ -24,7 +24,7 @@ def test_the_candidate_with_the_best_validation_mean_is_shown_even_when_its_test
     found = row(world, "ours", depth=2)
     assert found.chosen.axes["s"] == 1.0
     assert found.values("accuracy")[0] == 80.0
-    assert "s=1.0, of 2 candidates" in found.note
+    assert "s=1.0, best of 2" in found.note
 
 
 def test_candidates_are_compared_over_the_seeds_that_all_have(world):
@@ -32,7 +32,7 @@ def test_candidates_are_compared_over_the_seeds_that_all_have(world):
     world.measure(world.cell("ours", depth=2, s=1.0), [60.0, 60.0])
     found = row(world, "ours", depth=2)
     assert found.chosen.axes["s"] == 1.0
-    assert "over 2 shared seeds" in found.note
+    assert "over 2 seeds" in found.note
 
 
 def test_a_loss_is_better_when_lower(world):

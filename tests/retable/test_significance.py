@@ -38,8 +38,7 @@ def test_welch_against_a_claim_with_its_own_spread_errs_five_percent_of_the_time
     published = samples(70, 4, 5, seed=1)
     ours = samples(70, 1, 5, seed=2)
     gaps = [
-        gap_to_claim(x, float(np.mean(y)), float(np.std(y, ddof=1)), 5)
-        for x, y in zip(ours, published, strict=True)
+        gap_to_claim(x, float(np.mean(y)), float(np.std(y, ddof=1)), 5) for x, y in zip(ours, published, strict=True)
     ]
     wrong = rate(p_differ(gap) <= 0.05 for gap in gaps)
     assert 0.03 < wrong < 0.05 + SLACK
@@ -47,9 +46,7 @@ def test_welch_against_a_claim_with_its_own_spread_errs_five_percent_of_the_time
 
 @pytest.mark.parametrize("true_difference", [1.0, -1.0, 1.5])
 def test_equivalence_is_declared_at_or_beyond_the_margin_in_at_most_five_percent(true_difference):
-    wrong = rate(
-        p_equal(gap_to_claim(x, 70.0, None, None), 1.0) <= 0.05 for x in samples(70 + true_difference, 0.3, 5)
-    )
+    wrong = rate(p_equal(gap_to_claim(x, 70.0, None, None), 1.0) <= 0.05 for x in samples(70 + true_difference, 0.3, 5))
     assert wrong < 0.05 + SLACK
     if abs(true_difference) == 1:
         assert wrong > 0.05 - SLACK
@@ -67,8 +64,7 @@ def test_order_errs_five_percent_of_the_time_and_pairing_helps_shared_splits(pai
     second = (np.array(samples(0, 1, 5, seed=5)) + split_effect).tolist()
     shift = 0 if paired else 10
     gaps = [
-        gap_of_order(dict(enumerate(a)), dict(enumerate(b, start=shift)))
-        for a, b in zip(first, second, strict=True)
+        gap_of_order(dict(enumerate(a)), dict(enumerate(b, start=shift))) for a, b in zip(first, second, strict=True)
     ]
     wrong = rate(p_greater(gap) <= 0.05 for gap in gaps)
     if paired:

@@ -174,7 +174,7 @@ def test_a_lower_is_better_metric_turns_the_ordering(world):
 def test_an_ordering_with_an_open_side_says_which(world):
     world.measure(world.cell("plain", depth=4), CLOSE)
     verdict = orderings(world)[4]
-    assert (verdict.state, verdict.note) == ("not run", "Ours")
+    assert (verdict.state, verdict.note) == ("not run", "Ours: not run")
 
 
 def test_coverage_counts_each_claim_once_at_the_largest_scale(world):

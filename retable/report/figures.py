@@ -1,0 +1,288 @@
+"""Figures from records: a metric along the grid's axis beside the paper's numbers, and statistics by layer.
+
+Each is a Vega-Lite specification, turned into an SVG without script that follows the reader's light or dark setting,
+with its data beside as CSV.
+"""
+
+import csv
+import io
+import json
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+
+from retable.cards import DatasetCard, Scale
+from retable.records import write_atomically
+from retable.report.words import anchor
+from retable.rows import Row
+from retable.significance import deviation
+from retable.verdicts import Assessment
+
+# Okabe and Ito's palette (distinct for all common kinds of colour vision), grey in place of its yellow and black.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808890"]
+# One more or fewer than the colours, so that the pairs repeat late.
+SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
+GREY = "#808890"
+LAYERWISE = {
+    "effective_rank": "A fall towards 1 is the collapse of all features onto one direction",
+    "similarity": "A rise towards 1 is the collapse of all features onto one direction",
+    "variance": "A fall towards 0 is the collapse of all features onto one point",
+}
+OURS, PAPER, CONTROL = "measured here", "the paper", "control"
+CONFIG = {
+    "background": "transparent",
+    "font": "Arial, Helvetica, Liberation Sans, sans-serif",
+    "view": {"stroke": None},
+    "axis": {"domainColor": "#8888", "tickColor": "#8888", "gridColor": "#8883", "labelFontSize": 11},
+    "legend": {"orient": "bottom", "labelFontSize": 12, "labelLimit": 220, "columnPadding": 24},
+    "title": {"fontSize": 12, "anchor": "start"},
+}
+# Inside an <img>, the page's style sheet does not reach; this one answers the same media query.
+STYLE = "<style>text{fill:#333}@media (prefers-color-scheme: dark){text{fill:#d5d8dc}}</style>"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A Vega-Lite specification with what a reader is told about it."""
+
+    name: str
+    caption: str
+    category: Scale
+    labels: dict[str, str]
+    spec: dict[str, Any]
+    data: list[dict]
+    wide: bool = False
+
+
+def draw(assessment: Assessment, datasets: Mapping[str, DatasetCard]) -> list[Figure]:
+    """All figures that the records allow, in the order of recipes, scales (full first) and data sets."""
+    figures = []
+    claimed = {verdict.claim.method for verdict in assessment.values if verdict.row}
+    for recipe in assessment.paper.recipes:
+        for scale in ("full", "reduced", "demo"):
+            rows = [r for r in assessment.rows if (r.recipe.name, r.scale) == (recipe.name, scale) and r.records]
+            for dataset in dict.fromkeys(row.dataset for row in rows):
+                here = [row for row in rows if row.dataset == dataset]
+                main = [row for row in here if row.label in claimed] or here
+                labels = {"paper": assessment.paper.id, "recipe": recipe.name, "data set": datasets[dataset].title}
+                axis = _main_axis(here)
+                if axis:
+                    others = [row for row in here if row not in main]
+                    figures += _by_axis(assessment, main, others, axis, scale, labels)
+                figures += _by_layer(main, axis, scale, labels)
+    return figures
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure as SVG text; the same data gives the same bytes."""
+    svg = vl_convert.vegalite_to_svg(json.dumps(figure.spec))
+    # Vega numbers its clip paths through the life of the process.
+    numbers = {name: f"clip{rank}" for rank, name in enumerate(dict.fromkeys(re.findall(r"\bclip\d+\b", svg)))}
+    svg = re.sub(r"\bclip\d+\b", lambda match: numbers[match.group()], svg)
+    return svg.replace(">", f">{STYLE}", 1)
+
+
+def to_csv(figure: Figure) -> str:
+    """The figure's data, one row a point."""
+    text = io.StringIO()
+    names = list(dict.fromkeys(key for row in figure.data for key in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(figure.data)
+    return text.getvalue()
+
+
+def write_all(
+    assessments: Mapping[str, Assessment], datasets: Mapping[str, DatasetCard], out_dir: Path
+) -> list[tuple[Path, str, str, dict[str, str]]]:
+    """Write every figure as `<name>.svg` with `<name>.csv` beside: (path, caption, category, labels) of each.
+
+    Raises OSError when `out_dir` cannot be written.
+    """
+    written: list[tuple[Path, str, str, dict[str, str]]] = []
+    for _, assessment in sorted(assessments.items()):
+        for figure in draw(assessment, datasets):
+            path = out_dir / f"{figure.name}.svg"
+            write_atomically(path, to_svg(figure).encode())
+            write_atomically(path.with_suffix(".csv"), to_csv(figure).encode())
+            written.append((path, figure.caption, figure.category, figure.labels))
+    return written
+
+
+def _main_axis(rows: Sequence[Row]) -> str | None:
+    """The first numeric axis that takes two values or more."""
+    for name in dict.fromkeys(name for row in rows for name in row.axes):
+        values = {row.axes[name] for row in rows if name in row.axes}
+        if len(values) > 1 and all(isinstance(value, int | float) for value in values):
+            return name
+    return None
+
+
+def _line_name(row: Row, axis: str | None) -> str:
+    return ", ".join([row.label, *(f"{key}={value}" for key, value in row.axes.items() if key != axis)])
+
+
+# A metric along the axis
+
+
+def _by_axis(
+    assessment: Assessment, main: list[Row], others: list[Row], axis: str, scale: Scale, labels: dict[str, str]
+) -> list[Figure]:
+    """A figure of the main rows and one of the others; rows without the axis (controls) are in both."""
+    controls = [row for row in [*main, *others] if axis not in row.axes]
+    figures = []
+    for rows, kind in ((main, f"by-{axis}"), (others, f"by-{axis}-others")):
+        curves = [row for row in rows if axis in row.axes]
+        data = _axis_data(assessment, curves, controls, axis)
+        if len({point["x"] for point in data}) > 1:
+            figures.append(_axis_figure(curves, data, axis, scale, kind, labels))
+    return figures
+
+
+def _axis_data(assessment: Assessment, curves: Sequence[Row], controls: Sequence[Row], axis: str) -> list[dict]:
+    claims = {id(verdict.row): verdict.claim for verdict in assessment.values if verdict.row}
+    places = sorted({row.axes[axis] for row in curves})
+    data = []
+    for row in [*curves, *(controls if curves else ())]:
+        values = list(row.values(row.recipe.metric).values())
+        if not values:
+            continue
+        mean, spread = statistics.mean(values), deviation(values) or 0.0
+        point = {"method": _line_name(row, axis), "mean": mean, "low": mean - spread, "high": mean + spread}
+        by = OURS if axis in row.axes else CONTROL
+        for x in [row.axes[axis]] if axis in row.axes else places:
+            data.append(point | {"by": by, "x": x, "n": len(values)})
+        claim = claims.get(id(row))
+        if claim and row.scale == "full" and axis in row.axes:
+            data.append({"method": point["method"], "by": PAPER, "x": row.axes[axis], "mean": claim.mean})
+    return data
+
+
+def _axis_figure(
+    curves: Sequence[Row], data: list[dict], axis: str, scale: Scale, kind: str, labels: dict[str, str]
+) -> Figure:
+    recipe, methods = curves[0].recipe, _methods(curves, axis)
+    metric = recipe.metric.replace("_", " ")
+    dash = {"field": "by", "scale": {"domain": [OURS, PAPER], "range": [[1, 0], [5, 3]]}, "legend": None}
+    x = {"field": "x", "type": "ordinal", "title": axis, "axis": {"labelAngle": 0}}
+    y = {"field": "mean", "type": "quantitative", "title": f"{metric} ({recipe.unit})", "scale": {"zero": False}}
+    ours = [{"filter": f"datum.by === '{OURS}'"}]
+    bar = {"y": y | {"field": "low"}, "y2": {"field": "high"}}
+    layers: list[dict] = [
+        {"mark": "line", "transform": [{"filter": f"datum.by !== '{CONTROL}'"}],
+         "encoding": {"y": y, "color": methods["color"], "strokeDash": dash}},
+        {"mark": "rule", "transform": ours, "encoding": {**bar, "color": methods["color"]}},
+        {"mark": {"type": "point", "filled": True, "size": 55}, "transform": ours, "encoding": {"y": y, **methods}},
+    ]  # fmt: skip
+    controls = list(dict.fromkeys(point["method"] for point in data if point["by"] == CONTROL))
+    for rank, name in enumerate(controls):
+        layers += _control_layers(name, y, [point["x"] for point in data], left=rank % 2 == 0)
+    spec = {"width": 300, "height": 220, "encoding": {"x": x}, "layer": layers}
+    beside = " Dashed: the paper's numbers." if any(point["by"] == PAPER for point in data) else ""
+    dotted = f" Dotted: controls, which have no {axis}." if controls else ""
+    caption = (
+        f"{labels['data set']}, {scale} scale: {metric} by {axis}. Solid: measured here, mean and sample deviation "
+        f"over {recipe.protocol.spread}.{beside}{dotted} See which lines stay up as {axis} grows."
+    )
+    return _figure(caption, scale, kind, labels, spec, data)
+
+
+def _control_layers(name: str, y: dict, places: list, left: bool) -> list[dict]:
+    """A dotted line through all places, named at its left or right end."""
+    this = {"filter": f"datum.method === {json.dumps(name)}"}
+    end = {"filter": f"datum.x === {json.dumps(min(places) if left else max(places))}"}
+    text = {"type": "text", "align": "left" if left else "right", "dy": -6, "fontSize": 10}
+    return [
+        {"mark": {"type": "line", "color": GREY, "strokeDash": [1, 3]}, "transform": [this], "encoding": {"y": y}},
+        {"mark": text, "transform": [this, end], "encoding": {"y": y, "text": {"field": "method"}}},
+    ]
+
+
+# Statistics by layer
+
+
+def _by_layer(rows: list[Row], axis: str | None, scale: Scale, labels: dict[str, str]) -> list[Figure]:
+    """For each statistic a panel a value of the axis and a line a method; panels of one layer are left out.
+
+    Where features were recorded at several places of a layer, those after the normalisation (`<statistic>/norm`)
+    are drawn; the others are curves on the cells' pages.
+    """
+    figures = []
+    keys = sorted({key for row in rows for record in row.records for key in record.series})
+    for key in [key for key in keys if key.endswith("/norm")] or keys:
+        quantity, _, place = key.partition("/")
+        data = [point for row in rows for point in _layer_data(row, key, axis)]
+        depths = {x: max(p["layer"] for p in data if p["x"] == x) for x in {p["x"] for p in data}}
+        panels = sorted(x for x, layers in depths.items() if layers > 1)
+        if quantity not in LAYERWISE or not panels:
+            continue
+        data = [point for point in data if point["x"] in panels]
+        methods = _methods([row for row in rows if axis is None or axis in row.axes], axis)
+        charts = [_layer_panel(x, depths[x], axis, methods, data, quantity if x == panels[0] else "") for x in panels]
+        name = quantity.replace("_", " ") + (f" after “{place}”" if place else "")
+        caption = f"{labels['data set']}, {scale} scale: {name}, by layer, mean over runs. {LAYERWISE[quantity]}."
+        spec = {"hconcat": charts, "spacing": 14}
+        figures.append(_figure(caption, scale, key, labels, spec, data, wide=len(charts) > 2))
+    return figures
+
+
+def _layer_panel(x: Any, layers: int, axis: str | None, methods: dict, data: list[dict], quantity: str) -> dict:
+    ticks = list(range(1, layers + 1, max(1, layers // 5)))
+    top = max(point["mean"] for point in data)
+    y_axis = {"title": quantity.replace("_", " ") or None, "labels": bool(quantity)}
+    return {
+        "width": 165,
+        "height": 150,
+        "title": f"{axis} {x}" if axis else "",
+        "transform": [{"filter": f"datum.x === {json.dumps(x)}"}],
+        "mark": {"type": "line", "point": {"size": 22}},
+        "encoding": {
+            "x": {"field": "layer", "type": "quantitative", "axis": {"values": ticks, "format": "d", "grid": False}},
+            "y": {"field": "mean", "type": "quantitative", "scale": {"domain": [0, top]}, "axis": y_axis},
+            **methods,
+        },
+    }
+
+
+def _layer_data(row: Row, key: str, axis: str | None) -> list[dict]:
+    """Mean by layer over the runs; layers count from 1. A row without the axis (a control) has no panel."""
+    runs = [record.series[key] for record in row.records if record.series.get(key)]
+    if axis is not None and axis not in row.axes:
+        return []
+    place = {"x": row.axes[axis] if axis else "", "method": _line_name(row, axis)}
+    return [
+        {**place, "layer": layer, "mean": statistics.mean(values), "n": len(values)}
+        for layer, values in enumerate(zip(*runs, strict=False), start=1)
+    ]
+
+
+def _methods(rows: Sequence[Row], axis: str | None) -> dict:
+    """Colour and shape of each line, by its variant's place in the card: the same in every figure of a recipe."""
+    order = [variant.label for variant in rows[0].recipe.variants.values()]
+    ranks = {_line_name(row, axis): order.index(row.label) for row in rows}
+    names = sorted(ranks, key=ranks.__getitem__)
+    channel = {"field": "method", "type": "nominal", "title": None}
+    legend = {"columns": 1 if max(map(len, names)) > 18 else 2}
+    return {
+        key: {
+            **channel,
+            "legend": legend,
+            "scale": {"domain": names, "range": [wheel[ranks[n] % len(wheel)] for n in names]},
+        }
+        for key, wheel in (("color", COLOURS), ("shape", SHAPES))
+    }
+
+
+def _figure(
+    caption: str, scale: Scale, kind: str, labels: dict[str, str], spec: dict, data: list[dict], wide: bool = False
+) -> Figure:
+    parts = (labels["paper"], labels["recipe"], scale, labels["data set"], kind)
+    whole = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "data": {"values": data}, "config": CONFIG}
+    return Figure(
+        "_".join(anchor(part) for part in parts), caption, scale, labels | {"figure": kind}, whole | spec, data, wide
+    )

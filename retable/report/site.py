@@ -1,0 +1,243 @@
+"""The static site: a leaderboard, a page for each paper and a page for each cell.
+
+Opens from disk: every address is relative, nothing is fetched, and all text passes Jinja2's autoescape. The
+same input gives the same bytes.
+"""
+
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from retable.cards import CardError, Claim, DatasetCard, PaperCard, Recipe, Scalar, Scale, load_claims
+from retable.config import Workspace
+from retable.plan import Cell, recipe_cells
+from retable.records import RunRecord, load_records
+from retable.report import curves, figures, tables, words
+from retable.rows import Row, Staleness, cell_state
+from retable.sources import source_sha256
+from retable.verdicts import Assessment, ValueVerdict, assess
+
+HERE = Path(__file__).parent
+# Written into every site, so that a rebuild replaces a site and never some other folder.
+MARKER = ".retable-site"
+
+
+def build(
+    papers: Mapping[str, PaperCard],
+    claims: Mapping[str, Sequence[Claim]],
+    datasets: Mapping[str, DatasetCard],
+    cells_by_scale: Mapping[Scale, Sequence[Cell]],
+    records: Iterable[RunRecord],
+    staleness: Staleness,
+    out: Path,
+) -> Path:
+    """Draw the site into the folder `out`, replacing the site that is there, and return its index page.
+
+    Raises CardError when `out` holds something else, or when a claim has two answers.
+    """
+    cells = [cell for group in cells_by_scale.values() for cell in group]
+    records = sorted(records, key=lambda record: (record.paper, record.identity, record.seed))
+    assessments = {
+        name: assess(paper, claims.get(name, ()), cells, records, staleness) for name, paper in sorted(papers.items())
+    }
+    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
+        raise CardError(f"{out} is not a site that retable drew; choose an empty folder, or delete this one")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        fresh = Path(temporary) / "site"
+        _Site(fresh, assessments, datasets, records, staleness).write()
+        if out.exists():
+            out.rename(Path(temporary) / "old")
+        fresh.rename(out)
+    return out / "index.html"
+
+
+def assess_workspace(workspace: Workspace) -> dict[str, Assessment]:
+    """Assessments of all papers in a checkout, at all scales, for tables and figures outside of the site."""
+    papers, claims, cells, records, staleness = _inputs(workspace)
+    planned = [cell for group in cells.values() for cell in group]
+    return {name: assess(paper, claims[name], planned, records, staleness) for name, paper in papers.items()}
+
+
+def build_site(workspace: Workspace) -> Path:
+    """Draw `reports/site` of a checkout, all papers and scales whatever the selection; return its index."""
+    papers, claims, cells, records, staleness = _inputs(workspace)
+    return build(papers, claims, workspace.datasets, cells, records, staleness, workspace.reports / "site")
+
+
+def _inputs(workspace: Workspace):
+    papers, datasets = workspace.papers, workspace.datasets
+    claims = {}
+    for name in papers:
+        path = workspace.root / "methods" / name / "claims.csv"
+        claims[name] = load_claims(path) if path.exists() else []
+    cells: dict[Scale, list[Cell]] = {
+        scale: [
+            cell
+            for name, paper in papers.items()
+            for recipe in paper.recipes
+            for cell in recipe_cells(name, recipe, datasets, scale)
+        ]
+        for scale in tables.SCALES_DOWN
+    }
+    sources = {name: source_sha256(workspace.root, name) for name in papers}
+    return papers, claims, cells, load_records(workspace.results), Staleness(sources, datasets)
+
+
+@dataclass
+class _Site:
+    """One drawing of the site into a new folder."""
+
+    out: Path
+    assessments: dict[str, Assessment]
+    datasets: Mapping[str, DatasetCard]
+    records: list[RunRecord]
+    staleness: Staleness
+    by_cell: dict[str, list[RunRecord]] = field(default_factory=lambda: defaultdict(list))
+
+    def write(self) -> None:
+        for record in self.records:
+            self.by_cell[record.identity].append(record)
+        self.pages = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.pages.filters |= {"web": web_address}
+        self.pages.globals |= {
+            "words": words,
+            "marks": words.MARKS,
+            "newest": max((record.ended[:10] for record in self.records), default=None),
+            "title_of": lambda name: self.datasets[name].title,
+        }
+        for folder in ("papers", "cells", "figures", "tables", "records"):
+            (self.out / folder).mkdir(parents=True)
+        shutil.copytree(HERE / "static", self.out / "static")
+        (self.out / MARKER).write_text("A site drawn by retable; a rebuild replaces this folder.\n")
+        tables.write_csv(self.assessments, self.datasets, self.out / "tables")
+        self._index()
+        for assessment in self.assessments.values():
+            self._paper(assessment)
+            for row in assessment.rows:
+                for cell in row.cells:
+                    self._cell(assessment, row, cell)
+
+    def _index(self) -> None:
+        lines = {
+            scale: [
+                (assessment.paper, line)
+                for assessment in self.assessments.values()
+                for line in tables.comparison(assessment, self.datasets, scale)
+            ]
+            for scale in tables.SCALES_DOWN
+        }
+        papers = [(assessment, assessment.coverage()) for assessment in self.assessments.values()]
+        self._render("index.html", "index.html", papers=papers, lines=lines)
+
+    def _paper(self, assessment: Assessment) -> None:
+        drawn = figures.draw(assessment, self.datasets)
+        for figure in drawn:
+            base = self.out / "figures" / figure.name
+            base.with_suffix(".svg").write_text(figures.to_svg(figure), encoding="utf-8")
+            base.with_suffix(".csv").write_text(figures.to_csv(figure), encoding="utf-8")
+        # Tables that some row answers come first.
+        names = dict.fromkeys(v.claim.table for v in sorted(assessment.values, key=lambda v: v.row is None))
+        by_table = {
+            name: tables.grids([v for v in assessment.values if v.claim.table == name], assessment.third_party)
+            for name in names
+        }
+        reruns = [ValueVerdict(claim, "") for claim in assessment.third_party]
+        others = {
+            name: tables.grids([v for v in reruns if v.claim.table == name])
+            for name in dict.fromkeys(claim.table for claim in assessment.third_party)
+        }
+        self._render(
+            "paper.html",
+            f"papers/{assessment.paper.id}.html",
+            it=assessment,
+            coverage=assessment.coverage(),
+            by_table=by_table,
+            others=others,
+            figures=drawn,
+            blocks=[block for recipe in assessment.paper.recipes for block in _blocks(assessment, recipe)],
+            reasons={record.identity: self.staleness.reason(record) for record in assessment.orphans},
+        )
+
+    def _cell(self, assessment: Assessment, row: Row, cell: Cell) -> None:
+        records = self.by_cell.get(cell.identity, [])
+        if records:
+            text = ",\n".join(record.model_dump_json(indent=1) for record in records)
+            (self.out / "records" / f"{cell.identity}.json").write_text(f"[{text}]\n", encoding="utf-8")
+        state, note, good = cell_state(records, self.staleness)
+        self._render(
+            "cell.html",
+            f"cells/{cell.identity}.html",
+            paper=assessment.paper,
+            row=row,
+            cell=cell,
+            state="measured" if state == "ok" else state,
+            note=note,
+            runs=[(record, self.staleness.reason(record)) for record in records],
+            metrics=tables.metric_values(row.recipe, good),
+            settings=setting_sources(row.recipe, cell),
+            curves=curves.draw(good),
+            environment=_environment(records),
+            verdicts=[v for v in assessment.values if v.row is row and row.chosen == cell],
+        )
+
+    def _render(self, template: str, path: str, **values) -> None:
+        root = "../" * path.count("/")
+        text = self.pages.get_template(template).render(root=root, **values)
+        (self.out / path).write_text(text, encoding="utf-8")
+
+
+def web_address(text: str) -> str:
+    """The address if it is one of the web, else `#`: a card cannot smuggle in a script."""
+    return text if urlsplit(text).scheme in ("http", "https") else "#"
+
+
+def setting_sources(recipe: Recipe, cell: Cell) -> list[tuple[str, Scalar, str]]:
+    """Each setting of a cell with its value and where that comes from."""
+    variant, hyper = recipe.variants[cell.variant], {**recipe.hyper, **recipe.scales[cell.scale].hyper}
+    found = []
+    for key, value in cell.settings.items():
+        if key in variant.axes:
+            source = f"candidate, chosen by {variant.select_by}"
+        elif key in cell.axes:
+            source = "the grid"
+        elif key in variant.by_dataset.get(cell.dataset, {}):
+            source = f"the variant “{variant.label}” on this data set"
+        elif key in variant.settings:
+            source = f"the variant “{variant.label}”"
+        else:
+            source = hyper[key].source
+        found.append((key, value, source))
+    return found
+
+
+def _blocks(assessment: Assessment, recipe: Recipe) -> list[dict]:
+    """A recipe's rows at each scale where it has some, with the names that head their columns."""
+    blocks = []
+    for scale in tables.SCALES_DOWN:
+        rows = [row for row in assessment.rows if (row.recipe.name, row.scale) == (recipe.name, scale)]
+        if rows:
+            names = {"axes": tables.axis_names(rows), "metrics": tables.metric_names(recipe, rows)}
+            blocks.append({"recipe": recipe, "scale": scale, "plan": recipe.scales[scale], "rows": rows, **names})
+    return blocks
+
+
+def _environment(records: Sequence[RunRecord]) -> dict[str, str]:
+    """What the runs ran on; differing values of one key are joined."""
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        for key, value in record.environment.items():
+            found.setdefault(key, {})[value] = None
+    return {key: " / ".join(values) for key, values in sorted(found.items())}

@@ -1,0 +1,275 @@
+"""Verdicts and rows become tables: the leaderboard's lines, the paper's own layout, CSV files."""
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from retable.cards import Claim, DatasetCard, Recipe, Scale
+from retable.plan import Cell
+from retable.records import RunRecord, write_atomically
+from retable.report import words
+from retable.rows import Row
+from retable.significance import deviation
+from retable.verdicts import Assessment, ValueVerdict, same_setting
+
+SCALES_DOWN: tuple[Scale, ...] = ("full", "reduced", "demo")
+
+
+# The leaderboard
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the comparison table: a claim at a scale, or a result that answers no claim.
+
+    `setting` holds only what tells the lines of a table apart.
+    """
+
+    table: str
+    dataset: str
+    method: str
+    setting: str
+    unit: str
+    metric: str
+    claim: Claim | None
+    state: str
+    note: str
+    row: Row | None
+    mean: float | None
+    std: float | None
+    n: int
+    difference: float | None = None
+
+
+def comparison(assessment: Assessment, datasets: Mapping[str, DatasetCard], scale: Scale) -> list[Line]:
+    """Lines of a scale, measured ones first. Claims that no recipe answers stand with those of full scale."""
+    lines, answered = [], set()
+    brief = {table: [*across, *down] for table, (across, down) in _varying_by_table(assessment.values).items()}
+    for verdict in assessment.values:
+        if (verdict.row.scale if verdict.row else "full") == scale:
+            lines.append(_claim_line(verdict, brief[verdict.claim.table]))
+            if verdict.row:
+                answered.add(id(verdict.row))
+    for row in assessment.rows:
+        if row.scale == scale and id(row) not in answered:
+            lines.append(_row_line(row, datasets))
+    return sorted(lines, key=lambda line: (line.mean is None, line.row is None))
+
+
+def _claim_line(verdict: ValueVerdict, telling: list[str]) -> Line:
+    claim, row = verdict.claim, verdict.row
+    return Line(
+        table=claim.table,
+        dataset=claim.dataset,
+        method=claim.method,
+        setting=words.settings({key: claim.setting[key] for key in telling if key in claim.setting}),
+        unit=claim.unit,
+        metric=claim.metric,
+        claim=claim,
+        state=verdict.state,
+        note=verdict.note,
+        row=row,
+        mean=verdict.mean,
+        std=verdict.std,
+        n=verdict.n,
+        difference=verdict.difference,
+    )
+
+
+def _row_line(row: Row, datasets: Mapping[str, DatasetCard]) -> Line:
+    values = list(row.values(row.recipe.metric).values())
+    return Line(
+        table=row.recipe.title,
+        dataset=datasets[row.dataset].title,
+        method=row.label,
+        setting=words.settings(row.axes),
+        unit=row.recipe.unit,
+        metric=row.recipe.metric,
+        claim=None,
+        state=row.state,
+        note=row.note,
+        row=row,
+        mean=statistics.mean(values) if values else None,
+        std=deviation(values),
+        n=len(values),
+    )
+
+
+# The paper's own tables
+
+
+@dataclass
+class GridCell:
+    """A number with what is known of it."""
+
+    text: str
+    state: str = ""
+    note: str = ""
+    cell: Cell | None = None
+    n: int = 0
+
+
+@dataclass
+class Grid:
+    """A table in the paper's layout: for each row label one line of the paper's numbers and one of ours."""
+
+    caption: str
+    head: str
+    columns: list[str]
+    scale: Scale | None
+    rows: dict[str, dict[str, dict[str, GridCell]]] = field(default_factory=dict)
+
+    def put(self, row: str, line: str, column: str, cell: GridCell) -> None:
+        self.rows.setdefault(row, {}).setdefault(line, {})[column] = cell
+        if column not in self.columns:
+            self.columns.append(column)
+
+
+PAPER, OURS = "paper", "measured here"
+
+
+def grids(verdicts: Sequence[ValueVerdict], third_party: Sequence[Claim] = ()) -> list[Grid]:
+    """The claims of one table as the paper sets them, one block a scale.
+
+    A numeric setting that varies within a method becomes the columns (depth, say); where there is none, the
+    data sets do. The paper's numbers belong to full scale and never stand in a grid of another one.
+    """
+    scales = [scale for scale in SCALES_DOWN if any(v.row and v.row.scale == scale for v in verdicts)]
+    blocks: list[Scale | None] = [*scales] if "full" in scales else [None, *scales]
+    across, down = _varying([v.claim for v in verdicts])
+    found: dict[tuple, Grid] = {}
+    for scale in blocks:
+        for verdict in verdicts:
+            if scale is not None and (verdict.row.scale if verdict.row else "full") != scale:
+                continue
+            claim = verdict.claim
+            key = (scale, claim.model, *((claim.dataset, claim.metric) if across else ()))
+            if key not in found:
+                found[key] = _empty_grid(claim, scale, across, down)
+            _fill(found[key], verdict, third_party, across, down)
+    return list(found.values())
+
+
+def _empty_grid(claim: Claim, scale: Scale | None, across: list[str], down: list[str]) -> Grid:
+    fixed = words.settings(claim.setting, leave_out=[*across, *down]) if across else ""
+    where = (claim.dataset, f"{claim.metric} ({claim.unit})" if claim.unit else claim.metric) if across else ()
+    caption = ", ".join(filter(None, [*where, claim.model, fixed]))
+    return Grid(caption, ", ".join(across) or "data set", [], scale)
+
+
+def _fill(grid: Grid, verdict: ValueVerdict, third_party: Sequence[Claim], across: list[str], down: list[str]) -> None:
+    claim = verdict.claim
+    label = ", ".join([claim.method, *(f"{key} = {claim.setting[key]}" for key in down if key in claim.setting)])
+    column = ", ".join(claim.setting.get(key, "") for key in across) or f"{claim.dataset}: {claim.metric}"
+    if grid.scale in (None, "full"):
+        spread = words.with_spread(claim.mean, claim.std, claim.unit)
+        grid.put(label, PAPER, column, GridCell(spread, note=claim.source))
+        if grid.scale is None:
+            grid.rows[label][PAPER][column].state = "" if verdict.row else "not covered"
+    if verdict.row and grid.scale is not None:
+        text = words.with_spread(verdict.mean, verdict.std, claim.unit) if verdict.mean is not None else ""
+        grid.put(label, OURS, column, GridCell(text, verdict.state, verdict.note, verdict.row.cell, verdict.n))
+    if grid.scale in (None, "full"):
+        for other in third_party:
+            same = (other.dataset, other.model, other.method, other.metric)
+            if same == (claim.dataset, claim.model, claim.method, claim.metric) and all(
+                same_setting(other.setting.get(key), claim.setting.get(key)) for key in [*across, *down]
+            ):
+                text = words.with_spread(other.mean, other.std, other.unit)
+                grid.put(label, other.table, column, GridCell(text, note=other.source))
+
+
+def _varying(claims: Sequence[Claim]) -> tuple[list[str], list[str]]:
+    """Settings that tell apart claims of one method: numeric ones (columns), others (part of the label)."""
+    values: dict[tuple, dict[str, set[str]]] = {}
+    for claim in claims:
+        group = values.setdefault((claim.dataset, claim.model, claim.method, claim.metric), {})
+        for key, value in claim.setting.items():
+            group.setdefault(key, set()).add(value)
+    keys = dict.fromkeys(k for group in values.values() for k, found in group.items() if len(found) > 1)
+    every = {key: {value for group in values.values() for value in group.get(key, ())} for key in keys}
+    across = [key for key in keys if all(value.replace(".", "", 1).isdigit() for value in every[key])]
+    return across, [key for key in keys if key not in across]
+
+
+def _varying_by_table(verdicts: Sequence[ValueVerdict]) -> dict[str, tuple[list[str], list[str]]]:
+    by_table: dict[str, list[Claim]] = {}
+    for verdict in verdicts:
+        by_table.setdefault(verdict.claim.table, []).append(verdict.claim)
+    return {table: _varying(claims) for table, claims in by_table.items()}
+
+
+# All rows of a recipe
+
+
+def axis_names(rows: Sequence[Row]) -> list[str]:
+    """Grid axes in the order in which rows have them."""
+    return list(dict.fromkeys(name for row in rows for name in row.axes))
+
+
+def metric_names(recipe: Recipe, rows: Sequence[Row]) -> list[str]:
+    """The primary metric, then all others that some record holds."""
+    found = sorted({name for row in rows for record in row.records for name in record.metrics})
+    return [recipe.metric, *(name for name in found if name != recipe.metric)]
+
+
+def write_csv(assessments: Mapping[str, Assessment], datasets: Mapping[str, DatasetCard], out_dir: Path) -> list[Path]:
+    """One CSV for each recipe and scale: every row's metrics at full precision, its claim and its verdict.
+
+    Raises OSError when `out_dir` cannot be written.
+    """
+    paths = []
+    for paper, assessment in sorted(assessments.items()):
+        for recipe in assessment.paper.recipes:
+            for scale in SCALES_DOWN:
+                rows = [r for r in assessment.rows if (r.recipe.name, r.scale) == (recipe.name, scale)]
+                if rows:
+                    path = out_dir / f"{paper}_{recipe.name}_{scale}.csv"
+                    write_atomically(path, _csv(assessment, recipe, rows, datasets).encode())
+                    paths.append(path)
+    return paths
+
+
+def _csv(assessment: Assessment, recipe: Recipe, rows: list[Row], datasets: Mapping[str, DatasetCard]) -> str:
+    axes, verdicts = axis_names(rows), {id(v.row): v for v in assessment.values if v.row}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["dataset", "variant", *axes, "chosen", "metric", "unit", "mean", "std", "n", "state", "claimed",
+         "claimed_std", "difference", "verdict", "p_equal", "p_differ", "cell", "note"]
+    )  # fmt: skip
+    for row in rows:
+        verdict = verdicts.get(id(row))
+        chosen = {k: v for k, v in row.cell.axes.items() if k not in row.axes} if row.chosen else {}
+        place = [
+            datasets[row.dataset].title,
+            row.label,
+            *(row.axes.get(a) for a in axes),
+            words.settings(chosen),
+        ]
+        for metric in metric_names(recipe, rows):
+            values = list(row.values(metric).values())
+            unit = recipe.unit if metric == recipe.metric else ""
+            numbers = [statistics.mean(values) if values else None, deviation(values), len(values), row.state]
+            judged: list = [None] * 6
+            if verdict and verdict.answer and verdict.answer.measured == metric:
+                claim = verdict.claim
+                judged = [
+                    claim.mean,
+                    claim.std,
+                    verdict.difference,
+                    verdict.state,
+                    verdict.p_equal,
+                    verdict.p_differ,
+                ]
+            writer.writerow([*place, metric, unit, *numbers, *judged, row.cell.identity, row.note])
+    return text.getvalue()
+
+
+def metric_values(recipe: Recipe, records: Sequence[RunRecord]) -> dict[str, list[float | None]]:
+    """Each metric's value by record, the primary metric first."""
+    names = dict.fromkeys([recipe.metric, *sorted({name for record in records for name in record.metrics})])
+    return {name: [record.metrics.get(name) for record in records] for name in names}

@@ -1,0 +1,177 @@
+"""How states, numbers and findings are put into words. Numbers are rounded here and nowhere earlier."""
+
+import math
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from retable.cards import Claim, Recipe, Scalar, Scale
+from retable.rows import Row
+from retable.significance import deviation
+from retable.verdicts import ORDER_STATES, VALUE_STATES, Assessment
+
+
+class Mark(NamedTuple):
+    """How a state looks: a symbol beside its word, and a tone for the colour, which never stands alone."""
+
+    symbol: str
+    tone: str
+    meaning: str
+
+
+MARKS = {
+    "reproduced": Mark("✓", "good", "equivalent to the claim within the margin (two one-sided t-tests, 5 %)"),
+    "differs": Mark("≠", "bad", "significantly different from the claim (t-test, 5 %) and not shown equivalent"),
+    "inconclusive": Mark("?", "open", "too few seeds for either answer"),
+    "not comparable": Mark("◇", "quiet", "measured at another scale than the claim's, or the claim has no source"),
+    "holds": Mark("✓", "good", "the statement is true of the seeds (one-sided t-test, 5 %)"),
+    "reversed": Mark("⇄", "bad", "the opposite is true of the seeds (one-sided t-test, 5 %)"),
+    "incomplete": Mark("…", "open", "some candidates of a tuned setting are not measured"),
+    "diverged": Mark("∞", "bad", "training left the finite numbers"),
+    "failed": Mark("✕", "bad", "a run ended with an error"),
+    "stale": Mark("↻", "open", "the code or the data changed since the run"),
+    "not run": Mark("○", "quiet", "planned, no record"),
+    "not covered": Mark("–", "quiet", "no recipe answers this claim yet"),
+    "measured": Mark("•", "quiet", "a result that answers no claim of the paper"),
+}
+SCALE_WORDS: dict[Scale, str] = {
+    "full": "Full scale: the paper's own setting",
+    "reduced": "Reduced scale: real data, smaller settings",
+    "demo": "Demo scale: embedded data, shows that the pipeline works",
+}
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """A value for people: percentages with two decimals, counts whole, others with four digits."""
+    if value is None:
+        return "–"
+    if unit == "%":
+        return f"{value:.2f}"
+    if unit == "count" or (value == int(value) and abs(value) >= 1000):
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def signed(value: float | None, unit: str = "") -> str:
+    """A difference with its sign; the minus is the typographic one."""
+    if value is None:
+        return "–"
+    text = number(abs(value), unit)
+    return f"−{text}" if value < 0 else f"+{text}"
+
+
+def with_spread(mean: float | None, std: float | None, unit: str = "") -> str:
+    """Mean ± sample deviation; without a unit, as many decimals as show two digits of the deviation."""
+    if mean is None or std is None:
+        return number(mean, unit)
+    if unit or not std:
+        return f"{number(mean, unit)} ± {number(std, unit)}"
+    places = min(max(1 - math.floor(math.log10(std)), 0), 6)
+    return f"{mean:,.{places}f} ± {std:.{places}f}"
+
+
+def mean_spread(values: Sequence[float], unit: str = "") -> str:
+    """Mean ± sample deviation of the values; a dash for none."""
+    return with_spread(statistics.mean(values), deviation(values), unit) if values else "–"
+
+
+def anchor(text: str) -> str:
+    """A name for a place in a page."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def p_value(p: float | None) -> str:
+    """A p-value with three decimals."""
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads best."""
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min")):
+        if seconds < limit:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 3600:.3g} h"
+
+
+def megabytes(size: int) -> str:
+    """Memory in units of 10^6 bytes."""
+    return f"{size / 1e6:,.0f} MB"
+
+
+def settings(axes: dict[str, Scalar] | dict[str, str], leave_out: Iterable[str] = ()) -> str:
+    """`depth = 4, scale = 0.5`."""
+    return ", ".join(f"{key} = {value}" for key, value in axes.items() if key not in leave_out)
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """`1 claim`, `2 claims`."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def counted(counts: dict[str, int]) -> str:
+    """`reproduced 12, differs 3, not run 65`, without the empty ones."""
+    return ", ".join(f"{state} {count}" for state, count in counts.items() if count)
+
+
+def count_states(states: Iterable[str], order: tuple[str, ...]) -> dict[str, int]:
+    """Counts in the order given, empty ones left out."""
+    found = list(states)
+    return {state: found.count(state) for state in order if state in found}
+
+
+def claim_name(claim: Claim) -> str:
+    """A claim in one line."""
+    return ", ".join(filter(None, [claim.dataset, claim.method, settings(claim.setting), claim.metric]))
+
+
+def summary(assessment: Assessment, recipe: Recipe) -> list[str]:
+    """What the verdicts of a recipe say, a sentence a finding: generated from counts, never by hand."""
+    sentences = [*_value_findings(assessment, recipe), *_order_findings(assessment, recipe)]
+    rows = [row.state for row in assessment.rows if row.recipe.name == recipe.name]
+    found = counted(count_states(rows, tuple(MARKS))) or "none planned"
+    return sentences or [f"It answers no claim of the paper; its rows: {found}."]
+
+
+def _value_findings(assessment: Assessment, recipe: Recipe) -> list[str]:
+    verdicts = [v for v in assessment.values if v.row and v.row.recipe.name == recipe.name and v.row.scale == "full"]
+    if not verdicts:
+        return []
+    states = count_states((v.state for v in verdicts), VALUE_STATES)
+    sentences = [f"Of {plural(len(verdicts), 'claimed number')} asked at full scale: {counted(states)}."]
+    tested = [v for v in verdicts if v.plain]
+    plain = count_states((v.plain for v in tested), VALUE_STATES)
+    if plain != count_states((v.state for v in tested), VALUE_STATES):
+        sentences.append(f"Each number alone, without the adjustment for many of them: {counted(plain)}.")
+    gaps = sorted((v for v in verdicts if v.difference is not None), key=lambda v: -abs(v.difference or 0.0))
+    if gaps and len({v.claim.unit for v in gaps}) == 1:
+        unit = gaps[0].claim.unit
+        middle = number(statistics.median(abs(v.difference or 0.0) for v in gaps), unit)
+        name = "points" if unit == "%" else unit
+        sentences.append(f"Half of the measured numbers lie within {middle} {name} of the claimed ones.")
+    if gaps and gaps[0].state == "differs":
+        far = gaps[0]
+        ours = with_spread(far.mean, far.std, far.claim.unit)
+        theirs = number(far.claim.mean, far.claim.unit)
+        sentences.append(f"The largest difference: {claim_name(far.claim)}: {theirs} claimed, {ours} measured.")
+    return sentences
+
+
+def _order_findings(assessment: Assessment, recipe: Recipe) -> list[str]:
+    asked: dict[tuple[str, Scale], list[str]] = {}
+    for verdict in assessment.orderings:
+        if verdict.better.recipe.name == recipe.name:
+            key = statement(verdict.better, verdict.worse), verdict.better.scale
+            asked.setdefault(key, []).append(verdict.state)
+    findings = []
+    for (text, scale), states in sorted(asked.items(), key=lambda item: list(SCALE_WORDS).index(item[0][1])):
+        places = plural(len(states), "place")
+        findings.append(f"{text}, {scale} scale, {places}: {counted(count_states(states, ORDER_STATES))}.")
+    return findings
+
+
+def statement(better: Row, worse: Row) -> str:
+    """An ordering in words."""
+    return f"“{better.label}” better than “{worse.label}”"

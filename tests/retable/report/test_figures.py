@@ -1,0 +1,98 @@
+import csv
+import xml.etree.ElementTree as ElementTree
+
+from retable.report import curves, figures
+
+VALUES = [80.0, 80.1, 79.9, 80.05, 79.95]
+SERIES = {"effective_rank/norm": [9.0, 4.0, 1.5], "effective_rank/convolution": [8.0, 3.0, 1.0], "loss": [2.0, 1.0]}
+
+
+def drawn_world(world, **change):
+    for depth in (2, 4):
+        world.claim("plain", depth, 81.0)
+        world.measure(world.cell("plain", depth=depth), VALUES, series=SERIES, **change)
+    world.measure(world.cell("majority"), [30.0] * 5)
+    return world
+
+
+def draw(world, *scales):
+    return figures.draw(world.assess(*scales), {"cora": world.dataset})
+
+
+def test_the_curve_has_ours_the_papers_and_the_controls(world):
+    figure = draw(drawn_world(world))[0]
+    assert figure.name == "toy_depth_full_cora_by-depth"
+    found = {(point["method"], point["by"], point["x"]): point["mean"] for point in figure.data}
+    assert found["plain", "measured here", 2] == 80.0
+    assert found["plain", "the paper", 4] == 81.0
+    assert found["majority", "control", 4] == 30.0
+    assert "Dashed: the paper's numbers." in figure.caption
+
+
+def test_the_papers_numbers_are_not_drawn_at_another_scale(world):
+    data = world.paper.model_dump()
+    data["recipes"][0]["scales"]["demo"]["axes"] = {"depth": [2, 4]}
+    world.paper = type(world.paper).model_validate(data)
+    for depth in (2, 4):
+        world.claim("plain", depth, 81.0)
+        world.measure(world.cell("plain", "demo", depth=depth), [10.0, 11.0])
+    (figure,) = draw(world, "demo")
+    assert {point["by"] for point in figure.data} == {"measured here"}
+    assert "Dashed" not in figure.caption
+
+
+def test_layers_are_drawn_after_the_normalisation_one_panel_a_depth(world):
+    figure = draw(drawn_world(world))[1]
+    assert figure.name == "toy_depth_full_cora_effective-rank-norm"
+    assert [panel["title"] for panel in figure.spec["hconcat"]] == ["depth 2", "depth 4"]
+    assert [p["mean"] for p in figure.data if p["x"] == 4] == [9.0, 4.0, 1.5]
+    assert {point["layer"] for point in figure.data} == {1, 2, 3}
+
+
+def test_rows_without_a_result_are_not_drawn(world):
+    assert draw(drawn_world(world, source_sha256="0" * 64)) == []
+
+
+def test_the_same_records_give_the_same_svg(world):
+    drawn_world(world)
+    first = [figures.to_svg(figure) for figure in draw(world)]
+    again = [figures.to_svg(figure) for figure in draw(world)]
+    assert first == again
+
+
+def test_svg_is_xml_without_script_and_follows_the_dark_setting(world):
+    data = world.paper.model_dump()
+    data["recipes"][0]["variants"]["plain"]["label"] = "<script>alert('&')</script>"
+    world.paper = type(world.paper).model_validate(data)
+    for depth in (2, 4):
+        world.measure(world.cell("plain", depth=depth), VALUES)
+    svg = figures.to_svg(draw(world)[0])
+    tags = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg).iter()}
+    assert "script" not in tags
+    assert "prefers-color-scheme: dark" in svg
+
+
+def test_write_all_puts_the_data_beside(world, tmp_path):
+    written = figures.write_all({"toy": drawn_world(world).assess()}, {"cora": world.dataset}, tmp_path)
+    path, caption, category, labels = written[0]
+    assert (category, labels["data set"], labels["figure"]) == ("full", "Cora", "by-depth")
+    assert "Cora, full scale" in caption
+    with path.with_suffix(".csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 6
+    assert path.read_text().startswith("<svg")
+
+
+def test_cell_curves_have_a_line_a_seed_and_count_layers_from_one(world):
+    drawn_world(world)
+    pictures = curves.draw(world.records[:2])
+    assert sorted(pictures) == ["effective_rank/convolution", "effective_rank/norm", "loss"]
+    rank, loss = (ElementTree.fromstring(pictures[name]) for name in ("effective_rank/norm", "loss"))
+    assert len(rank.findall("polyline")) == 2
+    assert [text.text for text in rank.findall("text")] == ["9", "1.5", "1", "3"]
+    assert [text.text for text in loss.findall("text")] == ["2", "1", "0", "1"]
+
+
+def test_a_constant_curve_is_drawn_flat(world):
+    world.measure(world.cell("plain", depth=2), [80.0], series={"loss": [1.0, 1.0, 1.0]})
+    line = ElementTree.fromstring(curves.draw(world.records)["loss"]).find("polyline").get("points")
+    assert len({point.split(",")[1] for point in line.split()}) == 1

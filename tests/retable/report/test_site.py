@@ -1,0 +1,252 @@
+"""The site as a whole: complete, safe, stable, and usable from disk."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from retable.cards import CardError, PaperCard
+from retable.report import build
+from retable.report.site import setting_sources, web_address
+
+VALUES = [80.0, 80.1, 79.9, 80.05, 79.95]
+HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+class Links(HTMLParser):
+    """Tags, addresses and ids of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.addresses, self.loaded, self.ids, self.tags, self.attributes = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.tags.append((tag, values))
+        self.attributes += values
+        self.ids += [values["id"]] if "id" in values else []
+        if tag == "a":
+            self.addresses.append(values["href"])
+        self.loaded += [
+            value for key, value in attributes if key in ("src", "srcset") or (tag == "link" and key == "href")
+        ]
+
+
+def measured(world):
+    """A world with a result in every state."""
+    for depth in (2, 4):
+        world.claim("plain", depth, 80.1)
+        world.claim("Ours", depth, 85.0)
+    world.claim("Other", 2, 60.0)
+    world.claim("plain", 2, 79.0, table="third-party X", evidence="second-hand")
+    world.measure(world.cell("plain", depth=2), VALUES, series={"loss": [2.0, 1.0], "similarity/norm": [0.1, 0.9]})
+    world.measure(world.cell("plain", depth=4), [1.0, 2.0], source_sha256="0" * 64)
+    world.measure(world.cell("ours", depth=2, s=0.5), VALUES)
+    world.measure(world.cell("ours", depth=2, s=1.0), [70.0] * 5)
+    world.measure(world.cell("ours", depth=4, s=1.0), [71.0], state="failed", error="no memory", metrics={})
+    world.measure(world.cell("majority"), [30.0] * 5)
+    world.measure(world.cell("plain", "demo", depth=2), [12.5, 13.5])
+    world.measure(world.cell("plain", depth=2), [81.0], identity="../../evil", variant="gone")
+    return world
+
+
+def draw(world, out):
+    cells = {scale: world.cells(scale) for scale in ("full", "demo")}
+    claims = {"toy": world.claims}
+    return build({"toy": world.paper}, claims, {"cora": world.dataset}, cells, world.records, world.staleness, out)
+
+
+def pages(out):
+    return {path.relative_to(out).as_posix(): path.read_text() for path in sorted(out.rglob("*.html"))}
+
+
+def test_every_cell_has_a_page_and_every_link_leads_somewhere(world, tmp_path):
+    index = draw(measured(world), tmp_path / "site")
+    found = pages(index.parent)
+    assert set(found) == {"index.html", "papers/toy.html"} | {
+        f"cells/{cell.identity}.html" for scale in ("full", "demo") for cell in world.cells(scale)
+    }
+    for name, text in found.items():
+        for address in [*(links := Links(text)).addresses, *links.loaded]:
+            if re.match(r"https?://|data:", address):
+                continue
+            file, _, place = address.partition("#")
+            target = (index.parent / name).parent / file if file else index.parent / name
+            assert target.is_file(), f"{name}: {address}"
+            if place:
+                assert place in Links(target.read_text()).ids, f"{name}: {address}"
+
+
+def test_nothing_is_loaded_from_elsewhere(world, tmp_path):
+    for text in pages(draw(measured(world), tmp_path / "site").parent).values():
+        assert not [address for address in Links(text).loaded if re.match(r"https?:|//", address)]
+    for path in (tmp_path / "site").rglob("*.*"):
+        if path.suffix in (".css", ".js"):
+            assert not re.search(r"url\(|@import|https?://|fetch\(|XMLHttp", path.read_text())
+
+
+def test_hostile_text_is_shown_and_never_run(world, tmp_path):
+    data = world.paper.model_dump()
+    recipe = data["recipes"][0]
+    data |= {"title": HOSTILE, "summary": HOSTILE, "venue": HOSTILE, "link": "javascript:alert(1)"}
+    data["deviations"] = [{"what": HOSTILE, "paper": HOSTILE, "ours": HOSTILE, "why": HOSTILE}]
+    data["tables"]["T1"] = {"title": HOSTILE, "where": HOSTILE, "caption": HOSTILE}
+    recipe |= {"title": HOSTILE, "notes": [HOSTILE]}
+    recipe["protocol"] |= {"description": HOSTILE, "spread": HOSTILE}
+    recipe["variants"]["plain"] |= {"label": HOSTILE, "note": HOSTILE}
+    recipe["hyper"]["lr"]["source"] = HOSTILE
+    recipe["orderings"][0]["source"] = HOSTILE
+    world.paper = PaperCard.model_validate(data)
+    world.dataset = world.dataset.model_copy(update={"title": HOSTILE})
+    world.claim(HOSTILE, 2, 80.0, source=HOSTILE, dataset=HOSTILE, setting={"depth": "2", HOSTILE: HOSTILE})
+    world.claim(HOSTILE, 4, 80.0, table=f"third-party {HOSTILE}", evidence="second-hand")
+    bad = {HOSTILE: HOSTILE}
+    world.measure(world.cell("plain", depth=2), VALUES, environment=bad, series={HOSTILE: [1.0, 2.0]})
+    world.measure(world.cell("plain", depth=4), VALUES, metrics={HOSTILE: 1.0, "accuracy": 1.0, "val_accuracy": 1.0})
+    world.measure(world.cell("majority"), [1.0], state="failed", error=HOSTILE, metrics={})
+    out = draw(world, tmp_path / "site").parent
+    for name, text in pages(out).items():
+        links = Links(text)
+        scripts = [values for tag, values in links.tags if tag == "script"]
+        assert [values["src"].endswith("static/tables.js") for values in scripts] == [True], name
+        assert not [key for key in links.attributes if key.startswith("on")], name
+        assert not [address for address in links.addresses if address.startswith("javascript:")], name
+    paper = (out / "papers" / "toy.html").read_text()
+    assert "&lt;script&gt;alert(1)" in paper
+    assert "{{ 7*7 }}" in paper
+    for path in (out / "figures").glob("*.svg"):
+        assert "<script" not in path.read_text()
+
+
+def test_records_beside_are_the_records(world, tmp_path):
+    out = draw(measured(world), tmp_path / "site").parent
+    cell = world.cell("plain", depth=2)
+    stored = json.loads((out / "records" / f"{cell.identity}.json").read_text())
+    assert stored == [r.model_dump(mode="json") for r in world.records if r.identity == cell.identity]
+
+
+def test_a_records_identity_cannot_leave_the_site(world, tmp_path):
+    draw(measured(world), tmp_path / "site")
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+    assert "../../evil" in (tmp_path / "site" / "papers" / "toy.html").read_text()
+
+
+def test_failed_and_stale_runs_are_shown_with_the_reason_and_without_a_number(world, tmp_path):
+    out = draw(measured(world), tmp_path / "site").parent
+    paper = (out / "papers" / "toy.html").read_text()
+    assert "1 of 1 seeds failed: no memory" in paper
+    assert "the code changed since it ran" in paper
+    stale = (out / "cells" / f"{world.cell('plain', depth=4).identity}.html").read_text()
+    assert "1.50" not in paper + stale
+
+
+def test_the_page_begins_with_coverage(world, tmp_path):
+    paper = (draw(measured(world), tmp_path / "site").parent / "papers" / "toy.html").read_text()
+    assert paper.index("<h2") == paper.index('<h2 id="coverage">')
+    assert "Of 5 claims: reproduced 1, differs 1, failed 1, stale 1, not covered 1" in paper
+
+
+def test_same_input_same_bytes_and_a_rebuild_leaves_nothing_behind(world, tmp_path):
+    first = draw(measured(world), tmp_path / "one").parent
+    second = draw(world, tmp_path / "two").parent
+    world.records.reverse()
+    (second / "cells" / "left.html").write_text("old")
+    draw(world, second)
+    files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(second) for path in second.rglob("*") if path.is_file())
+    for path in files:
+        assert (first / path).read_bytes() == (second / path).read_bytes(), path
+
+
+def test_another_folder_is_never_replaced(world, tmp_path):
+    precious = tmp_path / "home" / "thesis.tex"
+    precious.parent.mkdir()
+    precious.write_text("x")
+    with pytest.raises(CardError, match="is not a site that retable drew"):
+        draw(world, precious.parent)
+    assert precious.exists()
+
+
+def test_a_site_without_any_record_can_be_drawn(world, tmp_path):
+    world.claim("plain", 2, 80.0)
+    text = draw(world, tmp_path / "site").read_text()
+    assert "not run 1" in text
+    assert "the newest of" not in text
+
+
+def test_pages_carry_what_assistive_technology_needs(world, tmp_path):
+    for name, text in pages(draw(measured(world), tmp_path / "site").parent).items():
+        tags = Links(text).tags
+        assert ("html", {"lang": "en"}) in tags
+        count = [tag for tag, _ in tags].count
+        assert count("h1") == count("main") == 1, name
+        assert count("caption") == count("table"), name
+        assert all("scope" in values for tag, values in tags if tag == "th"), name
+        assert all(values.get("alt") for tag, values in tags if tag == "img"), name
+
+
+def test_settings_name_their_source(world):
+    recipe = world.paper.recipes[0]
+    sources = {key: source for key, _, source in setting_sources(recipe, world.cell("ours", depth=2, s=1.0))}
+    assert sources == {"lr": "Section 4", "depth": "the grid", "s": "candidate, chosen by val_accuracy"}
+    plain = {key: source for key, _, source in setting_sources(recipe, world.cell("plain", depth=2))}
+    assert plain["s"] == "the variant “plain”"
+
+
+def test_only_web_addresses_become_links():
+    assert web_address("https://example.org") == "https://example.org"
+    assert web_address("javascript:alert(1)") == "#"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"no {CHROMIUM}")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+                 "--disable-component-update", "--disable-sync"]  # fmt: skip
+    with api.sync_playwright() as running:
+        launched = running.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
+        yield launched
+        launched.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_open_from_disk_and_keep_to_the_screen(world, tmp_path, browser, width):
+    out = draw(measured(world), tmp_path / "site").parent
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    asked, errors = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    for name in pages(out):
+        page.goto((out / name).as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+    assert not errors
+    assert all(url.startswith((out.as_uri(), "data:")) for url in asked)
+    page.close()
+
+
+@pytest.mark.browser
+def test_tables_sort_and_filter(world, tmp_path, browser):
+    page = browser.new_page()
+    page.goto(draw(measured(world), tmp_path / "site").as_uri())
+    table = page.locator("table[data-filter=full]")
+    measured_cells = table.locator("tbody tr td:nth-child(6)")
+    button = table.get_by_role("button", name="measured")
+    button.click()
+    assert measured_cells.first.inner_text().startswith("30.00")
+    button.click()
+    assert measured_cells.first.inner_text().startswith("80.00")
+    assert measured_cells.last.inner_text() == "–"
+    page.get_by_label("Filter rows by verdict").first.select_option("failed")
+    assert table.locator("tbody tr:visible").count() == 1
+    page.get_by_label("Filter rows by verdict").first.select_option("")
+    page.get_by_label("Filter rows by words").first.fill("OTHER cora")
+    assert table.locator("tbody tr:visible").count() == 1
+    page.close()

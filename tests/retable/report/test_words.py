@@ -1,0 +1,88 @@
+import pytest
+
+from retable.report import words
+from retable.verdicts import ORDER_STATES, VALUE_STATES
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (7.785, "%", "7.79"),
+        (81.0, "%", "81.00"),
+        (1304912.0, "count", "1,304,912"),
+        (0.12345, "", "0.1235"),
+        (None, "%", "–"),
+    ],
+)
+def test_numbers_are_rounded_for_people(value, unit, text):
+    assert words.number(value, unit) == text
+
+
+def test_a_difference_shows_its_sign():
+    assert words.signed(-14.75, "%") == "−14.75"
+    assert words.signed(0.4, "%") == "+0.40"
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "unit", "text"),
+    [
+        (81.818, 0.384, "%", "81.82 ± 0.38"),
+        (81.818, None, "%", "81.82"),
+        (97.6, 40.24, "", "98 ± 40"),
+        (0.98765, 0.00123, "", "0.9877 ± 0.0012"),
+        (3.0, 0.0, "", "3 ± 0"),
+    ],
+)
+def test_the_spread_decides_how_many_digits_are_shown(mean, std, unit, text):
+    assert words.with_spread(mean, std, unit) == text
+
+
+def test_small_p_values_are_not_written_as_zero():
+    assert words.p_value(0.0) == "< 0.001"
+    assert words.p_value(0.0123) == "0.012"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(1.234, "1.23 s"), (600, "10 min"), (86400, "24 h")])
+def test_durations_take_the_unit_that_reads_best(seconds, text):
+    assert words.duration(seconds) == text
+
+
+def test_every_state_has_a_symbol_and_a_meaning():
+    for state in (*VALUE_STATES, *ORDER_STATES, "measured"):
+        mark = words.MARKS[state]
+        assert mark.symbol
+        assert mark.meaning
+
+
+def test_states_of_one_tone_are_told_apart_by_symbol():
+    values = [words.MARKS[state] for state in VALUE_STATES]
+    assert len({mark.symbol for mark in values}) == len(values)
+
+
+def test_the_summary_follows_the_verdicts(world):
+    world.claim("plain", 2, 80.0)
+    world.claim("plain", 4, 90.0)
+    world.measure(world.cell("plain", depth=2), [80.0, 80.1, 79.9, 80.05, 79.95])
+    world.measure(world.cell("plain", depth=4), [70.0, 70.1, 69.9, 70.05, 69.95])
+    text = " ".join(words.summary(world.assess(), world.paper.recipes[0]))
+    assert "Of 2 claimed numbers asked at full scale: reproduced 1, differs 1." in text
+    assert "depth = 4, test accuracy: 90.00 claimed, 70.00 ± 0.08 measured" in text
+    assert "“Ours” better than “plain”, full scale, 2 places: not run 2." in text
+
+
+def test_the_summary_says_what_holms_adjustment_changed(world):
+    for copy in range(10):
+        world.claim("plain", 4, 80.0, setting={"depth": "4", "copy": str(copy)})
+    world.measure(world.cell("plain", depth=4), [80.0, 81.2, 79.4, 80.4, 79.5])
+    text = " ".join(words.summary(world.assess(), world.paper.recipes[0]))
+    assert "asked at full scale: inconclusive 10." in text
+    assert "without the adjustment for many of them: reproduced 10." in text
+
+
+def test_a_recipe_without_claims_says_so(world):
+    data = world.paper.model_dump()
+    data["recipes"][0] |= {"answers": [], "orderings": []}
+    world.paper = type(world.paper).model_validate(data)
+    assert words.summary(world.assess(), world.paper.recipes[0]) == [
+        "It answers no claim of the paper; its rows: not run 5."
+    ]
