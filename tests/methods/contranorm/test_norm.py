@@ -1,5 +1,9 @@
 """The laws of the layer (paper, sections 4 and 5), and the fast kernel against the obvious dense formula."""
 
+import os
+import resource
+from pathlib import Path
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -474,3 +478,15 @@ def test_cuda_equals_the_processor(kind: str) -> None:
         y.backward(features(n, 16, seed=1).to(device))
         results.append((y.cpu(), x.grad.cpu()))
     torch.testing.assert_close(*results)
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak can be reset on Linux only")
+def test_no_array_of_all_pairs_is_kept() -> None:
+    n = 6000
+    x, mask = features(n, 4).float().requires_grad_(), random_mask(n)
+    layer = ContraNorm(1.0)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    layer(x, mask).sum().backward()
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown < 100  # MB; one float32 array of all pairs has 144
