@@ -1,0 +1,125 @@
+"""Real runs of a tiny paper: what is done once is not done again; what changed, failed or was killed is."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+# Each test starts Snakemake, and most of them torch, once or more.
+pytestmark = pytest.mark.timeout(400)
+
+
+def plan(checkout) -> str:
+    done = checkout.snakemake("--dry-run")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def accuracy(checkout) -> float:
+    (path,) = checkout.results("seed-0.json")
+    return json.loads(path.read_text())["metrics"]["accuracy"]
+
+
+def test_a_run_leaves_a_record_a_log_and_a_page(measured):
+    assert len(measured.results("cell.json")) == 1
+    assert 0 < accuracy(measured) < 3
+    (log,) = (measured.folder / "logs/measure").rglob("*.log")
+    assert "seed 0: ok, accuracy" in log.read_text()
+    assert "A tiny paper" in (measured.folder / "reports/site/index.html").read_text()
+
+
+def test_a_second_run_has_nothing_to_do(measured):
+    assert "Nothing to be done" in plan(measured)
+
+
+def test_cosmetic_edits_measure_nothing_again(measured):
+    measured.edit("methods/tiny/run.py", '"""A walk."""', '"""A random walk."""\n\n# Explained at length.')
+    assert "Nothing to be done" in plan(measured)
+
+
+def test_real_edits_measure_again(measured):
+    measured.edit("methods/tiny/run.py", "walk.place + ", "walk.place - ")
+    said = plan(measured)
+    assert said.count(": Measuring ") == 1
+    assert "Params have changed" in said
+
+
+def test_an_edit_of_the_card_draws_the_page_again_and_measures_nothing(measured):
+    measured.edit("methods/tiny/card.yaml", "summary: It draws numbers.", "summary: It draws random numbers.")
+    said = plan(measured)
+    assert ": Measuring " not in said
+    assert ": Drawing " in said
+
+
+def test_a_further_seed_keeps_the_measured_one(measured):
+    before = measured.results("seed-0.json")[0].read_bytes()
+    (index,) = measured.results("cell.json")
+    done = measured.snakemake("--cores", "1", "paper_tiny", "--config", "seeds=2")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(index.read_text())["seeds"] == {"0": "ok", "1": "ok"}
+    assert measured.results("seed-0.json")[0].read_bytes() == before
+
+
+def test_a_failed_seed_is_counted_shown_and_tried_again_by_the_next_call(tiny):
+    tiny.edit("methods/tiny/run.py", "    walk = Walk()", "    raise ValueError('a bug')")
+    done = tiny.snakemake("--cores", "1", "paper_tiny")
+    assert done.returncode == 0, done.stderr
+    assert "0 of 1 seeds are measured at scale demo, 1 failed or diverged" in done.stdout
+    (log,) = (tiny.folder / "logs/measure").rglob("*.log")
+    assert "ValueError: a bug" in log.read_text()
+    assert plan(tiny).count(": Measuring ") == 1
+    verified = tiny.snakemake("--cores", "1", "verify")
+    assert verified.returncode == 1
+    assert "seed 0: failed" in verified.stdout
+
+
+def test_a_download_that_fails_ends_the_run_with_the_reason_in_the_log(tiny):
+    tiny.edit("methods/tiny/card.yaml", "datasets: {digits-knn: default}", "datasets: {cora: public}")
+    tiny.edit("workflows/rules/data.smk", "retries: 2", "retries: 0")
+    done = tiny.snakemake("--cores", "1", "--config", "mirror=/nowhere")
+    assert done.returncode == 1
+    assert "1 of 1 cells are not measured; why is in logs/" in done.stderr
+    assert "the mirror '/nowhere' is neither" in (tiny.folder / "logs/download/cora.log").read_text()
+    assert not tiny.results("*")
+
+
+def test_the_report_holds_tables_with_captions(measured, tmp_path):
+    done = measured.snakemake("--report", str(tmp_path / "report.zip"))
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(tmp_path / "report.zip") as archive:
+        names = archive.namelist()
+        page = archive.read(next(name for name in names if name.endswith("report.html"))).decode()
+    assert any(name.endswith("tiny_numbers_demo.csv") for name in names)
+    assert "Every row of the recipe numbers at the demo scale" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_killed_run_resumes_to_the_same_number(tiny, number):
+    tiny.edit("methods/tiny/card.yaml", "epochs: {value: 3,", "epochs: {value: 1000,")
+    tiny.edit("retable/train/context.py", "CHECKPOINT_SECONDS = 20.0", "CHECKPOINT_SECONDS = 0.5")
+    undisturbed = type(tiny)(Path(shutil.copytree(tiny.folder, tiny.folder.with_name("undisturbed"))))
+    with subprocess.Popen(
+        tiny.command("--cores", "1"), cwd=tiny.folder, env=tiny.environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        deadline = time.monotonic() + 120
+        while not list((tiny.folder / "results/.state").glob("*/seed-0/state-*.pt")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, number)
+    assert not tiny.results("cell.json")
+    if number == signal.SIGKILL:
+        assert tiny.snakemake("--unlock").returncode == 0
+    for checkout in (tiny, undisturbed):
+        done = checkout.snakemake("--cores", "1", "--rerun-incomplete", "paper_tiny")
+        assert done.returncode == 0, done.stderr
+    (record,) = tiny.results("seed-0.json")
+    assert json.loads(record.read_text())["cost"]["resumed"] == 1
+    assert accuracy(tiny) == accuracy(undisturbed)

@@ -1,0 +1,48 @@
+"""Linters of the workflow itself, and the rules that they do not know."""
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+PROFILES = ("workstation", "ci", "slurm")
+
+
+def test_snakemake_lint_finds_nothing(checkout):
+    done = checkout.snakemake("--lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Lints for" not in done.stdout + done.stderr
+
+
+def test_the_workflow_is_formatted(root):
+    command = [sys.executable, "-m", "snakefmt", "--check", "Snakefile", "workflows"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_scripts_are_thin(root):
+    # A changed comment in a script measures everything again, so there is next to nothing in one.
+    for path in (root / "workflows" / "scripts").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 3, path
+
+
+def test_no_profile_is_picked_up_unasked(root):
+    assert {path.parent.name for path in (root / "workflows" / "profiles").glob("*/config.yaml")} == set(PROFILES)
+    assert not (root / "profiles").exists()
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profiles_plan(checkout, name):
+    if name == "slurm" and importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        pytest.skip('the Slurm plugin is not installed (pip install -e ".[slurm]")')
+    done = checkout.snakemake("--dry-run", "--workflow-profile", f"workflows/profiles/{name}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_slurm_profile_asks_for_requeue_and_retries(root):
+    settings = yaml.safe_load((root / "workflows/profiles/slurm/config.yaml").read_text())
+    assert settings["executor"] == "slurm"
+    assert settings["slurm-requeue"] is True
+    assert settings["retries"] > 0
