@@ -128,7 +128,7 @@ class Grid:
             self.columns.append(column)
 
 
-PAPER, OURS = "paper", "measured here"
+OURS = "measured here"
 
 
 def grids(verdicts: Sequence[ValueVerdict], third_party: Sequence[Claim] = ()) -> list[Grid]:
@@ -166,9 +166,8 @@ def _fill(grid: Grid, verdict: ValueVerdict, third_party: Sequence[Claim], acros
     column = ", ".join(claim.setting.get(key, "") for key in across) or f"{claim.dataset}: {claim.metric}"
     if grid.scale in (None, "full"):
         spread = words.with_spread(claim.mean, claim.std, claim.unit)
-        grid.put(label, PAPER, column, GridCell(spread, note=claim.source))
-        if grid.scale is None:
-            grid.rows[label][PAPER][column].state = "" if verdict.row else "not covered"
+        line = words.EVIDENCE[claim.evidence]
+        grid.put(label, line, column, GridCell(spread, note=claim.source))
     if verdict.row and grid.scale is not None:
         text = words.with_spread(verdict.mean, verdict.std, claim.unit) if verdict.mean is not None else ""
         grid.put(label, OURS, column, GridCell(text, verdict.state, verdict.note, verdict.row.cell, verdict.n))

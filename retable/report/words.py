@@ -35,6 +35,7 @@ MARKS = {
     "not covered": Mark("–", "quiet", "no recipe answers this claim yet"),
     "measured": Mark("•", "quiet", "a result that answers no claim of the paper"),
 }
+EVIDENCE = {"source": "paper", "second-hand": "second-hand", "memory": "from memory"}
 SCALE_WORDS: dict[Scale, str] = {
     "full": "Full scale: the paper's own setting",
     "reduced": "Reduced scale: real data, smaller settings",

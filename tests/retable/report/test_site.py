@@ -237,7 +237,7 @@ def test_tables_sort_and_filter(world, tmp_path, browser):
     page = browser.new_page()
     page.goto(draw(measured(world), tmp_path / "site").as_uri())
     table = page.locator("table[data-filter=full]")
-    measured_cells = table.locator("tbody tr td:nth-child(6)")
+    measured_cells = table.locator("tbody tr td:nth-child(5)")
     button = table.get_by_role("button", name="measured")
     button.click()
     assert measured_cells.first.inner_text().startswith("30.00")

@@ -85,3 +85,9 @@ def test_csv_has_every_row_and_the_claim_at_full_precision(world, tmp_path):
     assert float(first["difference"]) == 80.0 - 80.1
     empty = rows[1]
     assert (empty["mean"], empty["state"], empty["claimed"]) == ("", "not run", "80.1")
+
+
+def test_a_remembered_number_is_named_as_such(world):
+    world.claim("plain", 2, 80.0, evidence="memory")
+    (grid,) = grids(world.assess().values)
+    assert list(grid.rows["plain"]) == ["from memory", "measured here"]
