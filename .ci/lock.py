@@ -28,11 +28,7 @@ def resolve() -> dict[str, str]:
         subprocess.run([*command, "--report", str(report), ".[dev,slurm]"], cwd=ROOT, check=True)
         found = json.loads(report.read_text())["install"]
     versions = {item["metadata"]["name"]: item["metadata"]["version"] for item in found}
-    return {
-        re.sub(r"[-_.]+", "-", name).lower(): version
-        for name, version in versions.items()
-        if name != "retable"
-    }
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in versions.items() if name != "retable"}
 
 
 def lines(versions: dict[str, str]) -> list[str]:

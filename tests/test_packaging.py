@@ -106,6 +106,12 @@ def test_documents_link_files_that_exist(root):
                 assert ((root / name).parent / target).exists(), f"{name} links {target}"
 
 
+def test_the_readme_lists_every_paper_that_has_a_card(root):
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for card in (root / "methods").glob("*/card.yaml"):
+        assert f"](methods/{card.parent.name}/README.md)" in readme, f"README.md lists no {card.parent.name}"
+
+
 def test_the_settings_page_lists_every_setting(root):
     rows = re.findall(r"^\| `([a-z_.]+)`", (root / "config/README.md").read_text(encoding="utf-8"), re.MULTILINE)
     nested = {f"wandb.{key}" for key in Wandb.model_fields}
