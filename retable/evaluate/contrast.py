@@ -50,7 +50,8 @@ def class_cosines(x: Tensor, y: Tensor) -> Tensor:
     u, counts = _unit(x), torch.bincount(y).double()
     sums = u.new_zeros(len(counts), u.shape[1]).index_add_(0, y, u)
     own = u.new_zeros(len(counts)).index_add_(0, y, u.square().sum(1))
-    return (sums @ sums.t() - own.diag()) / (counts[:, None] * counts - counts.diag())
+    pairs = counts[:, None] * counts - counts.diag()
+    return torch.where(pairs > 0, (sums @ sums.t() - own.diag()) / pairs, torch.nan)
 
 
 def within_and_between(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
