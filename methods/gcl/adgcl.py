@@ -92,7 +92,7 @@ def gate(logits: Tensor, uniform: Tensor) -> Tensor:
 
 def dropped_share(weight: Tensor, batch: GraphBatch) -> Tensor:
     """The mean of 1 - w over a graph's edges, averaged over the graphs that have edges; 0 if none has."""
-    counts = torch.bincount(batch.edge_graph, minlength=batch.graphs)
+    counts = batch.edge_counts
     sums = weight.new_zeros(batch.graphs).index_add(0, batch.edge_graph, 1 - weight)
     return (sums / counts.clamp(min=1)).sum() / (counts > 0).sum().clamp(min=1)
 
@@ -119,10 +119,6 @@ class ADGCL(nn.Module):
         super().__init__()
         self.model = ContrastModel(features, dim, layers)
         self.learner = ViewLearner(features, dim, layers)
-
-    @property
-    def encoder(self) -> WeightedGIN:
-        return self.model.encoder
 
     def loss(self, batch: GraphBatch, part: str, tau: float) -> Tensor:
         """The encoder's loss on the view that the learner now shows; no gradient reaches the learner."""

@@ -52,8 +52,7 @@ def drop_edges(batch: GraphBatch, ratio: float, where: Tensor) -> Tensor:
 
     The two directions of a link are drawn apart and no edge is added, as in the authors' code.
     """
-    counts = torch.bincount(batch.edge_graph, minlength=batch.graphs)
-    kept = counts - share(counts, ratio) * where
+    kept = batch.edge_counts - share(batch.edge_counts, ratio) * where
     keys = torch.rand(len(batch.edge_graph), device=batch.x.device)
     return ranks(keys, batch.edge_graph, batch.graphs) < kept[batch.edge_graph]
 

@@ -50,6 +50,16 @@ class GraphBatch:
         return self.node_graph[self.edge_index[0]]
 
     @cached_property
+    def edge_counts(self) -> Tensor:
+        """Directed edges of each graph: (G,)."""
+        return torch.bincount(self.edge_graph, minlength=self.graphs)
+
+    @cached_property
+    def edges_by_graph(self) -> Tensor:
+        """The places of the edges graph by graph: (E,)."""
+        return torch.argsort(self.edge_graph, stable=True)
+
+    @cached_property
     def starts(self) -> Tensor:
         """The place in x of each graph's first node: (G,)."""
         return self.sizes.cumsum(0) - self.sizes
@@ -78,16 +88,15 @@ def with_self_loops(batch: GraphBatch) -> GraphBatch:
 def take(batch: GraphBatch, chosen: Tensor) -> GraphBatch:
     """The graphs `chosen` (B,) in that order as a batch of their own."""
     node_place, node_graph = _segments(batch.starts, batch.sizes, chosen)
-    by_graph = torch.argsort(batch.edge_graph, stable=True)
-    counts = torch.bincount(batch.edge_graph, minlength=batch.graphs)
+    counts = batch.edge_counts
     edge_place, edge_graph = _segments(counts.cumsum(0) - counts, counts, chosen)
     shift = batch.sizes[chosen].cumsum(0) - batch.sizes[chosen] - batch.starts[chosen]
-    edges = batch.edge_index[:, by_graph[edge_place]] + shift[edge_graph]
+    edges = batch.edge_index[:, batch.edges_by_graph[edge_place]] + shift[edge_graph]
     return GraphBatch(batch.x[node_place], edges, node_graph, len(chosen))
 
 
 def batches(batch: GraphBatch, order: Tensor, size: int) -> Iterator[GraphBatch]:
-    """`batch` cut into batches of `size` graphs in the given order (G,).
+    """Cut a set of graphs into batches of `size` graphs, in the given order (G,).
 
     A last batch of one graph, which would have no negatives, joins the one before it. Raises ValueError for a
     set of one graph.

@@ -1,0 +1,241 @@
+"""The training story of graph classification on sets of graphs made up here; demo cells are in test_contract.py."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from methods.gcl import graph
+from methods.gcl.graph import CONTROLS, METHODS, Task, build, evaluate, fixed_batch, run
+from methods.gcl.graph_losses import PARTS
+from retable.cards import CardError, Recipe, Sourced, Variant, load_dataset, load_datasets
+from retable.data.graph_sets import Folds, GraphSet
+from retable.data.readers.splits import stratified_folds
+from retable.plan import Cell, recipe_cells
+from retable.run import make_deterministic
+from retable.train.context import Context, Diverged
+
+ROOT = next(folder for folder in Path(__file__).parents if (folder / "datasets").is_dir())
+CARD = load_dataset(ROOT / "datasets" / "digits-grid.yaml")
+SETTINGS = {
+    "method": "graphcl",
+    "loss": "contrast",
+    "encoder": "gin",
+    "trained": True,
+    "augmentation": "drop-nodes",
+    "ratio": 0.2,
+    "noise_variance": 1e-4,
+    "official_quirks": False,
+    "node_attributes": False,
+    "hidden": 6,
+    "layers": 2,
+    "tau": 0.5,
+    "lr": 0.01,
+    "view_lr": 0.01,
+    "penalty": 2.0,
+    "gamma": 0.1,
+    "batch_size": 8,
+    "epochs": 2,
+    "svm_inner_folds": 3,
+    "svm_lowest_cost": 0.1,
+    "svm_highest_cost": 1.0,
+}
+
+
+def graph_set(graphs: int = 24, labels: bool = True, hard: bool = False) -> GraphSet:
+    """Rings (class 0), stars (class 1) of 4 to 7 nodes; `hard` adds an edgeless graph, an isolated node, loops."""
+    edges, node_graph, y = [], [], []
+    for number in range(graphs):
+        size, first = 4 + number % 4, len(node_graph)
+        star = number % 2
+        links = [(0, k) for k in range(1, size)] if star else [(k, (k + 1) % size) for k in range(size)]
+        if hard and number == 3:
+            links = []
+        if hard and number == 4:
+            links = [link for link in links if size - 1 not in link] + [(0, 0), (0, 1)]
+        edges += [(first + a, first + b) for link in links for a, b in (link, link[::-1])]
+        node_graph += [number] * size
+        y.append(star)
+    node_graph, y = np.array(node_graph), np.array(y)
+    edge_index = np.array(edges).T
+    kinds = np.bincount(edge_index[1], minlength=len(node_graph)) % 3 if labels else None
+    return GraphSet("made-up", edge_index, node_graph, y, kinds, None, {})
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A cell and its context over a set of graphs."""
+    make_deterministic(torch.device("cpu"))
+
+    def start(graphs: GraphSet | None = None, seed: int = 0, **settings) -> tuple[Cell, Context]:
+        graphs = graphs or graph_set()
+        folds = stratified_folds("made-up", "folds", graphs.y, 3) if len(graphs.y) > 1 else Folds(np.zeros(1, int))
+        cell = Cell(
+            paper="gcl",
+            recipe="graph",
+            dataset="digits-grid",
+            split="folds-10",
+            variant="v",
+            axes={},
+            settings=SETTINGS | settings,
+            scale="demo",
+            protocol="p v1",
+            seeds=(0,),
+        )
+        folder = tmp_path / f"{cell.identity}-{seed}"
+        context = Context(cell, seed, CARD, tmp_path, folder, torch.device("cpu"), "test")
+        monkeypatch.setattr(Context, "data", lambda self: (graphs, folds))
+        return cell, context
+
+    return start
+
+
+@pytest.mark.parametrize("loss", PARTS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_with_every_half_and_can_be_evaluated_alone(method, loss, start):
+    cell, context = start(method=method, loss=loss)
+    measured = run(cell, context)
+    assert all(np.isfinite(value) for value in measured.metrics.values())
+    assert 0 <= measured.metrics["svm_accuracy"] <= 100
+    assert evaluate(cell, context).metrics == measured.metrics
+    assert len(context.curve.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_curve_and_another_does_not(method, start, tmp_path):
+    curves = []
+    for seed, place in ((0, "a"), (0, "b"), (1, "c")):
+        cell, context = start(method=method, seed=seed)
+        context.folder = tmp_path / place
+        context.folder.mkdir()
+        context.curve = context.folder / "curve.jsonl"
+        run(cell, context)
+        curves.append(context.curve.read_text())
+    assert curves[0] == curves[1] != curves[2]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_step_lowers_the_loss_on_a_fixed_batch(method, start):
+    learner, loss = fixed_batch(*start(method=method))
+    before = loss()
+    before.backward()
+    trained = [p for p in learner.parameters() if p.grad is not None and p.grad.any()]
+    size = sum(p.grad.square().sum() for p in trained).sqrt()
+    with torch.no_grad():
+        for parameter in trained:
+            parameter -= 1e-3 * parameter.grad / size
+    assert loss().item() < before.item()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_graphs_without_edges_isolated_nodes_and_loops_are_digested(method, start):
+    measured = run(*start(graph_set(hard=True), method=method))
+    assert all(np.isfinite(value) for value in measured.metrics.values())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_last_batch_of_one_graph_joins_the_one_before(method, start):
+    cell, context = start(graph_set(25), method=method)
+    assert np.isfinite(run(cell, context).metrics["svm_accuracy"])
+
+
+def test_a_set_of_one_graph_is_refused_in_one_line(start):
+    with pytest.raises(ValueError, match="contrasting graphs needs two of them, this set has 1"):
+        run(*start(graph_set(1)))
+
+
+def test_a_set_without_features_gets_a_constant_and_says_so(start, capsys):
+    cell, context = start(graph_set(labels=False))
+    task, _ = build(cell, context)
+    assert torch.equal(task.graphs.x, torch.ones(len(task.graphs.x), 1))
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["made-up: no node features; every node gets the constant 1"]
+
+
+@pytest.mark.parametrize(
+    ("method", "features", "loops"),
+    [("graphcl", 3, True), ("joao", 3, True), ("infograph", 3, False), ("adgcl", 1, False), ("autogcl", 105, False)],
+)
+def test_features_and_self_loops_are_the_methods_own(method, features, loops, start):
+    cell, context = start(method=method)
+    task, _ = build(cell, context)
+    assert task.graphs.x.shape[1] == features
+    assert bool((task.graphs.edge_index[0] == task.graphs.edge_index[1]).any()) == loops
+
+
+def test_attributes_are_features_where_asked_for(start):
+    plain = graph_set()
+    rich = dataclasses.replace(plain, node_attributes=np.ones((len(plain.node_graph), 2), dtype=np.float32))
+    for asked, columns in ((False, 3), (True, 5)):
+        cell, context = start(rich, node_attributes=asked)
+        assert build(cell, context)[0].graphs.x.shape[1] == columns
+
+
+def test_without_training_the_weights_are_the_first_ones(start):
+    cell, context = start(trained=False)
+    run(cell, context)
+    _, learner = build(cell, context)
+    kept = context.kept("last")
+    assert all(torch.equal(kept[name], value) for name, value in learner.state_dict().items())
+    assert not context.curve.exists()
+
+
+def test_training_separates_rings_from_stars(start):
+    cell, context = start(graph_set(40), method="infograph", epochs=20)
+    assert run(cell, context).metrics["svm_standardised_accuracy"] > 95
+
+
+def test_controls_need_no_encoder(start):
+    majority = run(*start(graph_set(30), method="majority")).metrics
+    assert majority["svm_accuracy"] == majority["svm_standardised_accuracy"] == pytest.approx(50, abs=10)
+    cell, context = start(graph_set(30), method="raw-features")
+    sums = run(cell, context).metrics
+    assert sums["svm_standardised_accuracy"] > 90  # degrees tell rings from stars
+    assert evaluate(cell, context).metrics == sums
+    task = Task(graph_set(30), Folds(np.zeros(30, int)), cell.settings, torch.device("cpu"))
+    assert task.graphs.x.shape[1] == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "graphlc"}, "unknown method 'graphlc'; did you mean 'graphcl'"),
+        ({"encoder": "gnn"}, "unknown encoder 'gnn'"),
+    ],
+)
+def test_unknown_names_are_one_line(settings, message, start):
+    with pytest.raises(CardError, match=message):
+        run(*start(**settings))
+    assert "majority" in CONTROLS
+
+
+def test_a_loss_that_is_no_number_stops_the_run(start, monkeypatch):
+    monkeypatch.setattr(graph, "batch_loss", lambda learner, *_: sum(p.sum() for p in learner.parameters()) * np.nan)
+    with pytest.raises(Diverged, match="loss is nan at epoch 1"):
+        run(*start())
+
+
+def test_a_variant_may_be_tuned_per_data_set():
+    hyper = {name: Sourced(value=value, source="ours") for name, value in (("lr", 0.1), ("tau", 1.0))}
+    variant = Variant(label="x", settings={"lr": 0.2}, by_dataset={"mutag": {"lr": 0.3}})
+    fields = {
+        "name": "graph",
+        "title": "t",
+        "task": "t",
+        "protocol": {"name": "p", "version": 1, "description": "d", "spread": "seeds"},
+        "metric": "m",
+        "unit": "%",
+        "variants": {"x": variant},
+        "hyper": hyper,
+        "scales": {"full": {"datasets": {"mutag": "folds-10", "ptc-mr": "folds-10"}, "seeds": 1, "cost": "c"}},
+    }
+    cells = recipe_cells("gcl", Recipe.model_validate(fields), load_datasets(ROOT), "full")
+    assert [(cell.dataset, cell.settings) for cell in cells] == [
+        ("mutag", {"lr": 0.3, "tau": 1.0}),
+        ("ptc-mr", {"lr": 0.2, "tau": 1.0}),
+    ]
+    stray = fields | {"variants": {"x": Variant(label="x", by_dataset={"mutga": {"lr": 0.3}})}}
+    with pytest.raises(ValueError, match=r"'x' tunes \['mutga'\], data sets that no scale runs"):
+        Recipe.model_validate(stray)
