@@ -61,9 +61,7 @@ def test_the_same_tensor_twice_equals_equal_views() -> None:
     apart = node_losses(h1, twin, 0.5).mean()
     together = node_losses(h1, h1, 0.5).mean()
     torch.testing.assert_close(together, apart)
-    torch.testing.assert_close(
-        torch.autograd.grad(together, h1)[0], sum(torch.autograd.grad(apart, [h1, twin]))
-    )
+    torch.testing.assert_close(torch.autograd.grad(together, h1)[0], sum(torch.autograd.grad(apart, [h1, twin])))
 
 
 def test_order_of_nodes_and_of_views_does_not_matter() -> None:

@@ -1,4 +1,4 @@
-"""Node training on small planted graphs: the paper's differences between variants, and graphs that are hard to digest."""
+"""Node training on small planted graphs: the paper's differences between variants, and graphs hard to digest."""
 
 import dataclasses
 from pathlib import Path
