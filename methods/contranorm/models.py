@@ -124,9 +124,7 @@ class SGC(nn.Module):
         self.linear = nn.Linear(in_dim, num_classes)
         self.dropout = dropout
 
-    def smooth(
-        self, features: Tensor, propagation: SparseMatrix, mask: NeighbourMask | None = None
-    ) -> Tensor:
+    def smooth(self, features: Tensor, propagation: SparseMatrix, mask: NeighbourMask | None = None) -> Tensor:
         """Dense features (n, f) after all propagations. If no layer in here learns, once is enough."""
         x = features
         for i, norm in enumerate(self.norms):
@@ -135,9 +133,7 @@ class SGC(nn.Module):
                 x = self.layer_norms[i % len(self.layer_norms)](x)
         return x
 
-    def forward(
-        self, features: Tensor, propagation: SparseMatrix, mask: NeighbourMask | None = None
-    ) -> Tensor:
+    def forward(self, features: Tensor, propagation: SparseMatrix, mask: NeighbourMask | None = None) -> Tensor:
         """Logits (n, classes) from dense features (n, f): propagation makes them dense anyhow."""
         return self.classify(self.smooth(features, propagation, mask))
 
@@ -212,9 +208,7 @@ class GAT(nn.Module):
         self.norms = _norms(depth - 1, norm, hidden_dim, norm_scale, norm_options)
         self.dropout, self.residual = dropout, residual
 
-    def forward(
-        self, features: Features, propagation: SparseMatrix, mask: NeighbourMask | None = None
-    ) -> Tensor:
+    def forward(self, features: Features, propagation: SparseMatrix, mask: NeighbourMask | None = None) -> Tensor:
         """Logits (n, classes)."""
         x, kept = features, None
         for i, (layer, norm) in enumerate(zip(self.hidden_layers, self.norms, strict=True)):

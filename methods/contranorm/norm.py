@@ -30,9 +30,7 @@ class NeighbourMask:
         if pairs.dim() != 2 or pairs.shape[0] != 2:
             raise ValueError(f"NeighbourMask needs pairs of shape (2, E), got {tuple(pairs.shape)}")
         if pairs.numel() and (int(pairs.min()) < 0 or int(pairs.max()) >= n):
-            raise ValueError(
-                f"NeighbourMask: pairs name nodes outside 0 .. {n - 1}; pass the number of all nodes"
-            )
+            raise ValueError(f"NeighbourMask: pairs name nodes outside 0 .. {n - 1}; pass the number of all nodes")
         self.n = n
         keys = torch.unique(pairs[0] * n + pairs[1])
         self.rows, self.cols = keys // n, keys % n
@@ -149,9 +147,7 @@ def _block_size(t: Tensor) -> int:
 # torch's float32 matrix product goes to MKL, which reaches half the speed of an AVX-512 AMD core (95 of 190
 # GFLOP/s measured); oneDNN, in torch too, reaches it. Inductor's entry is the only one without copies, so it
 # is looked up with a fallback.
-_onednn_linear = (
-    getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
-)
+_onednn_linear = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
@@ -181,9 +177,7 @@ def weighted_mean(
     allowed set is empty come out as zero. ``ValueError`` if ``mask`` is for another number of nodes.
     """
     if mask is not None and x.shape[:-1] != (mask.n,):
-        raise ValueError(
-            f"the mask is for ({mask.n}, d) features, got {tuple(x.shape)}: one mask goes with one graph"
-        )
+        raise ValueError(f"the mask is for ({mask.n}, d) features, got {tuple(x.shape)}: one mask goes with one graph")
     q = unit(x) if similarity == "cosine" else x
     symmetric = mask is None or mask.symmetric
     if x.dim() == 2 and similarity == "cosine" and tau >= _SMALLEST_KERNEL_TAU and (symmetric or not dual):

@@ -80,9 +80,7 @@ class SparseMatrix:
     def __init__(self, csr: Tensor) -> None:
         """``csr``: torch sparse CSR (n, m), say ``x.to_sparse_csr()``; ``TypeError`` for another layout."""
         if csr.layout != torch.sparse_csr:
-            raise TypeError(
-                f"SparseMatrix needs a sparse CSR tensor, got {csr.layout}: call .to_sparse_csr() on it"
-            )
+            raise TypeError(f"SparseMatrix needs a sparse CSR tensor, got {csr.layout}: call .to_sparse_csr() on it")
         rows, cols = row_indices(csr), csr.col_indices().long()
         self.csr = csr
         # Entries in column order, stably, so rows stay sorted inside a column.

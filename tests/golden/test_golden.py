@@ -59,9 +59,7 @@ def test_golden(paper: str, path: Path, kind: str) -> None:
     assert compared, f"the adapter of {kind!r} compared nothing"
 
 
-def _compare(
-    key: str, actual: np.ndarray, expected: np.ndarray, atol: float = 0.0, rtol: float = 0.0
-) -> None:
+def _compare(key: str, actual: np.ndarray, expected: np.ndarray, atol: float = 0.0, rtol: float = 0.0) -> None:
     assert actual.shape == expected.shape, f"{key}: shape {actual.shape}, expected {expected.shape}"
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol, equal_nan=False, err_msg=key)
 
