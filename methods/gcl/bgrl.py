@@ -30,9 +30,9 @@ class BGRLEncoder(nn.Module):
         for weight, bias in zip(self.weights, self.biases, strict=True):
             nn.init.xavier_uniform_(weight)
             nn.init.zeros_(bias)
-        for norm, activation in zip(self.norms, self.activations, strict=True):
-            norm.reset_parameters()
-            activation.reset_parameters()
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.PReLU):
+                module.reset_parameters()
 
     def forward(self, view: View) -> Tensor:
         """Representations (N, last width)."""

@@ -33,8 +33,7 @@ def feature_weights(x: Features, centrality: Tensor) -> Tensor:
     ``x`` (N, F): how much a node has of a feature, which for word counts is 1 or 0. Columns that no node has are left
     out of maximum and mean: the authors' code gets infinities there, and drops every column with probability 0.7.
     """
-    sparse = not isinstance(x, Tensor)
-    total = x.csr_t @ centrality if sparse else x.t() @ centrality
+    total = x.t() @ centrality if isinstance(x, Tensor) else x.csr_t @ centrality
     return _spread(total.log())
 
 

@@ -194,6 +194,10 @@ class Grace(Learner):
 class ProGCL(Grace):
     """GCA whose negatives are weighted from epoch ``weights_from`` on, by a Beta mixture fitted there once."""
 
+    fitted: Tensor
+    fit_views: Tensor
+    fit_columns: Tensor
+
     def __init__(self, task: Task, settings: dict[str, Scalar]) -> None:
         super().__init__(task, settings)
         nodes, width = len(task.y), int(settings["hidden"])
@@ -213,8 +217,8 @@ class ProGCL(Grace):
             sign = -1 if s["official_quirks"] else 1
             return sign * losses.node_losses(h1, h2, tau, loss).mean()
         weights = self.pair_weights(h1, h2)
-        both = (progcl.weighted_losses(a, b, weights, tau, loss) for a, b in ((h1, h2), (h2, h1)))
-        return sum(both).mean() / 2
+        both = [progcl.weighted_losses(a, b, weights, tau, loss) for a, b in ((h1, h2), (h2, h1))]
+        return torch.stack(both).mean()
 
     def pair_weights(self, h1: Tensor, h2: Tensor) -> Tensor:
         """B (N, N), from the views of the first epoch that asks for it, anchors in view 2 as in the authors' code."""
@@ -225,7 +229,7 @@ class ProGCL(Grace):
             self._weights = None
         if self._weights is None:
             start = float(self.settings["weight_init"])
-            self._weights = progcl.fit_pair_weights(*self.fit_views, self.fit_columns, start)
+            self._weights = progcl.fit_pair_weights(self.fit_views[0], self.fit_views[1], self.fit_columns, start)
         return self._weights
 
 
@@ -263,7 +267,7 @@ class Discriminate(Learner):
         super().__init__(task, settings)
         view, width = task.view, int(settings["hidden"])
         if settings["method"] == "dgi":
-            self.model: nn.Module = dgi.DGI(task.features, width)
+            self.model: dgi.DGI | dgi.MVGRL = dgi.DGI(task.features, width)
             self.operators: tuple = (view.propagate,)
         else:
             self.model = dgi.MVGRL(task.features, width)
@@ -394,7 +398,7 @@ def accuracies(task: Task, z: Tensor) -> dict[str, float]:
 def diagnostics(task: Task, z: Tensor) -> dict[str, float]:
     """Geometry of the representations (N, d); a measure that the graph does not define is left out."""
     within, between = contrast.within_and_between(z, task.y)
-    values = {
+    values: dict[str, Tensor | float] = {
         "mean_cosine": mean_cosine_similarity(z),
         "neighbour_cosine": contrast.neighbour_cosine(z, task.view.edges),
         "within_class_cosine": within,
