@@ -74,6 +74,8 @@ def draw(assessment: Assessment, datasets: Mapping[str, DatasetCard]) -> list[Fi
                 if axis:
                     others = [row for row in here if row not in main]
                     figures += _by_axis(assessment, main, others, axis, scale, labels)
+                else:
+                    figures += _by_variant(here, scale, labels)
                 figures += _by_layer(main, axis, scale, labels)
     return figures
 
@@ -201,6 +203,38 @@ def _control_layers(name: str, y: dict, places: list, left: bool) -> list[dict]:
         {"mark": {"type": "line", "color": GREY, "strokeDash": [1, 3]}, "transform": [this], "encoding": {"y": y}},
         {"mark": text, "transform": [this, end], "encoding": {"y": y, "text": {"field": "method"}}},
     ]
+
+
+# A metric by row, where no axis is varied
+
+
+def _by_variant(rows: Sequence[Row], scale: Scale, labels: dict[str, str]) -> list[Figure]:
+    """One line a variant: its mean with the deviation; none where there is nothing to compare."""
+    data = []
+    for row in rows:
+        values = list(row.values(row.recipe.metric).values())
+        if values:
+            mean, spread = statistics.mean(values), deviation(values) or 0.0
+            point = {"method": _line_name(row, None), "mean": mean, "n": len(values)}
+            data.append(point | {"low": mean - spread, "high": mean + spread})
+    if len(data) < 2:
+        return []
+    recipe = rows[0].recipe
+    metric = recipe.metric.replace("_", " ")
+    x = {"field": "mean", "type": "quantitative", "title": f"{metric} ({recipe.unit})", "scale": {"zero": False}}
+    y = {"field": "method", "type": "nominal", "title": None, "sort": None, "axis": {"labelLimit": 260}}
+    layers = [
+        {"mark": "rule", "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}}},
+        {"mark": {"type": "point", "filled": True, "size": 55}, "encoding": {"x": x}},
+    ]
+    for layer in layers:
+        layer["encoding"] |= {"color": {"value": COLOURS[0]}}
+    caption = (
+        f"{labels['data set']}, {scale} scale: {metric} of each row, mean and sample deviation over "
+        f"{recipe.protocol.spread}. See which change moves the number, and by more than its spread."
+    )
+    spec = {"width": 300, "height": {"step": 24}, "encoding": {"y": y}, "layer": layers}
+    return [_figure(caption, scale, "by-variant", labels, spec, data)]
 
 
 # Statistics by layer

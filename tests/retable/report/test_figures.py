@@ -49,6 +49,17 @@ def test_layers_are_drawn_after_the_normalisation_one_panel_a_depth(world):
     assert {point["layer"] for point in figure.data} == {1, 2, 3}
 
 
+def test_without_an_axis_each_row_is_a_point_with_its_spread(world):
+    world.measure(world.cell("plain", "demo"), [10.0, 12.0])
+    world.measure(world.cell("majority", "demo"), [5.0, 5.0])
+    figure = draw(world, "demo")[0]
+    assert figure.name == "toy_depth_demo_cora_by-variant"
+    found = {point["method"]: (point["low"], point["mean"], point["high"]) for point in figure.data}
+    assert found["majority"] == (5.0, 5.0, 5.0)
+    assert found["plain, depth=2"] == (11.0 - 2**0.5, 11.0, 11.0 + 2**0.5)
+    assert figures.to_svg(figure).startswith("<svg")
+
+
 def test_rows_without_a_result_are_not_drawn(world):
     assert draw(drawn_world(world, source_sha256="0" * 64)) == []
 
