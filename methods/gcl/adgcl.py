@@ -27,7 +27,7 @@ class WeightedGINLayer(nn.Module):
     def forward(self, x: Tensor, batch: GraphBatch, edge_weight: Tensor | None = None) -> Tensor:
         """x (N, features), edge_weight (E,) -> (N, dim)."""
         if edge_weight is None:
-            return self.nn(x + batch.adjacency @ x)
+            return self.nn(batch.neighbourhood @ x)
         source, target = batch.edge_index
         messages = x.index_select(0, source) * edge_weight[:, None]
         return self.nn(x.index_add(0, target, messages))

@@ -14,11 +14,11 @@ class GINLayer(nn.Module):
 
     def __init__(self, features: int, dim: int) -> None:
         super().__init__()
-        self.nn = nn.Sequential(nn.Linear(features, dim), nn.ReLU(), nn.Linear(dim, dim))
+        self.nn = nn.Sequential(nn.Linear(features, dim), nn.ReLU(inplace=True), nn.Linear(dim, dim))
 
     def forward(self, x: Tensor, batch: GraphBatch) -> Tensor:
         """x (N, features) -> (N, dim)."""
-        return self.nn(x + batch.adjacency @ x)
+        return self.nn(batch.neighbourhood @ x)
 
 
 class GIN(nn.Module):
@@ -31,14 +31,13 @@ class GIN(nn.Module):
         self.bns = nn.ModuleList(nn.BatchNorm1d(dim) for _ in range(layers))
         self.width = dim * layers
 
-    def forward(self, batch: GraphBatch) -> tuple[Tensor, Tensor]:
-        """Graph embeddings (G, L dim), the sums over nodes, and node embeddings (N, L dim)."""
+    def forward(self, batch: GraphBatch) -> tuple[Tensor, list[Tensor]]:
+        """Graph embeddings (G, L dim), the sums over nodes, and the nodes of each layer, L times (N, dim)."""
         h, hidden = batch.x, []
         for conv, norm in zip(self.convs, self.bns, strict=True):
-            h = norm(F.relu(conv(h, batch)))
+            h = norm(F.relu(conv(h, batch), inplace=True))
             hidden.append(h)
-        nodes = torch.cat(hidden, dim=1)
-        return batch.membership @ nodes, nodes
+        return torch.cat([batch.membership @ h for h in hidden], dim=1), hidden
 
 
 class MLPEncoder(nn.Module):
@@ -51,10 +50,10 @@ class MLPEncoder(nn.Module):
         )
         self.width = dim
 
-    def forward(self, batch: GraphBatch) -> tuple[Tensor, Tensor]:
-        """Graph embeddings (G, dim) and node embeddings (N, dim); edges are not looked at."""
+    def forward(self, batch: GraphBatch) -> tuple[Tensor, list[Tensor]]:
+        """Graph embeddings (G, dim) and the nodes of the last layer (N, dim); edges are not looked at."""
         nodes = self.nn(batch.x)
-        return batch.membership @ nodes, nodes
+        return batch.membership @ nodes, [nodes]
 
 
 def projection_head(width: int) -> nn.Sequential:

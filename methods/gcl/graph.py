@@ -105,10 +105,10 @@ class Training:
     def __init__(self, task: Task, learner: nn.Module, settings: dict[str, Scalar], context: Context) -> None:
         self.learner, self.settings, self.graphs = learner, settings, task.graphs
         trained = learner.model if isinstance(learner, ADGCL) else learner
-        self.optimisers = {"optimiser": torch.optim.Adam(trained.parameters(), lr=float(settings["lr"]))}
+        self.optimisers = {"optimiser": torch.optim.Adam(trained.parameters(), lr=float(settings["lr"]), fused=True)}
         if isinstance(learner, ADGCL):
             players = learner.learner.parameters()
-            self.optimisers["view_optimiser"] = torch.optim.Adam(players, lr=float(settings["view_lr"]))
+            self.optimisers["view_optimiser"] = torch.optim.Adam(players, lr=float(settings["view_lr"]), fused=True)
         self.shuffled = settings["method"] in SHUFFLED
         context.seed_torch("order of graphs")
         self.fixed = [] if self.shuffled else list(self._batches())

@@ -25,12 +25,13 @@ class GraphBatch:
     graphs: int
 
     @cached_property
-    def adjacency(self) -> SparseMatrix:
-        """(N, N) with the number of edges into the row's node from the column's node."""
+    def neighbourhood(self) -> SparseMatrix:
+        """(N, N): identity plus the number of edges into the row's node from the column's node."""
         source, target = self.edge_index
-        nodes = len(self.x)
-        ones = torch.ones(len(source), dtype=self.x.dtype, device=self.x.device)
-        return SparseMatrix(csr_from_entries(target, source, ones, (nodes, nodes)))
+        nodes = torch.arange(len(self.x), device=self.x.device)
+        rows, columns = torch.cat([target, nodes]), torch.cat([source, nodes])
+        ones = torch.ones(len(rows), dtype=self.x.dtype, device=self.x.device)
+        return SparseMatrix(csr_from_entries(rows, columns, ones, (len(nodes), len(nodes))))
 
     @cached_property
     def membership(self) -> SparseMatrix:

@@ -1,5 +1,6 @@
 """InfoGraph (Sun et al., 2020, https://arxiv.org/abs/1908.01000): nodes against graphs, no augmentation."""
 
+import torch
 from torch import Tensor, nn
 
 from methods.gcl.gin import reset_linear
@@ -34,5 +35,6 @@ class InfoGraph(nn.Module):
 
     def loss(self, batch: GraphBatch, part: str) -> Tensor:
         """The loss of a batch; `part` as in `graph_losses.PARTS`."""
-        pooled, nodes = self.encoder(batch)
+        pooled, layers = self.encoder(batch)
+        nodes = torch.cat(layers, dim=1)
         return infograph_loss(self.local_head(nodes), self.global_head(pooled), batch.node_graph, part)

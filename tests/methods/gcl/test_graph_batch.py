@@ -44,12 +44,12 @@ def test_taking_does_not_need_edges_in_order():
         assert alone(take(mixed, torch.tensor([graph])), 0) == alone(batch, graph)
 
 
-def test_adjacency_and_membership_sum_over_neighbours_and_graphs():
+def test_neighbourhood_and_membership_sum_over_neighbours_and_graphs():
     batch = random_batch([5, 2, 4])
-    expected = torch.zeros_like(batch.x)
+    expected = batch.x.clone()
     for a, b in batch.edge_index.T.tolist():
         expected[b] += batch.x[a]
-    torch.testing.assert_close(batch.adjacency @ batch.x, expected)
+    torch.testing.assert_close(batch.neighbourhood @ batch.x, expected)
     sums = torch.stack([batch.x[batch.node_graph == graph].sum(0) for graph in range(3)])
     torch.testing.assert_close(batch.membership @ batch.x, sums)
 
@@ -57,7 +57,7 @@ def test_adjacency_and_membership_sum_over_neighbours_and_graphs():
 def test_direction_and_repetition_of_edges_count():
     x = torch.tensor([[1.0], [10.0]])
     batch = GraphBatch(x, torch.tensor([[0, 0, 0], [1, 1, 0]]), torch.zeros(2, dtype=torch.long), 1)
-    assert (batch.adjacency @ x).tolist() == [[1.0], [2.0]]
+    assert (batch.neighbourhood @ x).tolist() == [[2.0], [12.0]]
 
 
 def test_self_loops_stop_before_the_last_node_that_has_an_edge():

@@ -28,6 +28,6 @@ def test_training_pulls_nodes_to_their_graph():
         loss.backward()
         optimiser.step()
     assert loss.item() < before - 0.5
-    pooled, nodes = model.encoder(batch)
-    scores = model.local_head(nodes) @ model.global_head(pooled).T
+    pooled, layers = model.encoder(batch)
+    scores = model.local_head(torch.cat(layers, dim=1)) @ model.global_head(pooled).T
     assert (scores.argmax(1) == batch.node_graph).all()
