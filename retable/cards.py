@@ -371,7 +371,8 @@ def load_papers(root: Path) -> dict[str, PaperCard]:
 
 def load_claims(path: Path) -> list[Claim]:
     """Read a paper's claims.csv. Raises CardError that names the row."""
-    claims, seen = [], {}
+    claims: list[Claim] = []
+    seen: dict[str, int] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             data: dict[str, Any] = {key: value if value != "" else None for key, value in row.items()}

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from retable.cards import CardError, Model, Scalar, Scale
 
-SCHEMA_VERSION = 1
+State = Literal["ok", "failed", "diverged"]
 
 
 class Cost(Model):
@@ -26,7 +26,7 @@ class Cost(Model):
 class RunRecord(Model):
     """What one seed of one cell measured. Metrics are in the unit that the recipe names, at full precision."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     identity: str
     paper: str
     recipe: str
@@ -38,7 +38,7 @@ class RunRecord(Model):
     scale: Scale
     protocol: str
     seed: int
-    state: Literal["ok", "failed", "diverged"]
+    state: State
     error: str | None = None
     metrics: dict[str, float] = {}
     series: dict[str, list[float]] = {}

@@ -21,9 +21,9 @@ from retable.config import Workspace
 from retable.data.containers import DataError
 from retable.plan import Cell
 from retable.records import (
-    SCHEMA_VERSION,
     Cost,
     RunRecord,
+    State,
     read_record,
     to_json,
     write_atomically,
@@ -67,7 +67,8 @@ def run_seed(
     """Train and evaluate one seed; the curve lands beside the record as `seed-<n>.curve.jsonl`."""
     started = _now()
     cpu = time.process_time()
-    measured, state, error = Measured({}), "ok", None
+    measured, error = Measured({}), None
+    state: State = "ok"
     with claim_device(workspace.config.device, workspace.results / ".state" / "locks") as device:
         context = make_context(workspace, cell, seed, device, provenance, stop)
         determinism = make_deterministic(device)
@@ -87,7 +88,6 @@ def run_seed(
         write_atomically(cell.folder(workspace.results) / f"seed-{seed}.curve.jsonl", context.curve.read_bytes())
     wall = context.seconds()
     return RunRecord(
-        schema_version=SCHEMA_VERSION,
         identity=cell.identity,
         paper=cell.paper,
         recipe=cell.recipe,

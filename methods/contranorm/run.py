@@ -45,7 +45,7 @@ class Task:
         adjacency = row_normalise(combine(torch.from_numpy(edges), nodes))
         x = graph.x.tocoo()
         places = (torch.from_numpy(index.astype(np.int64)) for index in (x.row, x.col))
-        features = csr_from_entries(*places, torch.from_numpy(x.data), x.shape)
+        features = csr_from_entries(*places, torch.from_numpy(x.data), x.shape)  # type: ignore[arg-type, call-arg]
         self.x = SparseMatrix(l1_normalise(features)).to(device)
         self.propagate = SparseMatrix(adjacency).to(device)
         self.mask = NeighbourMask(edge_set(adjacency), nodes).to(device)
@@ -96,11 +96,11 @@ def make_model(settings: dict[str, Scalar], features: int, classes: int) -> nn.M
     hidden, residual = int(s["hidden"]), int(s["residual"])
     if s["model"] == "gcn":
         layer_norm = str(s["layer_norm"])
-        return DeepGCN(features, hidden, classes, layer_norm=layer_norm, residual=residual, **common)
+        return DeepGCN(features, hidden, classes, layer_norm=layer_norm, residual=residual, **common)  # type: ignore[arg-type]
     if s["model"] == "gat":
-        return GAT(features, hidden, classes, heads=int(s["heads"]), residual=residual, **common)
+        return GAT(features, hidden, classes, heads=int(s["heads"]), residual=residual, **common)  # type: ignore[arg-type]
     if s["model"] == "sgc":
-        return SGC(features, classes, **common)
+        return SGC(features, classes, **common)  # type: ignore[arg-type]
     raise CardError(unknown("model", str(s["model"]), ["gcn", "gat", "sgc", *CONTROLS]))
 
 
@@ -143,9 +143,7 @@ def run(cell: Cell, context: Context) -> Measured:
         if epoch % eval_every == 0 or epoch == epochs:
             accuracy = task.accuracies(model)
             best.update(accuracy["val"], epoch, model)
-            context.log(
-                epoch, loss=loss.item(), train_accuracy=accuracy["train"], val_accuracy=accuracy["val"]
-            )
+            context.log(epoch, loss=loss.item(), train_accuracy=accuracy["train"], val_accuracy=accuracy["val"])
 
     context.keep("last", model.state_dict())
     context.keep("best", best.weights)
@@ -211,9 +209,7 @@ def control(cell: Cell, context: Context) -> Measured:
             LogisticRegression(C=c, max_iter=2000).fit(rows[split.train], graph.y[split.train])
             for c in (0.1, 1.0, 10.0, 100.0)
         ]
-        answers = max(models, key=lambda model: model.score(rows[split.val], graph.y[split.val])).predict(
-            rows
-        )
+        answers = max(models, key=lambda model: model.score(rows[split.val], graph.y[split.val])).predict(rows)
     right = answers == graph.y
     test, val, train = (100 * float(right[part].mean()) for part in (split.test, split.val, split.train))
     return Measured(

@@ -3,9 +3,7 @@
 import numpy as np
 
 
-def distinct_edges(
-    edge_index: np.ndarray, nodes: int, *, loops: bool, undirected: bool = False
-) -> np.ndarray:
+def distinct_edges(edge_index: np.ndarray, nodes: int, *, loops: bool, undirected: bool = False) -> np.ndarray:
     """Each directed edge of (2, E) once, sorted by source and target, with or without self-loops.
 
     `undirected` adds the reverse of every edge. torch-geometric's loaders do this before a model sees the

@@ -19,9 +19,7 @@ import scipy.sparse
 from retable.data.containers import DataError
 
 _NUMERIC = {
-    f"{kind}{size}"
-    for kind, sizes in {"f": "248", "i": "1248", "u": "1248", "b": "1"}.items()
-    for size in sizes
+    f"{kind}{size}" for kind, sizes in {"f": "248", "i": "1248", "u": "1248", "b": "1"}.items() for size in sizes
 }
 
 # What the C unpickler and the records below raise on bytes that are no sound pickle.
@@ -118,9 +116,7 @@ class _Restricted(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(
-                f"the pickle asks for {module}.{name}, which is not allowed"
-            ) from None
+            raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}, which is not allowed") from None
 
     def persistent_load(self, pid: Any) -> Any:
         raise pickle.UnpicklingError("the pickle refers to objects outside of it, which is not allowed")
@@ -142,6 +138,4 @@ def restricted_loads(data: bytes, source: str) -> Any:
         raise DataError(f"{source}: refused by the restricted pickle reader: {error}") from None
     if isinstance(value, (dict, list, tuple, str, bytes, int, float, type(None))):
         return value
-    raise DataError(
-        f"{source}: refused by the restricted pickle reader: holds neither an array nor a container"
-    )
+    raise DataError(f"{source}: refused by the restricted pickle reader: holds neither an array nor a container")

@@ -223,12 +223,11 @@ def _by_variant(rows: Sequence[Row], scale: Scale, labels: dict[str, str]) -> li
     metric = recipe.metric.replace("_", " ")
     x = {"field": "mean", "type": "quantitative", "title": f"{metric} ({recipe.unit})", "scale": {"zero": False}}
     y = {"field": "method", "type": "nominal", "title": None, "sort": None, "axis": {"labelLimit": 260}}
+    colour = {"color": {"value": COLOURS[0]}}
     layers = [
-        {"mark": "rule", "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}}},
-        {"mark": {"type": "point", "filled": True, "size": 55}, "encoding": {"x": x}},
+        {"mark": "rule", "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}, **colour}},
+        {"mark": {"type": "point", "filled": True, "size": 55}, "encoding": {"x": x, **colour}},
     ]
-    for layer in layers:
-        layer["encoding"] |= {"color": {"value": COLOURS[0]}}
     caption = (
         f"{labels['data set']}, {scale} scale: {metric} of each row, mean and sample deviation over "
         f"{recipe.protocol.spread}. See which change moves the number, and by more than its spread."

@@ -100,12 +100,12 @@ def test_a_full_disk_leaves_no_record(workspace: Workspace, cell: Cell, monkeypa
 
 
 def test_states_and_estimate_follow_the_records(workspace: Workspace, cell: Cell) -> None:
-    states = dict((c.identity, s) for c, s in cell_states(workspace))
+    states = {c.identity: s for c, s in cell_states(workspace)}
     assert set(map(tuple, states.values())) == {("not run",) * 3}
     planned = workspace.cells[0]
     short = dataclasses.replace(planned, seeds=(0,))
     run_cell(workspace, short)
-    assert dict((c.identity, s) for c, s in cell_states(workspace))[planned.identity] == ["ok", "not run", "not run"]
+    assert {c.identity: s for c, s in cell_states(workspace)}[planned.identity] == ["ok", "not run", "not run"]
     text = estimate(workspace)
     assert "35 seeds to run" in text
     assert "by history" in text

@@ -50,9 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
         if behaviour != "no length":
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(
-            body[: len(body) // 2] if behaviour in ("breaks off", "no length", "hangs") else body
-        )
+        self.wfile.write(body[: len(body) // 2] if behaviour in ("breaks off", "no length", "hangs") else body)
         if behaviour == "hangs":
             self.wfile.flush()
             threading.Event().wait(30)

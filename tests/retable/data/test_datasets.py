@@ -82,11 +82,7 @@ def test_real_files_give_what_card_and_literature_say(name, graphs):
     card = CARDS[name]
     nodes, links, features, classes, entries, first = KNOWN[name]
     assert problems == []
-    assert (
-        count(graph)
-        == card.counts
-        == {"nodes": nodes, "links": links, "features": features, "classes": classes}
-    )
+    assert count(graph) == card.counts == {"nodes": nodes, "links": links, "features": features, "classes": classes}
     assert graph.edge_index.shape == (2, entries)
     assert graph.splits[next(iter(card.splits))].sizes == first
     assert list(graph.splits) == list(card.splits)

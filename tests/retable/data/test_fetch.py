@@ -76,9 +76,7 @@ def test_a_partial_file_of_other_content_is_thrown_away(card, server, tmp_path):
 
 def test_a_server_that_stays_broken_is_named(card, server, tmp_path):
     server.behaviours = ["500"] * 4
-    with pytest.raises(
-        DataError, match=rf"made-up: cannot fetch {PATH}: {server.address}/file.bin answers 500"
-    ):
+    with pytest.raises(DataError, match=rf"made-up: cannot fetch {PATH}: {server.address}/file.bin answers 500"):
         fetch(card, tmp_path)
     assert not (tmp_path / PATH).exists()
 
@@ -157,9 +155,7 @@ def test_a_wrong_file_in_the_mirror_is_an_error(card, server, tmp_path):
 
 def test_offline_the_message_says_how_to_go_on(make_card, entry, server, tmp_path):
     card = make_card(entry(PATH, CONTENT, url="http://127.0.0.1:9/file.bin"))
-    with pytest.raises(
-        DataError, match=r"cannot be reached\. Without a network, set RETABLE_MIRROR"
-    ) as caught:
+    with pytest.raises(DataError, match=r"cannot be reached\. Without a network, set RETABLE_MIRROR") as caught:
         fetch(card, tmp_path)
     assert "\n" not in str(caught.value)
 

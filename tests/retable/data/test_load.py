@@ -32,9 +32,7 @@ def test_an_unknown_reader_names_the_valid_ones(digits, tmp_path):
 
 def test_other_content_than_pinned_is_refused(digits, tmp_path):
     other = digits.model_copy(update={"options": {"k": 9}})
-    with pytest.raises(
-        DataError, match=r"digits-knn: the parsed arrays hash to [0-9a-f]{64}, the card pins d63fe1"
-    ):
+    with pytest.raises(DataError, match=r"digits-knn: the parsed arrays hash to [0-9a-f]{64}, the card pins d63fe1"):
         load(other, None, tmp_path)
 
 

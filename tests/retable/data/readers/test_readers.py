@@ -42,9 +42,7 @@ def planetoid_files(**changes) -> dict[str, bytes]:
         "graph": {0: [1, 603, 603], 1: [0], 603: [0, 0, 603]},
         **changes,
     }
-    files = {
-        f"p/ind.small.{part}": pickle.dumps(value, 3) for part, value in parts.items() if part != "index"
-    }
+    files = {f"p/ind.small.{part}": pickle.dumps(value, 3) for part, value in parts.items() if part != "index"}
     files["p/ind.small.test.index"] = parts.get("index", b"603\n600\n601\n")
     return files
 
@@ -158,9 +156,7 @@ def test_filtered_graphs_bring_their_folds(write, tmp_path):
     card = write({"f.npz": (tmp_path / "f.npz").read_bytes()}, reader="heterophilous")
     graph = READERS["heterophilous"](card, tmp_path)
     assert list(graph.splits) == [f"fold-{number}" for number in range(10)]
-    assert [
-        int(np.flatnonzero(mask)[0]) for mask in (graph.splits["fold-3"].train, graph.splits["fold-3"].test)
-    ] == [
+    assert [int(np.flatnonzero(mask)[0]) for mask in (graph.splits["fold-3"].train, graph.splits["fold-3"].test)] == [
         3,
         23,
     ]
