@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from methods.gcl.gin import projection_head, reset_linear
+from methods.gcl.gin import GIN, MLPEncoder, projection_head, reset_linear
 from methods.gcl.graph_augment import (
     add_noise,
     cut,
@@ -47,7 +47,7 @@ def two_views(
 class GraphCL(nn.Module):
     """An encoder and a projection head."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: GIN | MLPEncoder) -> None:
         """`encoder` gives graph and node embeddings of its `width`."""
         super().__init__()
         self.encoder = encoder

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from methods.gcl.gin import reset_linear
+from methods.gcl.gin import GIN, MLPEncoder, reset_linear
 from methods.gcl.graph_batch import GraphBatch
 from methods.gcl.graph_losses import infograph_loss
 
@@ -25,7 +25,7 @@ class FeedForward(nn.Module):
 class InfoGraph(nn.Module):
     """An encoder with one head for nodes and one for graphs."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: GIN | MLPEncoder) -> None:
         """`encoder` gives graph and node embeddings of its `width`."""
         super().__init__()
         self.encoder = encoder

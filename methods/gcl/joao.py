@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods.gcl.gin import projection_head, reset_linear
+from methods.gcl.gin import GIN, MLPEncoder, projection_head, reset_linear
 from methods.gcl.graph_augment import cut, drop_edges, drop_nodes, mask_attributes, subgraph
 from methods.gcl.graph_batch import GraphBatch
 from methods.gcl.graph_losses import graphcl_loss
@@ -52,7 +52,9 @@ def project_to_simplex(b: np.ndarray) -> np.ndarray:
 class JOAO(nn.Module):
     """An encoder with one projection head for each augmentation, and the distribution over them."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    p: Tensor
+
+    def __init__(self, encoder: GIN | MLPEncoder) -> None:
         """`encoder` gives graph and node embeddings of its `width`."""
         super().__init__()
         self.encoder = encoder
