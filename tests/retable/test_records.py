@@ -59,6 +59,12 @@ def test_published_records_are_merged_and_give_way_to_local_ones(tmp_path: Path)
     assert {r.seed: r.metrics["last_test_accuracy"] for r in load_records(tmp_path)}[2] == 1.0
 
 
+def test_files_are_as_readable_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    write_atomically(tmp_path / "file", b"data")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")
