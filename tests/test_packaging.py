@@ -15,7 +15,7 @@ from retable.cli import _parser
 from retable.config import Config, Wandb
 
 # Import name -> distribution, where they differ.
-DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn", "vl_convert": "vl-convert-python"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn", "vl_convert": "vl-convert-python", "PIL": "pillow"}
 # Needed without being imported: Snakemake runs the package, its report needs pygments, timm needs torchvision's
 # matching build, and ogb and timm are there for the papers that are planned.
 NOT_IMPORTED = {"snakemake", "pygments", "torchvision", "ogb", "timm", "torch-geometric", "pandas"}
