@@ -54,12 +54,12 @@ def image_split(train: np.ndarray, val: np.ndarray, test: np.ndarray) -> ImageSp
 
 
 def balanced_order(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """`order` (N,), rearranged so that each class is spread evenly over it: every stretch has all classes' shares.
+    """`order`, places in `labels`, rearranged so that each class is spread evenly: every stretch has all shares.
 
     Within a class the order stays.
     """
     by_class = order[np.argsort(labels[order], kind="stable")]
-    sizes = np.unique(labels, return_counts=True)[1]
+    sizes = np.unique(labels[order], return_counts=True)[1]
     rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return by_class[np.argsort((rank + 0.5) / np.repeat(sizes, sizes), kind="stable")]
 
