@@ -1,7 +1,10 @@
 """Adapters of the ContraNorm arrays; see ../test_golden.py."""
 
+import importlib.util
 import json
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -210,7 +213,16 @@ def forward_backward(arrays: Arrays, case: str, x: Tensor, function: nn.Module) 
     yield f"{case}{slash}grad_x", x.grad
 
 
+def beside(name: str) -> ModuleType:
+    """Another file of adapters in this folder."""
+    spec = importlib.util.spec_from_file_location(f"golden_adapters_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 KINDS = {
+    **beside("contranorm_language").LANGUAGE_KINDS,
     "node_norm": node_norm,
     "node_norm_edges": node_norm_edges,
     "feature_form": feature_form,
