@@ -1,7 +1,7 @@
 """Nearest neighbours of frozen features: weighted k-NN classification and image retrieval by number of dimensions.
 
-Similarities are computed for blocks of queries, so memory is that of a block, and equal ones are ranked by index:
-the result does not depend on the block size or on how a device breaks ties.
+Similarities are computed for blocks of queries, so memory is that of a block, and equal ones are ranked by index: the
+result does not depend on how a device breaks ties.
 """
 
 from collections.abc import Sequence
