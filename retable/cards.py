@@ -7,6 +7,7 @@ Every model refuses unknown keys and names the allowed ones. `schemas()` yields 
 import csv
 import difflib
 import hashlib
+import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -175,6 +176,23 @@ class Ordering(Model):
     source: str
 
 
+class Curve(Model):
+    """A figure of a recorded series: a line a variant, its mean over the runs with their deviation."""
+
+    series: str = Field(description="its name in the records")
+    x: str = Field(description="what the places of the series are, in words")
+    y: str = Field(description="what its values are, in words")
+    caption: str = Field(description="what to look for")
+    at: list[float] = Field(default=[], description="the places, ascending; 1, 2, 3, ... if absent")
+    log: bool = Field(default=False, description="a logarithmic y axis, which leaves out values that are not positive")
+
+    @model_validator(mode="after")
+    def _places_ascend(self) -> "Curve":
+        if any(a >= b for a, b in itertools.pairwise(self.at)):
+            raise ValueError(f"the curve {self.series!r} lists places in `at` that do not ascend")
+        return self
+
+
 class Recipe(Model):
     """One experiment: what is run, with which settings and why, and which claims its cells answer."""
 
@@ -190,6 +208,7 @@ class Recipe(Model):
     scales: dict[Scale, ScalePlan]
     answers: list[Answer] = []
     orderings: list[Ordering] = []
+    curves: list[Curve] = []
     notes: list[str] = []
 
     @model_validator(mode="after")
@@ -207,6 +226,9 @@ class Recipe(Model):
         for name, row in self.variants.items():
             if strays := set(row.by_dataset) - {d for plan in self.scales.values() for d in plan.datasets}:
                 raise ValueError(f"{name!r} tunes {sorted(strays)}, data sets that no scale runs")
+        drawn = [curve.series for curve in self.curves]
+        if twice := sorted({series for series in drawn if drawn.count(series) > 1}):
+            raise ValueError(f"`curves` names the series {twice[0]!r} twice")
         for ordering in self.orderings:
             for variant in (ordering.better, ordering.worse):
                 if variant not in self.variants:

@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import hashlib
 import importlib
+import json
 import os
 import platform
 import resource
@@ -29,7 +30,7 @@ from retable.records import (
     write_atomically,
     write_record,
 )
-from retable.train.context import Context, Diverged, Measured, StopRequest
+from retable.train.context import Context, Diverged, Measured, Picture, StopRequest
 from retable.train.device import claim_device
 from retable.verify import Provenance
 
@@ -64,7 +65,9 @@ def run_cell(workspace: Workspace, cell: Cell, stop: StopRequest | None = None) 
 def run_seed(
     workspace: Workspace, cell: Cell, seed: int, provenance: Provenance, stop: StopRequest | None = None
 ) -> RunRecord:
-    """Train and evaluate one seed; the curve lands beside the record as `seed-<n>.curve.jsonl`."""
+    """Train and evaluate one seed; the curve lands beside the record as `seed-<n>.curve.jsonl`, pictures as
+    `seed-<n>.<name>.png` with their captions in `seed-<n>.pictures.jsonl`.
+    """
     started = _now()
     cpu = time.process_time()
     measured, error = Measured({}), None
@@ -86,6 +89,7 @@ def run_seed(
         gpu_memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     if context.curve.exists():
         write_atomically(cell.folder(workspace.results) / f"seed-{seed}.curve.jsonl", context.curve.read_bytes())
+    _write_pictures(cell.folder(workspace.results), seed, context.pictures if state == "ok" else {})
     wall = context.seconds()
     return RunRecord(
         identity=cell.identity,
@@ -192,6 +196,22 @@ def threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _write_pictures(folder: Path, seed: int, pictures: dict[str, Picture]) -> None:
+    """Replace a seed's pictures; their list is written last and is missing where there are none."""
+    listing = folder / f"seed-{seed}.pictures.jsonl"
+    listing.unlink(missing_ok=True)
+    for path in folder.glob(f"seed-{seed}.*.png"):
+        path.unlink()
+    for name, picture in pictures.items():
+        write_atomically(folder / f"seed-{seed}.{name}.png", picture.png)
+    if pictures:
+        lines = [
+            json.dumps({"name": name, "caption": picture.caption, "width": picture.width, "height": picture.height})
+            for name, picture in pictures.items()
+        ]
+        write_atomically(listing, ("\n".join(lines) + "\n").encode())
 
 
 def _processor() -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import vl_convert
 
-from retable.cards import DatasetCard, Scale
+from retable.cards import Curve, DatasetCard, Scale
 from retable.records import write_atomically
 from retable.report.words import anchor
 from retable.rows import Row
@@ -77,6 +77,8 @@ def draw(assessment: Assessment, datasets: Mapping[str, DatasetCard]) -> list[Fi
                 else:
                     figures += _by_variant(here, scale, labels)
                 figures += _by_layer(main, axis, scale, labels)
+                for curve in recipe.curves:
+                    figures += _of_series(curve, here, axis, scale, labels)
     return figures
 
 
@@ -246,7 +248,8 @@ def _by_layer(rows: list[Row], axis: str | None, scale: Scale, labels: dict[str,
     are drawn; the others are curves on the cells' pages.
     """
     figures = []
-    keys = sorted({key for row in rows for record in row.records for key in record.series})
+    declared = {curve.series for row in rows for curve in row.recipe.curves}
+    keys = sorted({key for row in rows for record in row.records for key in record.series} - declared)
     for key in [key for key in keys if key.endswith("/norm")] or keys:
         quantity, _, place = key.partition("/")
         data = [point for row in rows for point in _layer_data(row, key, axis)]
@@ -292,6 +295,67 @@ def _layer_data(row: Row, key: str, axis: str | None) -> list[dict]:
         {**place, "layer": layer, "mean": statistics.mean(values), "n": len(values)}
         for layer, values in enumerate(zip(*runs, strict=False), start=1)
     ]
+
+
+# Series that the card asks for
+
+
+def _of_series(
+    curve: Curve, rows: Sequence[Row], axis: str | None, scale: Scale, labels: dict[str, str]
+) -> list[Figure]:
+    """One figure of a series with a line a row.
+
+    Where that would be more lines than colours, only the rows at the middle of the axis are drawn, and those that
+    do not have it.
+    """
+    rows = [row for row in rows if any(record.series.get(curve.series) for record in row.records)]
+    places = sorted({row.axes[axis] for row in rows if axis in row.axes}) if axis else []
+    middle = ""
+    if len(rows) > len(COLOURS) and axis and len(places) > 1:
+        chosen = places[len(places) // 2]
+        rows = [row for row in rows if row.axes.get(axis, chosen) == chosen]
+        middle = f", {axis} {chosen}"
+    data = [point for row in rows for point in _series_data(row, curve)]
+    if not data:
+        return []
+    names = list(dict.fromkeys(point["method"] for point in data))
+    order = [variant.label for variant in rows[0].recipe.variants.values()]
+    # A variant has its colour in all figures, unless it has several lines.
+    alone = len({row.label for row in rows}) == len(names)
+    ranks = [order.index(row.label) for row in rows if _line_name(row, None) in names] if alone else range(len(names))
+    channel = {"field": "method", "type": "nominal", "title": None}
+    wheel = {"domain": names, "range": [COLOURS[rank % len(COLOURS)] for rank in ranks]}
+    colour = {"color": channel | {"scale": wheel, "legend": {"columns": 1 if max(map(len, names)) > 18 else 2}}}
+    x = {"field": "x", "type": "quantitative", "title": curve.x, "scale": {"zero": False, "nice": False}}
+    y_scale = {"type": "log"} if curve.log else {"zero": False}
+    y = {"field": "mean", "type": "quantitative", "title": curve.y, "scale": y_scale}
+    few = len({point["x"] for point in data}) <= 20
+    layers: list[dict] = [
+        {"mark": {"type": "area", "opacity": 0.15}, "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}}},
+        {"mark": {"type": "line", "point": {"size": 22} if few else False}, "encoding": {"y": y}},
+    ]
+    spec = {"width": 300, "height": 220, "encoding": {"x": x, **colour}, "layer": layers}
+    caption = (
+        f"{labels['data set']}, {scale} scale{middle}: {curve.y} by {curve.x}, mean and sample deviation over "
+        f"{rows[0].recipe.protocol.spread}. {curve.caption}"
+    )
+    return [_figure(caption, scale, f"series-{curve.series}", labels, spec, data)]
+
+
+def _series_data(row: Row, curve: Curve) -> list[dict]:
+    """Mean and deviation over the runs at each place that all of them have."""
+    runs = [record.series[curve.series] for record in row.records if record.series.get(curve.series)]
+    name, data = _line_name(row, None), []
+    for place, values in enumerate(zip(*runs, strict=False)):
+        if curve.at and place >= len(curve.at):
+            break
+        mean, spread = statistics.mean(values), deviation(values) or 0.0
+        if curve.log and mean <= 0:
+            continue
+        low = mean if curve.log and spread >= mean else mean - spread
+        x = curve.at[place] if curve.at else place + 1
+        data.append({"method": name, "x": x, "mean": mean, "low": low, "high": mean + spread, "n": len(values)})
+    return data
 
 
 def _methods(rows: Sequence[Row], axis: str | None) -> dict:

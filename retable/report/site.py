@@ -18,7 +18,7 @@ from retable.cards import CardError, Claim, DatasetCard, PaperCard, Recipe, Scal
 from retable.config import Workspace
 from retable.plan import Cell, recipe_cells
 from retable.records import RunRecord, load_records
-from retable.report import curves, figures, tables, words
+from retable.report import curves, figures, pictures, tables, words
 from retable.rows import Row, Staleness, cell_state
 from retable.sources import source_sha256
 from retable.verdicts import Assessment, ValueVerdict, assess
@@ -36,9 +36,11 @@ def build(
     records: Iterable[RunRecord],
     staleness: Staleness,
     out: Path,
+    results: Path | None = None,
 ) -> Path:
     """Draw the site into the folder `out`, replacing the site that is there, and return its index page.
 
+    `results` is the folder where runs left pictures; without it none are shown.
     Raises CardError when `out` holds something else, or when a claim has two answers.
     """
     cells = [cell for group in cells_by_scale.values() for cell in group]
@@ -51,7 +53,7 @@ def build(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         fresh = Path(temporary) / "site"
-        _Site(fresh, assessments, datasets, records, staleness).write()
+        _Site(fresh, assessments, datasets, records, staleness, results).write()
         if out.exists():
             out.rename(Path(temporary) / "old")
         fresh.rename(out)
@@ -68,7 +70,9 @@ def assess_workspace(workspace: Workspace) -> dict[str, Assessment]:
 def build_site(workspace: Workspace) -> Path:
     """Draw `reports/site` of a checkout, all papers and scales whatever the selection; return its index."""
     papers, claims, cells, records, staleness = _inputs(workspace)
-    return build(papers, claims, workspace.datasets, cells, records, staleness, workspace.reports / "site")
+    return build(
+        papers, claims, workspace.datasets, cells, records, staleness, workspace.reports / "site", workspace.results
+    )
 
 
 def _inputs(workspace: Workspace):
@@ -99,6 +103,7 @@ class _Site:
     datasets: Mapping[str, DatasetCard]
     records: list[RunRecord]
     staleness: Staleness
+    results: Path | None = None
     by_cell: dict[str, list[RunRecord]] = field(default_factory=lambda: defaultdict(list))
 
     def write(self) -> None:
@@ -118,7 +123,7 @@ class _Site:
             "newest": max((record.ended[:10] for record in self.records), default=None),
             "title_of": lambda name: self.datasets[name].title,
         }
-        for folder in ("papers", "cells", "figures", "tables", "records"):
+        for folder in ("papers", "cells", "figures", "tables", "records", "pictures"):
             (self.out / folder).mkdir(parents=True)
         shutil.copytree(HERE / "static", self.out / "static")
         (self.out / MARKER).write_text("A site drawn by retable; a rebuild replaces this folder.\n")
@@ -167,9 +172,22 @@ class _Site:
             by_table=by_table,
             others=others,
             figures=drawn,
+            pictures=self._pictures(assessment),
             blocks=[block for recipe in assessment.paper.recipes for block in _blocks(assessment, recipe)],
             reasons={record.identity: self.staleness.reason(record) for record in assessment.orphans},
         )
+
+    def _pictures(self, assessment: Assessment) -> dict[tuple[Scale, str], list[tuple[Row, pictures.Shown]]]:
+        """Pictures of measured rows by scale and data set; those of one name stand together."""
+        found: dict[tuple[Scale, str], list[tuple[Row, pictures.Shown]]] = {}
+        for row in assessment.rows:
+            if row.chosen:
+                for shown in pictures.of_cell(row.chosen, row.records, self.results, self.out / "pictures"):
+                    found.setdefault((row.scale, row.dataset), []).append((row, shown))
+        for group in found.values():
+            names = list(dict.fromkeys(shown.name for _, shown in group))
+            group.sort(key=lambda pair: (pair[0].recipe.name, names.index(pair[1].name)))
+        return found
 
     def _cell(self, assessment: Assessment, row: Row, cell: Cell) -> None:
         records = self.by_cell.get(cell.identity, [])
@@ -189,6 +207,7 @@ class _Site:
             metrics=tables.metric_values(row.recipe, good),
             settings=setting_sources(row.recipe, cell),
             curves=curves.draw(good),
+            pictures=pictures.of_cell(cell, good, self.results, self.out / "pictures"),
             environment=_environment(records),
             verdicts=[v for v in assessment.values if v.row is row and row.chosen == cell],
         )

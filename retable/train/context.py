@@ -1,9 +1,11 @@
 """What a method's `run(cell, context)` is handed: data, device, named randomness, a curve log and resumable epochs."""
 
 import hashlib
+import io
 import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -12,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save
 
@@ -23,6 +27,7 @@ from retable.records import write_atomically
 from retable.train.checkpoint import load_state, save_state
 
 CHECKPOINT_SECONDS = 20.0
+PICTURE_NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 
 
 class Diverged(RuntimeError):
@@ -35,6 +40,16 @@ class Measured:
 
     metrics: dict[str, float]
     series: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that a run shows beside its record, and what a reader is told about it."""
+
+    png: bytes
+    caption: str
+    width: int
+    height: int
 
 
 class Stateful(Protocol):
@@ -85,6 +100,7 @@ class Context:
         self.device = device
         self.folder = folder
         self.curve = folder / "curve.jsonl"
+        self.pictures: dict[str, Picture] = {}
         self.resumed = 0
         self.seconds_before = 0.0
         self._card = card
@@ -165,6 +181,23 @@ class Context:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no weights here; measure first: {self.cell.command}")
         return load_file(path)
+
+    # Pictures that the pages show
+
+    def picture(self, name: str, pixels: np.ndarray, caption: str) -> None:
+        """Show an RGB picture, uint8 (H, W, 3), beside the record and on the pages; call it after training.
+
+        `name` is of lower-case letters, digits and hyphens, and is the same in all variants that are to be compared.
+        Raises ValueError for another name, shape or type.
+        """
+        if not re.fullmatch(PICTURE_NAME, name):
+            raise ValueError(f"picture {name!r}: the name must be of lower-case letters, digits and hyphens")
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise ValueError(f"picture {name!r}: expected uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}")
+        png = io.BytesIO()
+        Image.fromarray(pixels).save(png, format="PNG")
+        height, width = pixels.shape[:2]
+        self.pictures[name] = Picture(png.getvalue(), caption, width, height)
 
     def seconds(self) -> float:
         """Wall time of this run, the parts before an interruption included."""

@@ -71,3 +71,22 @@ def test_the_same_claim_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "claims.csv").write_text("\n".join([*lines[:3], lines[2]]))
     with pytest.raises(CardError, match=r"claims\.csv:4: same claim as row 3"):
         load_claims(tmp_path / "claims.csv")
+
+
+@pytest.mark.parametrize(
+    ("curves", "words"),
+    [
+        ([{"at": [0.0, 0.5, 0.5]}], "do not ascend"),
+        ([{}, {}], "names the series 'rank' twice"),
+        ([{"scale": "log"}], "unknown key 'recipes.0.curves.0.scale'"),
+    ],
+)
+def test_a_curve_that_cannot_be_drawn_gets_one_line(tmp_path, curves, words):
+    curve = {"series": "rank", "x": "layer", "y": "rank", "caption": ""}
+    asked = [curve | change for change in curves]
+    path = broken(
+        ROOT / "methods" / "contranorm" / "card.yaml", tmp_path, lambda card: card["recipes"][0].update(curves=asked)
+    )
+    with pytest.raises(CardError, match=words) as error:
+        load_paper(path)
+    assert "\n" not in str(error.value)

@@ -1,21 +1,24 @@
 import dataclasses
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from methods.contranorm import run as method
 from retable.cards import CardError
 from retable.config import Config, Workspace
 from retable.plan import Cell, recipe_cells
 from retable.preflight import estimate
-from retable.records import read_record
-from retable.run import find_cell, run_cell
-from retable.train.context import Context
+from retable.records import load_records, read_record
+from retable.run import find_cell, make_context, run_cell
+from retable.train.context import Context, Measured
 from retable.verify import cell_states, is_current
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,3 +129,42 @@ def test_a_second_stop_signal_ends_at_once(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 128 + signal.SIGTERM
     assert "stopping after this epoch" in done.stderr
+
+
+def test_pictures_lie_beside_the_record_and_a_new_run_replaces_them(
+    workspace: Workspace, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, pixels = method.run, np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    names = ["before", "after"]
+
+    def run(cell: Cell, context: Context) -> Measured:
+        measured = original(cell, context)
+        context.picture(names.pop(0), pixels, "A caption\nof two lines.")
+        return measured
+
+    monkeypatch.setattr(method, "run", run)
+    cell = dataclasses.replace(cell, seeds=(0,))
+    folder = run_cell(workspace, cell).parent
+    assert np.array_equal(np.asarray(Image.open(folder / "seed-0.before.png")), pixels)
+    entry = {"name": "before", "caption": "A caption\nof two lines.", "width": 4, "height": 2}
+    assert json.loads((folder / "seed-0.pictures.jsonl").read_text()) == entry
+    (folder / "seed-0.json").unlink()
+    run_cell(workspace, cell)
+    assert [path.name for path in folder.glob("*.png")] == ["seed-0.after.png"]
+    assert [record.seed for record in load_records(workspace.results)] == [0]
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "words"),
+    [
+        ("../up", np.zeros((2, 2, 3), np.uint8), "lower-case letters"),
+        ("fine", np.zeros((2, 2, 3), np.float32), "expected uint8"),
+        ("fine", np.zeros((3, 2, 2), np.uint8), "expected uint8"),
+    ],
+)
+def test_what_is_no_picture_gets_one_line(
+    workspace: Workspace, cell: Cell, name: str, pixels: np.ndarray, words: str
+) -> None:
+    context = make_context(workspace, cell, 0, torch.device("cpu"))
+    with pytest.raises(ValueError, match=words):
+        context.picture(name, pixels, "")

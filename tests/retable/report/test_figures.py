@@ -107,3 +107,55 @@ def test_a_constant_curve_is_drawn_flat(world):
     world.measure(world.cell("plain", depth=2), [80.0], series={"loss": [1.0, 1.0, 1.0]})
     line = ElementTree.fromstring(curves.draw(world.records)["loss"]).find("polyline").get("points")
     assert len({point.split(",")[1] for point in line.split()}) == 1
+
+
+def with_curve(world, **change):
+    data = world.paper.model_dump()
+    data["recipes"][0]["curves"] = [
+        {"series": "spectrum", "x": "place", "y": "eigenvalue", "caption": "Flat is good."} | change
+    ]
+    world.paper = type(world.paper).model_validate(data)
+    return world
+
+
+def curves_of(world, *scales):
+    return [figure for figure in draw(world, *scales) if figure.labels["figure"] == "series-spectrum"]
+
+
+def test_a_curve_of_the_card_has_a_line_a_row_with_the_deviation_over_runs(world):
+    with_curve(world, at=[0.0, 0.5])
+    for value in (1.0, 3.0):
+        cell = world.cell("plain", depth=2)
+        world.measure(cell, [80.0], first_seed=int(value), series={"spectrum": [value, 2.0]})
+    world.measure(world.cell("plain", depth=4), VALUES, series={"spectrum": [5.0, 4.0]})
+    (figure,) = curves_of(world)
+    points = {(point["method"], point["x"]): (point["low"], point["mean"], point["high"]) for point in figure.data}
+    assert points["plain, depth=2", 0.0] == (2.0 - 2**0.5, 2.0, 2.0 + 2**0.5)
+    assert points["plain, depth=2", 0.5] == (2.0, 2.0, 2.0)
+    assert points["plain, depth=4", 0.0] == (5.0, 5.0, 5.0)
+    assert figure.caption.endswith("Flat is good.")
+    assert figures.to_svg(figure).startswith("<svg")
+
+
+def test_places_of_a_curve_count_from_one_and_a_log_axis_leaves_out_what_it_cannot_show(world):
+    with_curve(world, log=True)
+    world.measure(world.cell("plain", depth=2), VALUES, series={"spectrum": [5.0, 0.5, 0.0]})
+    (figure,) = curves_of(world)
+    assert [(point["x"], point["mean"]) for point in figure.data] == [(1, 5.0), (2, 0.5)]
+    assert figures.to_svg(figure).startswith("<svg")
+
+
+def test_of_too_many_lines_those_at_the_middle_of_the_axis_are_drawn(world):
+    with_curve(world)
+    data = world.paper.model_dump()
+    data["recipes"][0]["scales"]["full"]["axes"] = {"depth": list(range(1, 9))}
+    world.paper = type(world.paper).model_validate(data)
+    for cell in world.cells():
+        world.measure(cell, VALUES, series={"spectrum": [2.0, 1.0]})
+    (figure,) = curves_of(world)
+    assert {point["method"] for point in figure.data} == {"plain, depth=5", "Ours, depth=5", "majority"}
+    assert "depth 5" in figure.caption
+
+
+def test_a_curve_that_no_record_has_is_not_drawn(world):
+    assert curves_of(drawn_world(with_curve(world))) == []

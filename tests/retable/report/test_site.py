@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from retable.cards import CardError, PaperCard
 from retable.report import build
@@ -54,10 +55,11 @@ def measured(world):
     return world
 
 
-def draw(world, out):
+def draw(world, out, results=None):
     cells = {scale: world.cells(scale) for scale in ("full", "demo")}
     claims = {"toy": world.claims}
-    return build({"toy": world.paper}, claims, {"cora": world.dataset}, cells, world.records, world.staleness, out)
+    datasets = {"cora": world.dataset}
+    return build({"toy": world.paper}, claims, datasets, cells, world.records, world.staleness, out, results)
 
 
 def pages(out):
@@ -187,6 +189,39 @@ def test_pages_carry_what_assistive_technology_needs(world, tmp_path):
         assert count("caption") == count("table"), name
         assert all("scope" in values for tag, values in tags if tag == "th"), name
         assert all(values.get("alt") for tag, values in tags if tag == "img"), name
+
+
+def left_pictures(world, folder, cell, caption="A cat.", seed=0):
+    place = cell.folder(folder)
+    place.mkdir(parents=True)
+    Image.new("RGB", (6, 4), "red").save(place / f"seed-{seed}.rebuilt.png")
+    entry = {"name": "rebuilt", "caption": caption, "width": 6, "height": 4}
+    stray = entry | {"name": "../rebuilt"}
+    (place / f"seed-{seed}.pictures.jsonl").write_text(f"{json.dumps(entry)}\n{json.dumps(stray)}\n")
+    return place / f"seed-{seed}.rebuilt.png"
+
+
+def test_pictures_of_the_first_measured_seed_are_on_both_pages_and_of_no_stale_run(world, tmp_path):
+    measured(world)
+    fine, stale = world.cell("plain", depth=2), world.cell("plain", depth=4)
+    source = left_pictures(world, tmp_path / "results", fine, HOSTILE)
+    left_pictures(world, tmp_path / "results", stale)
+    out = draw(world, tmp_path / "site", tmp_path / "results").parent
+    (copied,) = (out / "pictures").iterdir()
+    assert copied.read_bytes() == source.read_bytes()
+    for name in (f"cells/{fine.identity}.html", "papers/toy.html"):
+        links = Links((out / name).read_text())
+        (picture,) = [values for tag, values in links.tags if tag == "img" and "picture" in values.get("class", "")]
+        assert picture["src"] == f"../pictures/{copied.name}"
+        assert picture["alt"] == HOSTILE
+        assert "&lt;script&gt;alert(1)" in (out / name).read_text()
+    assert 'id="pictures"' not in (out / "cells" / f"{stale.identity}.html").read_text()
+
+
+def test_a_listed_picture_that_is_gone_is_no_error(world, tmp_path):
+    left_pictures(world, tmp_path / "results", world.cell("plain", depth=2)).unlink()
+    paper = draw(measured(world), tmp_path / "site", tmp_path / "results").parent / "papers" / "toy.html"
+    assert 'id="pictures"' not in paper.read_text()
 
 
 def test_settings_name_their_source(world):
