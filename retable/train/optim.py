@@ -1,0 +1,181 @@
+"""LARS in the three forms that papers use, and warm-up with cosine decay as pure functions of time.
+
+Groups with one rate per layer come from `timm.optim.param_groups_layer_decay`; `set_rate` follows their `lr_scale`.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+LarsForm = Literal["mae", "solo-learn", "acl"]
+FORMS: tuple[LarsForm, ...] = ("mae", "solo-learn", "acl")
+# ACL's bound below which a norm counts as zero.
+TINY = 1e-15
+
+
+class LARS(Optimizer):
+    """Layer-wise adaptive rate scaling (You et al. 2017) with momentum m: each tensor's step follows its own norm.
+
+    For a tensor p with gradient g, weight decay w and trust coefficient c (`trust`), the direction d and the step are
+
+    * `mae` (the linear probe of MAE and U-MAE): d = g + w p, scaled by c|p| / |d| unless either norm is zero.
+      Vectors and scalars take d = g: no decay, no scaling.
+    * `solo-learn` (triCL): d = r (g + w p) with r = c|p| / (|g| + w|p| + eps); with `clip`, r = min(r / lr, 1). Tensors
+      where |p| or |g| is zero take d = g, and so do vectors with `exclude_vectors`. A group without weight decay is
+      scaled too.
+    * `acl` (DYNACL): d = lr r (g + w p) with r = c|p| / (|g| + w|p|), r = 1 where |p| or |g| is below 1e-15. Nothing is
+      excluded. The rate is in the buffer, so a change of rate does not touch the momentum gathered before.
+
+    Then buffer = m buffer + d, and p falls by lr buffer (`acl`: by the buffer). `nesterov` takes d + m buffer instead.
+    `eps`, `clip` and `exclude_vectors` mean something in `solo-learn` only. Nothing waits for the device.
+
+    Raises ValueError for a form that is not one of `FORMS`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        *,
+        form: LarsForm,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust: float = 1e-3,
+        eps: float = 1e-8,
+        clip: bool = False,
+        exclude_vectors: bool = True,
+        nesterov: bool = False,
+    ) -> None:
+        if form not in FORMS:
+            raise ValueError(f"LARS has no form {form!r}: choose from {', '.join(FORMS)}")
+        if nesterov and form == "acl":
+            raise ValueError("LARS of form 'acl' has no Nesterov momentum: use form 'mae' or 'solo-learn'")
+        self.form = form
+        settings = {"momentum": momentum, "weight_decay": weight_decay, "trust": trust, "eps": eps}
+        flags = {"clip": clip, "exclude_vectors": exclude_vectors, "nesterov": nesterov}
+        super().__init__(params, {"lr": lr} | settings | flags)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step; returns what `closure` returns, if one is given."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            directions = self._directions(params, group)
+            buffers = [self._buffer(p) for p in params]
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, directions)
+            moves = buffers
+            if group["nesterov"]:
+                moves = list(torch._foreach_add(directions, buffers, alpha=group["momentum"]))
+            torch._foreach_add_(params, moves, alpha=-1.0 if self.form == "acl" else -group["lr"])
+        return loss
+
+    def _buffer(self, p: Tensor) -> Tensor:
+        state = self.state[p]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        return state["momentum_buffer"]
+
+    def _directions(self, params: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """d for each of `params`."""
+        grads = [p.grad for p in params if p.grad is not None]
+        scaled = [k for k, p in enumerate(params) if self._is_scaled(p, group)]
+        directions: list[Tensor] = list(grads)
+        if scaled:
+            some = _SCALED[self.form]([params[k] for k in scaled], [grads[k] for k in scaled], group)
+            for k, d in zip(scaled, some, strict=True):
+                directions[k] = d
+        return directions
+
+    def _is_scaled(self, p: Tensor, group: dict[str, Any]) -> bool:
+        if self.form == "mae":
+            return p.ndim > 1
+        return self.form == "acl" or p.ndim != 1 or not group["exclude_vectors"]
+
+
+def _norms(tensors: list[Tensor]) -> Tensor:
+    return torch.stack(torch._foreach_norm(tensors))
+
+
+def _mae(params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+    directions = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
+    p, d = _norms(params), _norms(directions)
+    ratio = torch.where((p > 0) & (d > 0), group["trust"] * p / d, 1.0)
+    torch._foreach_mul_(directions, ratio.unbind())
+    return directions
+
+
+def _solo_learn(params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+    p, g, decay = _norms(params), _norms(grads), group["weight_decay"]
+    ratio = group["trust"] * p / (g + decay * p + group["eps"])
+    if group["clip"]:
+        ratio = (ratio / group["lr"]).clamp(max=1.0)
+    usable = (p != 0) & (g != 0)
+    of_grad, of_param = torch.where(usable, ratio, 1.0), torch.where(usable, ratio * decay, 0.0)
+    directions = list(torch._foreach_mul(grads, of_grad.unbind()))
+    torch._foreach_add_(directions, torch._foreach_mul(params, of_param.unbind()))
+    return directions
+
+
+def _acl(params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+    p, g, decay = _norms(params), _norms(grads), group["weight_decay"]
+    ratio = torch.where((p < TINY) | (g < TINY), 1.0, group["trust"] * p / (g + decay * p))
+    directions = list(torch._foreach_add(grads, params, alpha=decay))
+    torch._foreach_mul_(directions, (ratio * group["lr"]).unbind())
+    return directions
+
+
+_SCALED = {"mae": _mae, "solo-learn": _solo_learn, "acl": _acl}
+
+
+# Schedules ------------------------------------------------------------------------------------------------------------
+
+
+def cosine(at: float, lr: float, start: float, end: float, floor: float = 0.0) -> float:
+    """Half a cosine from `lr` at time `start` to `floor` at `end`."""
+    if end <= start:
+        raise ValueError(f"cosine decay from {start:g} to {end:g}: the end must come after the warm-up")
+    return floor + (lr - floor) / 2 * (1 + math.cos(math.pi * (at - start) / (end - start)))
+
+
+def warmup_cosine(epoch: float, lr: float, warmup: float, epochs: float, floor: float = 0.0) -> float:
+    """The rate at a fractional epoch: a line from 0 over `warmup` epochs, then half a cosine to `floor`.
+
+    MAE's and U-MAE's rule: `epoch` is the number of epochs done, e.g. 2.25; the first step of a run has rate 0.
+    """
+    return lr * epoch / warmup if epoch < warmup else cosine(epoch, lr, warmup, epochs, floor)
+
+
+def warmup_cosine_step(step: int, lr: float, warmup: int, steps: int, start: float = 0.0, floor: float = 0.0) -> float:
+    """The rate of optimiser step number `step` (from 0): a line from `start`, then half a cosine to `floor`.
+
+    solo-learn's and triCL's rule: `lr` is reached at the last step of the warm-up and used once more at the first
+    after it. A warm-up of one step has the rate `start`.
+    """
+    if step < warmup:
+        return start + step * (lr - start) / max(warmup - 1, 1)
+    return cosine(step, lr, warmup, steps, floor)
+
+
+def warmup_cosine_epoch(epoch: int, lr: float, warmup: int, epochs: int, floor: float = 0.0) -> float:
+    """The rate of all steps of an epoch (from 1): `lr` epoch / warmup, then half a cosine towards `floor`.
+
+    DYNACL's rule, with warmup 10 and floor 1e-6: `lr` is reached in the last epoch of the warm-up and used once more.
+    """
+    return lr * epoch / warmup if epoch <= warmup else cosine(epoch - 1, lr, warmup, epochs, floor)
+
+
+def set_rate(optimiser: Optimizer, lr: float) -> None:
+    """Give every group the rate `lr` times its `lr_scale`, which groups of timm's layer decay have (1 if absent)."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1.0)
