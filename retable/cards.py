@@ -18,6 +18,7 @@ Scale = Literal["demo", "reduced", "full"]
 SCALES: tuple[Scale, ...] = ("demo", "reduced", "full")
 Scalar = bool | int | float | str
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Module = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Card = TypeVar("Card", bound=BaseModel)
 
@@ -203,6 +204,7 @@ class Recipe(Model):
     metric: str = Field(description="primary metric in records")
     unit: str
     higher_is_better: bool = True
+    story: Module = Field(default="run", description="the module in the paper's folder that runs the recipe")
     variants: dict[Name, Variant]
     hyper: dict[str, Sourced]
     scales: dict[Scale, ScalePlan]

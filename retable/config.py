@@ -21,6 +21,7 @@ from retable.cards import (
     unknown,
 )
 from retable.plan import Cell, plan
+from retable.records import RunRecord
 
 
 class Wandb(Model):
@@ -109,6 +110,13 @@ class Workspace:
             chosen.recipes,
             chosen.seeds,
         )
+
+    def story(self, subject: Cell | RunRecord) -> str:
+        """The module below `methods/<paper>/` that runs the subject's recipe. Raises KeyError or CardError if no card
+
+        has the paper or the recipe.
+        """
+        return self.papers[subject.paper].recipe(subject.recipe).story
 
     @property
     def raw(self) -> Path:

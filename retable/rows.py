@@ -14,14 +14,14 @@ LOWER_IS_BETTER = ("loss", "error", "perplexity")
 
 @dataclass(frozen=True)
 class Staleness:
-    """What the tree holds now: each paper's source hash and the data-set cards."""
+    """What the tree holds now: the source hash of each paper's recipes and the data-set cards."""
 
-    sources: Mapping[str, str]
+    sources: Mapping[tuple[str, str], str]
     datasets: Mapping[str, DatasetCard]
 
     def reason(self, record: RunRecord) -> str | None:
         """Why a record no longer speaks for the tree, or None."""
-        if record.source_sha256 != self.sources.get(record.paper):
+        if record.source_sha256 != self.sources.get((record.paper, record.recipe)):
             return "the code changed since it ran"
         card = self.datasets.get(record.dataset)
         if card is None or record.split not in card.splits:

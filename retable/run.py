@@ -35,9 +35,9 @@ from retable.train.device import claim_device
 from retable.verify import Provenance
 
 
-def load_method(paper: str) -> ModuleType:
-    """The module `methods.<paper>.run`; the one place where the engine reaches for a method."""
-    return importlib.import_module(f"methods.{paper}.run")
+def load_method(paper: str, story: str) -> ModuleType:
+    """The module `methods.<paper>.<story>`; the one place where the engine reaches for a method."""
+    return importlib.import_module(f"methods.{paper}.{story}")
 
 
 def run_cell(workspace: Workspace, cell: Cell, stop: StopRequest | None = None) -> Path:
@@ -76,7 +76,7 @@ def run_seed(
         context = make_context(workspace, cell, seed, device, provenance, stop)
         determinism = make_deterministic(device)
         try:
-            measured = load_method(cell.paper).run(cell, context)
+            measured = load_method(cell.paper, workspace.story(cell)).run(cell, context)
             for name, value in measured.metrics.items():
                 context.check_finite(value, name, 0)
         except Diverged as problem:
@@ -149,7 +149,8 @@ def evaluate_cell(workspace: Workspace, cell: Cell, seed: int) -> Measured:
     """Evaluate the weights that a finished run kept, without training."""
     with claim_device(workspace.config.device, workspace.results / ".state" / "locks") as device:
         make_deterministic(device)
-        return load_method(cell.paper).evaluate(cell, make_context(workspace, cell, seed, device))
+        method = load_method(cell.paper, workspace.story(cell))
+        return method.evaluate(cell, make_context(workspace, cell, seed, device))
 
 
 def find_cell(cells: list[Cell], identity: str) -> Cell:

@@ -1,6 +1,7 @@
 """The meaning hash of a paper's sources: real edits change it, comments, docstrings and formatting do not.
 
-It covers the modules that `methods.<paper>.run` imports, directly or not, from this project, but for `NEUTRAL` ones.
+It covers the modules that the story of a recipe, `methods.<paper>.run` by default, imports, directly or not, from this
+project, but for `NEUTRAL` ones. So editing one story leaves the results of a paper's other stories as they are.
 """
 
 import ast
@@ -18,10 +19,10 @@ NEUTRAL = ("retable.cards", "retable.config", "retable.data.containers", "retabl
 
 
 @cache
-def source_sha256(root: Path, paper: str) -> str:
-    """64 hexadecimal digits over the syntax trees that decide a paper's numbers."""
+def source_sha256(root: Path, paper: str, story: str = "run") -> str:
+    """64 hexadecimal digits over the syntax trees that decide the numbers of a paper's recipes with that story."""
     digest = hashlib.sha256()
-    for name, path in sorted(imported_modules(root, f"methods.{paper}.run").items()):
+    for name, path in sorted(imported_modules(root, f"methods.{paper}.{story}").items()):
         digest.update(f"{name}\x00{_meaning(path)}\x00".encode())
     return digest.hexdigest()
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from retable.cards import CardError
 from retable.config import Workspace
 from retable.plan import Cell
 from retable.records import RunRecord, load_records
@@ -18,10 +19,10 @@ class Provenance:
 
     @classmethod
     def of(cls, workspace: Workspace, subject: Cell | RunRecord) -> "Provenance":
-        """The tree's present hashes for a cell or a record. Raises KeyError for a data set or split without card."""
+        """The tree's present hashes for a cell or a record. Raises KeyError or CardError for what no card has."""
         card = workspace.datasets[subject.dataset]
         return cls(
-            source_sha256(workspace.root, subject.paper),
+            source_sha256(workspace.root, subject.paper, workspace.story(subject)),
             card.content_sha256,
             card.splits[subject.split].sha256,
         )
@@ -34,7 +35,7 @@ def is_current(workspace: Workspace, record: RunRecord) -> bool:
     """Whether a record's hashes are those of the present sources, data card and split."""
     try:
         return Provenance.of(workspace, record).matches(record)
-    except KeyError:
+    except (KeyError, CardError):
         return False
 
 

@@ -90,7 +90,11 @@ def _inputs(workspace: Workspace):
         ]
         for scale in tables.SCALES_DOWN
     }
-    sources = {name: source_sha256(workspace.root, name) for name in papers}
+    sources = {
+        (name, recipe.name): source_sha256(workspace.root, name, recipe.story)
+        for name, paper in papers.items()
+        for recipe in paper.recipes
+    }
     return papers, claims, cells, load_records(workspace.results), Staleness(sources, datasets)
 
 

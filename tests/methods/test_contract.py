@@ -72,7 +72,7 @@ def test_card_is_valid_and_has_a_demo(paper: str) -> None:
 def test_one_step_lowers_the_loss_on_a_fixed_batch(cell: Cell, workspace: Workspace) -> None:
     make_deterministic(torch.device("cpu"))
     context = make_context(workspace, cell, 0, torch.device("cpu"))
-    model, loss = load_method(cell.paper).fixed_batch(cell, context)
+    model, loss = load_method(cell.paper, workspace.story(cell)).fixed_batch(cell, context)
     before = loss()
     before.backward()
     size = sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None)
@@ -202,12 +202,13 @@ def drive(driver: subprocess.Popen, workspace: Workspace, cell: Cell, point: str
 
 
 def representative() -> list[Cell]:
-    """One learner of each paper: the last variant of its card's first recipe, which is the paper's own method."""
-    return list({cell.paper: cell for cell in LEARNING}.values())
+    """One learner of each story of each paper: the last one of the demo, which is the paper's own method."""
+    workspace = Workspace(ROOT, Config())
+    return list({(cell.paper, workspace.story(cell)): cell for cell in LEARNING}.values())
 
 
 @pytest.mark.parametrize("point", [*POINTS, "SIGTERM"])
-@pytest.mark.parametrize("cell", representative(), ids=[cell.paper for cell in representative()])
+@pytest.mark.parametrize("cell", representative(), ids=[f"{c.paper}-{c.recipe}" for c in representative()])
 def test_killed_and_resumed_equals_uninterrupted(
     cell: Cell, point: str, workspace: Workspace, driver: subprocess.Popen
 ) -> None:

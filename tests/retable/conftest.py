@@ -83,7 +83,7 @@ class World:
 
     @property
     def staleness(self) -> Staleness:
-        return Staleness({"toy": SOURCE}, {"cora": self.dataset})
+        return Staleness({("toy", "depth"): SOURCE}, {"cora": self.dataset})
 
     def cells(self, scale: str = "full") -> list[Cell]:
         found = [recipe_cells("toy", recipe, {"cora": self.dataset}, scale) for recipe in self.paper.recipes]

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from retable.cards import load_paper
 from retable.sources import NEUTRAL, imported_modules, source_sha256
 
 RUN = '''"""The story."""
@@ -22,6 +23,7 @@ FILES = {
     "methods/toy/__init__.py": "",
     "methods/toy/run.py": RUN,
     "methods/toy/heart.py": 'def loss(x: float) -> float:\n    """A square."""\n    return x * x\n',
+    "methods/toy/second.py": "from methods.toy.heart import loss\n\nRATE = 1\n",
     "methods/other/run.py": "RATE = 1\n",
     "retable/__init__.py": "",
     "retable/plan.py": "class Cell: ...\n",
@@ -39,14 +41,14 @@ def project(tmp_path) -> Path:
     return tmp_path / "before"
 
 
-def changed(project: Path, name: str, old: str, new: str) -> bool:
+def changed(project: Path, name: str, old: str, new: str, story: str = "run") -> bool:
     """Whether an edit of one file changes the meaning hash; hashes are cached by folder, so a copy is edited."""
     copy = project.with_name("after")
     shutil.copytree(project, copy)
     path = copy / name
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    return source_sha256(project, "toy") != source_sha256(copy, "toy")
+    return source_sha256(project, "toy", story) != source_sha256(copy, "toy", story)
 
 
 @pytest.mark.parametrize(
@@ -57,9 +59,10 @@ def changed(project: Path, name: str, old: str, new: str) -> bool:
         ("methods/toy/heart.py", "x * x", "(x   *   x)"),
         ("methods/toy/run.py", '"""The story."""\n\n', ""),
         ("methods/other/run.py", "RATE = 1", "RATE = 2"),
+        ("methods/toy/second.py", "RATE = 1", "RATE = 2"),
         ("retable/plan.py", "class Cell: ...", "class Cell:\n    seed = 0"),
     ],
-    ids=["comment", "docstring", "spacing", "no docstring", "another paper", "neutral module"],
+    ids=["comment", "docstring", "spacing", "no docstring", "another paper", "another story", "neutral module"],
 )
 def test_cosmetic_edits_and_foreign_code_keep_the_hash(project, name, old, new):
     assert not changed(project, name, old, new)
@@ -78,19 +81,27 @@ def test_real_edits_change_the_hash(project, name, old, new):
     assert changed(project, name, old, new)
 
 
+@pytest.mark.parametrize("name", ["second", "heart"])
+def test_a_story_has_a_hash_of_its_own_and_of_what_it_shares(project, name):
+    old, new = {"second": ("RATE = 1", "RATE = 2"), "heart": ("x * x", "x * x * x")}[name]
+    assert changed(project, f"methods/toy/{name}.py", old, new, "second")
+    assert source_sha256(project, "toy", "second") != source_sha256(project, "toy")
+
+
 def test_a_string_that_is_no_docstring_counts(project):
     assert changed(project, "methods/toy/heart.py", "return x * x", "'set aside'\n    return x * x")
 
 
 @pytest.mark.parametrize("paper", ["contranorm"])
-def test_a_papers_hash_covers_its_folder_and_what_it_shares(root, paper):
-    found = imported_modules(root, f"methods.{paper}.run")
+def test_a_papers_hashes_cover_its_folder_and_what_it_shares(root, paper):
+    stories = {recipe.story for recipe in load_paper(root / "methods" / paper / "card.yaml").recipes}
+    found = {name for story in stories for name in imported_modules(root, f"methods.{paper}.{story}")}
     own = {f"methods.{paper}.{path.stem}" for path in (root / "methods" / paper).glob("*.py")} - {
         f"methods.{paper}.__init__"
     }
-    assert own <= set(found)
+    assert own <= found
     assert any(name.startswith("retable.") for name in found)
-    assert not set(found) & set(NEUTRAL)
+    assert not found & set(NEUTRAL)
 
 
 def test_neutral_modules_exist(root):
