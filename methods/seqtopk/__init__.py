@@ -1,0 +1,1 @@
+"""SeqTopK: experts are given to the tokens of a sequence together, not to each token alone."""
