@@ -1,0 +1,1 @@
+"""DYNACL and DYNACL++: adversarial contrastive learning whose augmentations grow weaker (ICLR 2023)."""

@@ -1,0 +1,34 @@
+"""The attack on the contrastive loss: views that are hard to recognise as views of one image (paper, section 2)."""
+
+from torch import Tensor
+
+from methods.dynacl.losses import nt_xent
+from methods.dynacl.models import Pair, fixed
+from retable.evaluate.attacks import pgd
+
+
+def adversarial_views(
+    pair: Pair,
+    views: Tensor,
+    temperature: float,
+    *,
+    eps: float,
+    step: float,
+    iterations: int,
+    start: Tensor | None = None,
+    route: str = "pgd",
+) -> Tensor:
+    """Views (2N, 3, H, W) in [0, 1], all perturbed at once within eps to raise NT-Xent; the last iterate.
+
+    The networks are at rest (eval mode, batch norms of `route`) and only the perturbation gets a gradient: it flows
+    through both networks of the pair. `start` as in `retable.evaluate.attacks.pgd`, which raises the errors.
+    """
+    with fixed(pair, route):
+        return pgd(
+            lambda x: nt_xent(pair(x, route), temperature),
+            views,
+            eps=eps,
+            step=step,
+            iterations=iterations,
+            start=start,
+        )

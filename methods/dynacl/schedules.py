@@ -1,0 +1,64 @@
+"""DYNACL's two schedules: augmentations grow weaker while the loss moves to its adversarial half (paper, section 4).
+
+Epochs are counted from 1. E is the number of epochs, K the period in which the strength stays as it is.
+"""
+
+from dataclasses import dataclass
+
+RULES = ("code", "one-minus-strength")
+
+
+def augmentation_strength(epoch: int, epochs: int, period: int) -> float:
+    """s(e) = 1 - floor((e - 1) / K) K / E: 1 in the first K epochs, K / E in the last (0 is never reached).
+
+    Raises ValueError for an epoch or a period outside of 1 to E.
+    """
+    _check(epoch, epochs, period)
+    return 1 - (epoch - 1) // period * (period / epochs)
+
+
+def adversarial_weight(epoch: int, epochs: int, period: int, swap: float, rule: str = "code") -> float:
+    """w(e), the weight of the adversarial half of the loss; the clean half has 2 - w(e).
+
+    "code": min(1 + floor(e / K) K / E lambda, 2), which moves one epoch before the strength does.
+    "one-minus-strength": 1 + lambda (1 - s(e)), as others implement it. `swap` is lambda.
+    """
+    if rule not in RULES:
+        raise ValueError(f"weight_rule is {rule!r}; expected one of {', '.join(RULES)}")
+    if not 0 <= swap <= 1:
+        raise ValueError(f"swap (lambda) is {swap}; expected 0 to 1, or the clean half would get a negative weight")
+    if rule == "one-minus-strength":
+        return 1 + swap * (1 - augmentation_strength(epoch, epochs, period))
+    _check(epoch, epochs, period)
+    return min(1 + epoch // period * (period / epochs) * swap, 2.0)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Parameters of the transforms of one view, in the order in which they are applied."""
+
+    smallest_crop: float
+    jitter_probability: float
+    jitter: float
+    hue: float
+    grayscale_probability: float
+    flip_probability: float = 0.5
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+
+    @classmethod
+    def of_strength(cls, s: float) -> "Augmentation":
+        """SimCLR's augmentation at s = 1; nothing but flips and whole images at s = 0.
+
+        Crop area from 1 - 0.9 s, colour jitter of 0.4 s (hue 0.1 s) with probability 0.8 s, grayscale with 0.2 s.
+        Flips and aspect ratios are not annealed. Raises ValueError for s outside of 0 to 1.
+        """
+        if not 0 <= s <= 1:
+            raise ValueError(f"augmentation strength is {s}; expected 0 (none) to 1 (SimCLR's)")
+        return cls(1 - 0.9 * s, 0.8 * s, 0.4 * s, 0.1 * s, 0.2 * s)
+
+
+def _check(epoch: int, epochs: int, period: int) -> None:
+    if not 1 <= epoch <= epochs:
+        raise ValueError(f"epoch is {epoch}; expected 1 to {epochs}")
+    if not 1 <= period <= epochs:
+        raise ValueError(f"period (K) is {period}; expected 1 to the number of epochs, {epochs}")
