@@ -1,12 +1,18 @@
 """The mixture-of-experts layer: SwiGLU experts, computed together, whichever tokens the router gave them."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.seqtopk.router import check_bounds, gate_weights, route, router_scores
+from methods.seqtopk.online import online_mask
+from methods.seqtopk.router import KINDS, calibrated_level, check_bounds, gate_weights, route, router_scores
+
+# Routers with a level that training keeps at the budget, as a running mean with this step.
+WITH_LEVEL = ("threshold", "top-p")
+LEVEL_STEP = 0.1
 
 
 class Experts(nn.Module):
@@ -49,9 +55,10 @@ class SharedExpert(nn.Module):
 
 @dataclass
 class Routed:
-    """What a layer's router did with a batch: logits, scores, mask and weights, each (B, T, E)."""
+    """What a layer's router did with a batch: logits, selection, weights and the values they come from (B, T, E)."""
 
     logits: Tensor
+    p: Tensor
     mask: Tensor
     weights: Tensor
 
@@ -59,8 +66,13 @@ class Routed:
 class MoE(nn.Module):
     """Router and experts, with a gated shared expert if `shared_width` > 0 (Qwen).
 
-    Names of parameters are the package's. `routed` keeps the last batch's selection, for losses and reports.
+    `router` is a kind of `route`. Weights are the softmax values of the selected experts, divided by their sum if
+    `normalise`, times `gate_scale`; with `relu` they are relu(logits). Names of parameters are the Hugging Face
+    package's. `routed` keeps the last batch's selection, for losses and reports.
     """
+
+    level: Tensor
+    routed: Routed
 
     def __init__(
         self,
@@ -75,25 +87,54 @@ class MoE(nn.Module):
         upper: int | None = None,
         shared_width: int = 0,
         normalise: bool = False,
+        gate_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        check_bounds(K, experts, lower, upper)
-        self.K, self.router, self.score, self.lower, self.upper = K, router, score, lower, upper
-        self.normalise = normalise
+        self.score, self.normalise, self.gate_scale = score, normalise, gate_scale
         self.gate = nn.Linear(d, experts, bias=False)
+        nn.init.normal_(self.gate.weight, std=0.1)
         self.experts = Experts(experts, d, width)
         if shared_width:
             self.shared_expert = SharedExpert(d, shared_width)
             self.shared_expert_gate = nn.Linear(d, 1, bias=False)
+        self.set_router(router, K, lower, upper)
 
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+    def set_router(self, router: str, K: int, lower: int = 1, upper: int | None = None) -> None:
+        """Route by this rule from now on. Raises ValueError for an unknown rule, budget or bounds."""
+        if router not in KINDS:
+            raise ValueError(f"router is {router!r}; choose from {', '.join(KINDS)}")
+        check_bounds(K, self.gate.out_features, lower, upper)
+        self.router, self.K, self.lower, self.upper = router, K, lower, upper
+        if router in WITH_LEVEL:
+            self.register_buffer("level", torch.tensor(math.nan, device=self.gate.weight.device))
+
+    def forward(self, x: Tensor, valid: Tensor | None = None, causal: bool = False) -> Tensor:
         """(B, T, d) to (B, T, d); padding of `valid` bool (B, T) gets no expert."""
         logits = self.gate(x)
-        p = router_scores(logits)
-        mask = route(router_scores(logits, self.score), self.K, self.router, self.lower, self.upper, valid)
+        p = logits.relu() if self.router == "relu" else router_scores(logits)
+        scores = p if self.router == "relu" or self.score == "softmax" else router_scores(logits, self.score)
+        mask = self._select(scores.detach(), valid, causal)
         weights = gate_weights(p, mask, self.normalise)
-        self.routed = Routed(logits, mask, weights)
+        if self.router != "relu":
+            weights = weights * self.gate_scale
+        self.routed = Routed(logits, p, mask, weights)
         y = self.experts(x.flatten(0, 1), weights.flatten(0, 1), mask.flatten(0, 1)).view_as(x)
         if hasattr(self, "shared_expert"):
             y = y + self.shared_expert_gate(x).sigmoid() * self.shared_expert(x)
         return y
+
+    def _select(self, scores: Tensor, valid: Tensor | None, causal: bool) -> Tensor:
+        bounds = {"lower": self.lower, "upper": self.upper, "valid": valid}
+        if causal and self.router in ("seqtopk", "batchtopk"):
+            return online_mask(scores, self.K, **bounds)  # type: ignore[arg-type]
+        if causal and self.router in ("expert-choice", "expert-choice-batch"):
+            # An expert cannot choose among tokens that are not there yet: each token takes its own best.
+            return route(scores, self.K, "topk", valid=valid)
+        if self.router not in WITH_LEVEL:
+            return route(scores, self.K, self.router, **bounds)  # type: ignore[arg-type]
+        if self.training:
+            now = scores.new_tensor(calibrated_level(scores, self.K, self.router, **bounds))  # type: ignore[arg-type]
+            old = now if bool(self.level.isnan()) else self.level
+            # Where nothing is to choose the level is infinite, and inf - inf is no number.
+            self.level = now if bool(now.isinf()) else old + LEVEL_STEP * (now - old)
+        return route(scores, self.K, self.router, **bounds, level=float(self.level))  # type: ignore[arg-type]

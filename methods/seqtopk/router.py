@@ -151,23 +151,28 @@ def best(values: Tensor, n: int | Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def calibrated_level(scores: Tensor, K: int, kind: str, valid: Tensor | None = None) -> float:
+def calibrated_level(
+    scores: Tensor, K: int, kind: str, lower: int = 1, upper: int | None = None, valid: Tensor | None = None
+) -> float:
     """The level at which `threshold` or `top-p` keeps K experts a token on average of these scores (B, T, E).
 
-    Both are a threshold on a pool: of scores, or of the mass that a token's better experts have.
+    Both are a threshold on a pool: of scores within the bounds, or of the mass that a token's better experts have.
+    Infinite where the bounds leave nothing to choose.
     """
     rows = scores.detach()[valid] if valid is not None else scores.detach().flatten(0, 1)
-    check_bounds(K, rows.shape[-1])
     rows = rows if rows.dtype == torch.float64 else rows.float()
+    experts = rows.shape[-1]
+    lower, upper = check_bounds(K, experts, lower, upper)
     if kind == "threshold":
-        pool = rows.flatten()
+        pool, n = _ascending(rows)[:, experts - upper : experts - lower].flatten(), (K - lower) * len(rows)
     elif kind == "top-p":
-        pool = -_mass_before(rows.sort(-1, descending=True).values).flatten()
+        pool, n = -_mass_before(rows.sort(-1, descending=True).values).flatten(), K * len(rows)
     else:
         raise ValueError(f"router {kind!r} has no level; threshold and top-p have one")
-    inside = _nth_largest(pool, K * len(rows))
-    outside = _nth_largest(pool, min(K * len(rows) + 1, len(pool)))
-    between = float((inside + outside) / 2)
+    if n == 0:
+        return math.inf
+    ends = torch.stack([_nth_largest(pool, n), _nth_largest(pool, min(n + 1, len(pool)))])
+    between = float(ends.mean())
     return between if kind == "threshold" else -between
 
 

@@ -1,0 +1,92 @@
+"""Next-symbol prediction on texts: batches for training, and what is counted on the test part."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from methods.seqtopk.model import MoELM
+from retable.data.text_sets import TextSet, TextSplit
+
+BATCH = 128
+
+
+class Task:
+    """A text as ids, cut into rows of `tokens` + 1.
+
+    Generated sequences are the rows themselves; running text is cut anywhere for training, and end to end for test,
+    of which `windows` rows are taken, evenly spaced.
+    """
+
+    def __init__(self, data: TextSet, split: TextSplit, tokens: int, windows: int, device: torch.device) -> None:
+        self.width = data.length or tokens + 1
+        ids = torch.from_numpy(data.alphabet.encode(data.text))
+        self.symbols = len(data.alphabet)
+        self.train, self.test = (ids[slice(*part)].to(device) for part in (split.train, split.test))
+        self.fixed = bool(data.length)
+        rows = self.test[: len(self.test) // self.width * self.width].view(-1, self.width)
+        picked = np.linspace(0, len(rows) - 1, min(windows, len(rows))).astype(np.int64)
+        self.rows = rows[torch.from_numpy(picked)]
+        self.answer = torch.zeros(self.symbols, dtype=torch.bool)
+        self.answer[torch.from_numpy(data.alphabet.encode(data.answers))] = True
+        self.answer = self.answer.to(device)
+        self.text = data
+
+    def batch(self, size: int) -> Tensor:
+        """`size` rows of the training part (size, tokens + 1), drawn from torch's global stream."""
+        if self.fixed:
+            starts = self.width * torch.randint(len(self.train) // self.width, (size,))
+        else:
+            starts = torch.randint(len(self.train) - self.width + 1, (size,))
+        return self.train[(starts[:, None] + torch.arange(self.width)).to(self.train.device)]
+
+    def majority(self) -> dict[str, float]:
+        """The metrics of always answering with the training part's shares, among answers for answers."""
+        shares = torch.bincount(self.train, minlength=self.symbols).double()
+        targets = self.rows[:, 1:].flatten()
+        metrics = {"nll": _unigram(shares, targets)[0]}
+        if self.answer.any():
+            hard = targets[self.answer[targets]]
+            nll, right = _unigram(shares * self.answer, hard)
+            metrics |= {"hard_accuracy": 100 * right, "hard_nll": nll}
+        return metrics
+
+
+def _unigram(shares: Tensor, targets: Tensor) -> tuple[float, float]:
+    p = shares / shares.sum()
+    return float(-p[targets].log().mean()), float((targets == p.argmax()).double().mean())
+
+
+def loss(logits: Tensor, rows: Tensor) -> Tensor:
+    """Mean cross-entropy of the next symbol, in nats: logits (B, T, V) of rows (B, T + 1)."""
+    return F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+
+
+@torch.no_grad()
+def measure(model: MoELM, task: Task, causal: bool) -> tuple[dict[str, float], list[Tensor]]:
+    """Test metrics, and each layer's masks (rows, T, E).
+
+    `causal` routes as decoding would. Without it a token's experts may depend on later tokens, so that a number can
+    profit from what it should predict.
+    """
+    was_training = model.training
+    model.eval()
+    losses, right, masks = [], [], []
+    for rows in task.rows.split(BATCH):
+        logits = model(rows[:, :-1], causal=causal)
+        targets = rows[:, 1:]
+        losses.append(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets))
+        right.append(logits.argmax(-1) == targets)
+        masks.append(torch.stack([layer.routed.mask for layer in model.moe_layers()]))
+    model.train(was_training)
+    nll, correct, mask = torch.cat(losses).double(), torch.cat(right).double(), torch.cat(masks, dim=1)
+    used = mask.sum(-1).double().mean(0)  # (rows, T), mean over layers
+    metrics = {"nll": nll.mean().item(), "experts_used": used.mean().item()}
+    hard = task.answer[task.rows[:, 1:]]
+    if hard.any():
+        metrics |= {
+            "hard_nll": nll[hard].mean().item(),
+            "hard_accuracy": 100 * correct[hard].mean().item(),
+            "experts_on_hard": used[hard].mean().item(),
+        }
+    return metrics, list(mask)
