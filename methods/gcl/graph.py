@@ -99,6 +99,11 @@ def batch_loss(learner: nn.Module, batch: GraphBatch, settings: dict[str, Scalar
     return learner.loss(batch, half, tau)
 
 
+def encoder_of(learner: nn.Module) -> nn.Module:
+    """What is evaluated: all other parts of a learner serve its loss."""
+    return learner.get_submodule("model.encoder" if isinstance(learner, ADGCL) else "encoder")
+
+
 class Training:
     """A learner with its optimisers and batches."""
 
@@ -179,8 +184,9 @@ def run(cell: Cell, context: Context) -> Measured:
     for epoch in context.epochs(epochs, **training.parts()):
         loss = training.epoch()
         context.log(epoch, loss=loss)
-    context.keep("last", learner.state_dict())
-    return measure(task, learner, cell.settings)
+    encoder = encoder_of(learner)
+    context.keep("encoder", encoder.state_dict())
+    return measure(task, encoder, cell.settings)
 
 
 def evaluate(cell: Cell, context: Context) -> Measured:
@@ -188,18 +194,18 @@ def evaluate(cell: Cell, context: Context) -> Measured:
     if cell.settings["method"] in CONTROLS:
         return control(cell, context)
     task, learner = build(cell, context)
-    learner.load_state_dict(context.kept("last"))
-    return measure(task, learner, cell.settings)
+    encoder = encoder_of(learner)
+    encoder.load_state_dict(context.kept("encoder"))
+    return measure(task, encoder, cell.settings)
 
 
 # Evaluation -----------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def measure(task: Task, learner: nn.Module, settings: dict[str, Scalar]) -> Measured:
+def measure(task: Task, encoder: nn.Module, settings: dict[str, Scalar]) -> Measured:
     """The accuracy of both SVM protocols on the frozen embeddings, and the embeddings' geometry."""
-    encoder = learner.eval().get_submodule("model.encoder" if isinstance(learner, ADGCL) else "encoder")
-    z = encoder(task.graphs)[0]
+    z = encoder.eval()(task.graphs)[0]
     y = torch.from_numpy(task.y).to(z.device)
     return Measured(accuracies(z.double().cpu().numpy(), task.y, task.folds, settings) | geometry(z, y))
 

@@ -86,6 +86,27 @@ def with_self_loops(batch: GraphBatch) -> GraphBatch:
     return replace(batch, edge_index=edges)
 
 
+def alike(batch: GraphBatch, layers: int) -> tuple[Tensor, Tensor]:
+    """Nodes that `layers` layers of message passing give one embedding whatever their weights.
+
+    Colour refinement: a node's class is that of its features first, then, once a layer, its own class with those of
+    its neighbours (Weisfeiler and Leman, 1968). Returns one node of each class (C,) and the class of each node (N,).
+    Classes are told apart by sums of 63-bit random numbers: that two of C are taken for one by chance has a
+    probability of C^2 / 2^63.
+    """
+    device, nodes = batch.x.device, len(batch.x)
+    source, target = batch.edge_index
+    numbers = torch.Generator().manual_seed(0)
+    kind = torch.unique(batch.x, dim=0, return_inverse=True)[1]
+    for _ in range(layers):
+        own, sent = torch.randint(2**63 - 1, (2, nodes), generator=numbers).to(device)
+        mark = own[kind].index_add(0, target, sent[kind][source])
+        kind = torch.unique(mark, return_inverse=True)[1]
+    places = torch.arange(nodes, device=device)
+    first = kind.new_full((int(kind.max()) + 1,), nodes).scatter_reduce(0, kind, places, "amin")
+    return first, kind
+
+
 def take(batch: GraphBatch, chosen: Tensor) -> GraphBatch:
     """The graphs `chosen` (B,) in that order as a batch of their own."""
     node_place, node_graph = _segments(batch.starts, batch.sizes, chosen)

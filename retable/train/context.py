@@ -109,6 +109,7 @@ class Context:
         self._stop = stop or StopRequest()
         self._started = time.monotonic()
         self._saved = self._started
+        self._saving = 0.0
         folder.mkdir(parents=True, exist_ok=True)
 
     # Data and randomness
@@ -131,9 +132,9 @@ class Context:
     def epochs(self, total: int, **parts: Stateful) -> Iterator[int]:
         """Yield the epochs that are still to do, 1 to `total`, resuming `parts` from the last saved state.
 
-        Torch's streams are set for each epoch by its name. The state is saved every 20 seconds at an epoch's end, and
-        when a stop was asked for, after which SystemExit is raised. An OSError (a full disk) passes through: the
-        previous state stays.
+        Torch's streams are set for each epoch by its name. The state is saved every 20 seconds at an epoch's end (less
+        often where saving takes longer than 2 seconds: at most a tenth of the time goes into it), and when a stop was
+        asked for, after which SystemExit is raised. An OSError (a full disk) passes through: the previous state stays.
         """
         done = self._resume(parts)
         with self._bar() as bar:
@@ -151,7 +152,8 @@ class Context:
                         file=sys.stderr,
                     )
                     raise SystemExit(128 + number)
-                if now - self._saved >= CHECKPOINT_SECONDS and epoch < total:
+                pause = CHECKPOINT_SECONDS * max(1.0, self._saving / 2)
+                if now - self._saved >= pause and epoch < total:
                     self._save(epoch, parts)
 
     def log(self, epoch: int, **scalars: float) -> None:
@@ -206,6 +208,7 @@ class Context:
     # Inside
 
     def _save(self, epoch: int, parts: dict[str, Stateful]) -> None:
+        begun = time.monotonic()
         if self.curve.exists():
             with self.curve.open("rb") as file:
                 os.fsync(file.fileno())
@@ -219,6 +222,7 @@ class Context:
         }
         save_state(self.folder, epoch, state)
         self._saved = time.monotonic()
+        self._saving = self._saved - begun
 
     def _resume(self, parts: dict[str, Stateful]) -> int:
         state = load_state(self.folder, self._fingerprint)

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from methods.gcl.graph_batch import GraphBatch, batches, take, with_self_loops
+from methods.gcl.gin import GIN
+from methods.gcl.graph_batch import GraphBatch, alike, batches, take, with_self_loops
 
 
 def random_batch(sizes: list[int], seed: int = 0, features: int = 3) -> GraphBatch:
@@ -87,3 +90,24 @@ def test_no_batch_holds_one_graph(graphs, size, expected):
 def test_a_set_of_one_graph_is_refused():
     with pytest.raises(ValueError, match="needs two of them, this set has 1"):
         list(batches(random_batch([3]), torch.tensor([0]), 4))
+
+
+def test_no_network_of_that_depth_tells_alike_nodes_apart():
+    batch = random_batch([6, 9, 4, 7], seed=2)
+    batch = replace(batch, x=(batch.x > 0.8).double())
+    torch.manual_seed(0)
+    encoder = GIN(3, 8, 3).double()
+    _, layers = encoder(batch)
+    h = torch.cat(layers, dim=1)
+    first, kind = alike(batch, 3)
+    assert len(first) < len(h)
+    torch.testing.assert_close(h[first][kind], h)
+
+
+def test_the_depth_decides_who_is_alike():
+    path = torch.tensor([[0, 1, 1, 2, 2, 3, 3, 4], [1, 0, 2, 1, 3, 2, 4, 3]])
+    batch = GraphBatch(torch.ones(5, 1), path, torch.zeros(5, dtype=torch.long), 1)
+    assert [len(alike(batch, layers)[0]) for layers in range(4)] == [1, 2, 3, 3]
+    first, kind = alike(batch, 2)
+    assert sorted(first.tolist()) == [0, 1, 2]
+    assert kind[0] == kind[4] != kind[1] == kind[3] != kind[2]

@@ -1,7 +1,9 @@
+import pytest
 import torch
 
 from methods.gcl.gin import GIN
-from methods.gcl.graph_batch import GraphBatch
+from methods.gcl.graph_batch import GraphBatch, alike
+from methods.gcl.graph_losses import PARTS, infograph_loss
 from methods.gcl.infograph import FeedForward, InfoGraph
 
 
@@ -31,3 +33,21 @@ def test_training_pulls_nodes_to_their_graph():
     pooled, layers = model.encoder(batch)
     scores = model.local_head(torch.cat(layers, dim=1)) @ model.global_head(pooled).T
     assert (scores.argmax(1) == batch.node_graph).all()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_scoring_alike_nodes_once_changes_neither_loss_nor_gradients(part):
+    torch.manual_seed(0)
+    ring = [(i, (i + 1) % 6) for i in range(6)]
+    links = [*ring, (6, 7), (7, 8), (8, 9), (9, 6), (6, 8), (10, 11)]
+    edges = torch.tensor([pair for a, b in links for pair in ((a, b), (b, a))]).T
+    graph = torch.tensor([0] * 6 + [1] * 4 + [2] * 2)
+    batch = GraphBatch(torch.ones(12, 1, dtype=torch.float64), edges, graph, 3)
+    assert len(alike(batch, 3)[0]) == 4
+    model = InfoGraph(GIN(1, 8, 3)).double()
+    found = model.loss(batch, part)
+    pooled, layers = model.encoder(batch)
+    expected = infograph_loss(model.local_head(torch.cat(layers, 1)), model.global_head(pooled), graph, part)
+    torch.testing.assert_close(found, expected)
+    for a, b in zip(*(torch.autograd.grad(loss, list(model.parameters())) for loss in (found, expected)), strict=True):
+        torch.testing.assert_close(a, b)

@@ -9,6 +9,7 @@ import scipy.sparse
 import torch
 
 from methods.gcl import node
+from methods.gcl.node_task import SPLITS, Task
 from retable.cards import CardError
 from retable.data.containers import DataError, NodeGraph, NodeSplit
 from retable.plan import Cell
@@ -149,9 +150,9 @@ def test_the_architecture_matters(trends: dict) -> None:
 
 def test_protocols_share_the_training_tenth_and_cover_all_nodes(tmp_path: Path) -> None:
     graph = planted(3, 21)
-    task = node.Task(graph, SETTINGS, Small(graph, cell_of(), tmp_path))
+    task = Task(graph, SETTINGS, Small(graph, cell_of(), tmp_path))
     sizes = {"10_80_10": (6, 50, 7), "10_10_80": (6, 6, 51)}
-    assert task.train.shape == (node.SPLITS, 63)
+    assert task.train.shape == (SPLITS, 63)
     for name, (val, test) in task.protocols.items():
         assert torch.equal(task.train.int() + val.int() + test.int(), torch.ones_like(val).int())
         assert (task.train[0].sum(), val[0].sum(), test[0].sum()) == sizes[name]
@@ -161,7 +162,7 @@ def test_protocols_share_the_training_tenth_and_cover_all_nodes(tmp_path: Path) 
 def test_seeds_have_splits_of_their_own_and_variants_share_them(tmp_path: Path) -> None:
     graph = planted(3, 20)
     masks = [
-        node.Task(graph, SETTINGS | settings, Small(graph, cell_of(**settings), tmp_path, seed)).train
+        Task(graph, SETTINGS | settings, Small(graph, cell_of(**settings), tmp_path, seed)).train
         for seed, settings in ((0, {}), (0, {"loss": "no-positives"}), (1, {}))
     ]
     assert torch.equal(masks[0], masks[1])
