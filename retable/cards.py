@@ -53,11 +53,13 @@ class DataFile(Model):
     url: str | None = None
     archive: Archive | None = None
     member: str | None = None
+    derived: str | None = Field(default=None, description="how it was made, if no address serves it: a mirror must")
 
     @model_validator(mode="after")
     def _has_one_origin(self) -> "DataFile":
-        if (self.url is None) == (self.archive is None) or (self.archive is None) != (self.member is None):
-            raise ValueError("a file needs either `url`, or `archive` with `member`")
+        origins = [origin for origin in (self.url, self.archive, self.derived) if origin is not None]
+        if len(origins) != 1 or (self.archive is None) != (self.member is None):
+            raise ValueError("a file needs one of `url`, `archive` with `member`, and `derived`")
         if Path(self.path).is_absolute() or ".." in Path(self.path).parts:
             raise ValueError("`path` must be relative and stay below the data folder")
         return self
@@ -82,6 +84,7 @@ class DatasetCard(Model):
     reader: str = Field(description="a function of retable.data.readers")
     options: dict[str, Scalar] = {}
     files: list[DataFile] = Field(default=[], description="empty for data that is derived on the machine")
+    local: str | None = Field(default=None, description="a folder below `datasets/raw/` that the user provides")
     counts: dict[str, int]
     content_sha256: Sha256 = Field(description="hash of the parsed arrays, checked at every load")
     splits: dict[Name, Split]
@@ -89,7 +92,7 @@ class DatasetCard(Model):
 
     @property
     def embedded(self) -> bool:
-        return not self.files
+        return not self.files and self.local is None
 
     @property
     def bytes(self) -> int:

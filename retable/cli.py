@@ -149,7 +149,9 @@ def _data(chosen: argparse.Namespace) -> int:
     for name in chosen.names:
         if name not in workspace.datasets:
             raise CardError(unknown("data set", name, list(workspace.datasets)))
-    cards = {name: workspace.datasets[name] for name in chosen.names or workspace.datasets}
+    # Data that only the user can provide is fetched and checked on request.
+    every = [name for name, card in workspace.datasets.items() if chosen.action == "list" or not card.local]
+    cards = {name: workspace.datasets[name] for name in chosen.names or every}
     fine = True
     if chosen.action == "list":
         for row in listing(cards, workspace.raw):

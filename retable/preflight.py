@@ -51,7 +51,10 @@ def estimate(workspace: Workspace) -> str:
         lines.append(text)
     for name in dict.fromkeys(dataset for _, _, dataset in rows):
         card = workspace.datasets[name]
-        place = "derived on this machine" if card.embedded else f"{card.bytes / 1e6:.1f} MB to download"
+        place = (
+            f"to be provided at datasets/raw/{card.local}" if card.local else f"{card.bytes / 1e6:.1f} MB to download"
+        )
+        place = "derived on this machine" if card.embedded else place
         lines.append(f"  data {name}: {place}; licence: {card.licence}")
     return "\n".join(lines)
 

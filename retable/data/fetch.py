@@ -49,6 +49,10 @@ def fetch(card: DatasetCard, raw: Path, mirror: str | None = None, progress: boo
     mirror = mirror or os.environ.get("RETABLE_MIRROR") or None
     if mirror and not _is_address(mirror) and not Path(mirror).is_dir():
         raise DataError(f"the mirror {mirror!r} is neither a folder nor an http address")
+    if card.local and not (raw / card.local).is_dir():
+        raise DataError(
+            f"{card.name} is not downloaded ({card.licence}): put it, or a link to it, at {raw / card.local}"
+        )
     wanted = [file for file in card.files if not is_marked(file, raw)]
     if not wanted:
         return [raw / file.path for file in card.files]
@@ -78,7 +82,7 @@ def _fetch_file(card: DatasetCard, file: DataFile, raw: Path, mirror: str | None
         advance(file.bytes)
         return mark(file, raw)
 
-    misses = []
+    misses = [f"no address serves it ({file.derived})"] if file.derived else []
     for origin, get in _origins(card, file, raw, mirror, advance):
         try:
             _place(card, file, get(), path, origin)

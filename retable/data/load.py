@@ -4,13 +4,16 @@ from pathlib import Path
 
 from retable.cards import DatasetCard, unknown
 from retable.data.containers import DataError, NodeSplit, content_sha256, split_sha256
+from retable.data.folder_images import FolderSplit
 from retable.data.graph_sets import Folds
 from retable.data.image_sets import ImageSplit
 from retable.data.readers import READERS, Parsed
 from retable.data.verified import require_verified
 
 
-def load(card: DatasetCard, split: str | None, raw: Path) -> tuple[Parsed, NodeSplit | Folds | ImageSplit]:
+def load(
+    card: DatasetCard, split: str | None, raw: Path
+) -> tuple[Parsed, NodeSplit | Folds | ImageSplit | FolderSplit]:
     """Read a data set from the files below `raw`, and one of its splits (None: the first that the card
     lists).
 

@@ -11,9 +11,14 @@ from retable.data.verified import is_marked
 
 
 def state(card: DatasetCard, raw: Path) -> str:
-    """`embedded`, `verified`, `unverified` (all files here, not all hashed), `3 of 18 files` or `absent`."""
+    """`embedded`, `verified`, `unverified` (all files here, not all hashed), `3 of 18 files` or `absent`; `yours` for
+
+    data that the user provides and has.
+    """
     if card.embedded:
         return "embedded"
+    if card.local:
+        return "yours" if (raw / card.local).is_dir() else "absent"
     here = sum((raw / file.path).is_file() for file in card.files)
     if here < len(card.files):
         return f"{here} of {len(card.files)} files" if here else "absent"

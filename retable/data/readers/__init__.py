@@ -8,20 +8,24 @@ from pathlib import Path
 
 from retable.cards import DatasetCard
 from retable.data.containers import NodeGraph
+from retable.data.folder_images import FolderSet
 from retable.data.graph_sets import GraphSet
 from retable.data.image_sets import ImageSet
 from retable.data.readers.embedded import digits_grid, digits_knn
 from retable.data.readers.embedded_images import digits_16
+from retable.data.readers.folders import image_folder
 from retable.data.readers.geom_gcn import geom_gcn
 from retable.data.readers.glue import glue
-from retable.data.readers.images import cifar_binary
+from retable.data.readers.images import cifar_binary, stl10_binary, tiny_imagenet
 from retable.data.readers.npz import gnn_benchmark, heterophilous
 from retable.data.readers.planetoid import planetoid
 from retable.data.readers.problems import json_lines
+from retable.data.readers.text import facts, plain_text
 from retable.data.readers.tu import tu
 from retable.data.sentence_sets import SentenceSet
+from retable.data.text_sets import TextSet
 
-Parsed = NodeGraph | GraphSet | ImageSet | SentenceSet
+Parsed = NodeGraph | GraphSet | ImageSet | FolderSet | SentenceSet | TextSet
 Reader = Callable[[DatasetCard, Path], Parsed]
 
 READERS: dict[str, Reader] = {
@@ -29,11 +33,16 @@ READERS: dict[str, Reader] = {
     "digits_16": digits_16,
     "digits_grid": digits_grid,
     "digits_knn": digits_knn,
+    "facts": facts,
     "geom_gcn": geom_gcn,
     "glue": glue,
     "gnn_benchmark": gnn_benchmark,
     "heterophilous": heterophilous,
+    "image_folder": image_folder,
     "json_lines": json_lines,
+    "plain_text": plain_text,
     "planetoid": planetoid,
+    "stl10_binary": stl10_binary,
+    "tiny_imagenet": tiny_imagenet,
     "tu": tu,
 }

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from retable.cards import load_datasets
+from retable.data.containers import DataError
+from retable.data.fetch import fetch
+from retable.data.folder_images import FolderImages
+from retable.data.load import load, parse
+from retable.data.overview import state
+
+CLASSES = ("ant", "bee", "cat")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An ImageNet in small: three classes of two grey and coloured images in train/ and val/."""
+    for part in ("train", "val"):
+        for label, name in enumerate(CLASSES):
+            place = tmp_path / "imagenet" / part / name
+            place.mkdir(parents=True)
+            Image.new("L", (9, 7), 10 * label).save(place / "b.JPEG")
+            Image.new("RGB", (5, 6), (label, 50, 100)).save(place / "a.png")
+    return tmp_path / "imagenet"
+
+
+@pytest.fixture
+def card(make_card):
+    return make_card(reader="image_folder", local="imagenet", options={"classes": "bee ant cat"})
+
+
+def test_images_are_decoded_in_order_by_torchs_loader(folder):
+    images = FolderImages(folder / "train", CLASSES, transform=lambda image: torch.tensor(image.getpixel((0, 0))))
+    ((pixels, labels),) = DataLoader(images, batch_size=6)
+    assert labels.tolist() == images.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert pixels.tolist() == [[0, 50, 100], [0, 0, 0], [1, 50, 100], [10] * 3, [2, 50, 100], [20] * 3]
+    sizes = images.transformed(lambda image: image.size)
+    assert sizes[1] == ((9, 7), 0)
+    assert len(sizes) == 6
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda f: (f / "train").rename(f / "other"), r"imagenet/train is no folder: .* each of 3 classes"),
+        (lambda f: (f / "train/bee").rename(f / "train/wasp"), r"lacks the class folder bee of 3 in the class list"),
+        (lambda f: [p.unlink() for p in (f / "val/cat").iterdir()], r"val/cat: a class folder without images"),
+    ],
+)
+def test_a_folder_that_does_not_fit_the_list_is_named(folder, card, tmp_path, harm, message):
+    harm(folder)
+    with pytest.raises(DataError, match=message) as caught:
+        parse(card, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_image_that_cannot_be_decoded_is_named_on_access(folder):
+    (folder / "train/bee/a.png").write_bytes(b"nothing")
+    images = FolderImages(folder / "train", CLASSES)
+    assert images[0][1] == 0
+    with pytest.raises(DataError, match=r"train/bee/a.png cannot be decoded \(.*\): replace it, or delete it"):
+        images[2]
+
+
+@pytest.mark.parametrize("name", ["imagenet", "imagenet-100"])
+def test_the_class_lists_are_pinned(root, tmp_path, name):
+    card = load_datasets(root)[name]
+    classes = sorted(card.options["classes"].split())
+    assert len(set(classes)) == card.counts["classes"]
+    for part in ("train", "val"):
+        for wnid in classes:
+            (tmp_path / "imagenet" / part / wnid).mkdir(parents=True)
+            (tmp_path / "imagenet" / part / wnid / "1.JPEG").touch()
+    images, split = load(card, "official", tmp_path)
+    assert list(images.classes) == classes
+    assert np.bincount(split.test.labels).tolist() == [1] * len(classes)
+
+    shorter = card.model_copy(update={"options": {"classes": " ".join(classes[1:])}})
+    with pytest.raises(DataError, match="the parsed arrays hash to"):
+        load(shorter, "official", tmp_path)
+
+
+def test_imagenet_100_is_part_of_imagenet(root):
+    cards = load_datasets(root)
+    lists = [set(cards[name].options["classes"].split()) for name in ("imagenet-100", "imagenet")]
+    assert lists[0] < lists[1]
+
+
+def test_data_that_only_the_user_can_provide_is_asked_for(card, folder, tmp_path):
+    assert not card.embedded
+    assert fetch(card, tmp_path) == []
+    assert state(card, tmp_path) == "yours"
+    with pytest.raises(
+        DataError, match=r"made-up is not downloaded .*: put it, or a link to it, at .*elsewhere/imagenet"
+    ):
+        fetch(card, tmp_path / "elsewhere")
+    assert state(card, tmp_path / "elsewhere") == "absent"
+
+
+def test_a_file_that_no_address_serves_comes_from_a_mirror(make_card, entry, tmp_path):
+    card = make_card(entry("a/b.bin", b"content", derived="cut by hand"))
+    with pytest.raises(DataError, match=r"cannot fetch a/b.bin: no address serves it \(cut by hand\).* RETABLE_MIRROR"):
+        fetch(card, tmp_path / "raw")
+    (tmp_path / "mirror" / "a").mkdir(parents=True)
+    (tmp_path / "mirror" / "a" / "b.bin").write_bytes(b"content")
+    (path,) = fetch(card, tmp_path / "raw", mirror=str(tmp_path / "mirror"))
+    assert path.read_bytes() == b"content"
