@@ -20,6 +20,8 @@ from methods.contranorm.norm import (
     unit,
     weighted_mean,
 )
+from methods.contranorm.token import TokenContraNorm
+from methods.contranorm.vision import make_model
 from retable.data.graphs import SparseMatrix, combine, edge_set, l1_normalise, row_normalise, sym_normalise
 from retable.evaluate.spectra import dispersion, effective_rank, feature_variance, mean_cosine_similarity
 
@@ -66,30 +68,65 @@ def feature_form(arrays: Arrays) -> Iterator[tuple]:
 
 def token_layer(arrays: Arrays) -> Iterator[tuple]:
     x, scale = tensor(arrays["x"]), tensor(arrays["scale_vec"])
-    weight, bias = tensor(arrays["ln_weight"]).requires_grad_(), tensor(arrays["ln_bias"]).requires_grad_()
     for variant in prefixes(arrays, "/y"):
         learnable = None if "learnable" not in variant else "exp" if "positive" in variant else "linear"
-        layer = ContraNorm(
+        layer = TokenContraNorm(
+            x.shape[-1],
             arrays["scale"].item(),
             arrays["temp"].item(),
-            identity="identity" in variant,
             dual="dual" in variant,
+            pre_norm="prenorm" in variant,
+            identity="identity" in variant,
             learnable=learnable,
-            dim=x.shape[-1],
-        ).to(x.dtype)
+            dtype=x.dtype,
+        )
+        layer.layernorm.weight.data, layer.layernorm.bias.data = (tensor(arrays[f"ln_{k}"]) for k in ("weight", "bias"))
         if learnable:
-            nn.init.zeros_(layer.channel_scale).data.add_(scale if learnable == "linear" else scale.log())
-
-        def run(x: Tensor, layer: nn.Module = layer, variant: str = variant) -> Tensor:
-            return F.layer_norm(layer(unit(x) if "prenorm" in variant else x), x.shape[-1:], weight, bias, 1e-6)
-
-        weight.grad = bias.grad = None
-        yield from forward_backward(arrays, variant, x, run)
-        yield f"{variant}/grad_ln_weight", weight.grad
-        yield f"{variant}/grad_ln_bias", bias.grad
+            layer.channel_scale.data = scale if learnable == "linear" else scale.log()
+        yield from forward_backward(arrays, variant, x, layer)
+        yield f"{variant}/grad_ln_weight", layer.layernorm.weight.grad
+        yield f"{variant}/grad_ln_bias", layer.layernorm.bias.grad
         if learnable:
             yield f"{variant}/scale_param", layer.channel_scale
             yield f"{variant}/grad_scale_param", layer.channel_scale.grad
+
+
+def vit(arrays: Arrays) -> Iterator[tuple]:
+    given = json.loads(arrays["settings"].item())
+    layer, images = given["contranorm"], tensor(arrays["images"])
+    settings = {
+        "image_size": given["img_size"],
+        "patch": given["patch_size"],
+        "dim": given["embed_dim"],
+        "heads": given["num_heads"],
+        "depth": given["depth"],
+        "mlp_ratio": given["mlp_ratio"],
+        "drop_path": 0.0,
+        "norm": "CN" if layer["scale"] > 0 else "LN",
+        "norm_scale": layer["scale"],
+        "dual": layer["dual_norm"],
+        "learnable": "none" if not layer["learnable"] else "exp" if layer["positive"] else "linear",
+        **{name: layer[name] for name in ("temp", "pre_norm", "identity")},
+    }
+    model = make_model(settings, given["num_classes"]).to(images.dtype)
+    ours = dict(model.named_parameters())
+
+    def of(name: str) -> Tensor:
+        """Names are timm's, but for the layer's own parameter, the scale of each channel."""
+        return ours[name if name in ours else f"{name.rpartition('.')[0]}.channel_scale"]
+
+    stored = {key.removeprefix("param/"): tensor(arrays[key]) for key in arrays if key.startswith("param/")}
+    assert len(stored) == len(ours)
+    for name, value in stored.items():
+        of(name).data = value
+    logits = model.eval()(images)
+    loss = F.cross_entropy(logits, tensor(arrays["targets"]))
+    loss.backward()
+    yield "logits", logits
+    yield "loss", loss
+    for key in arrays:
+        if key.startswith("grad/"):
+            yield key, of(key.removeprefix("grad/")).grad
 
 
 def lm_layer(arrays: Arrays) -> Iterator[tuple]:
@@ -234,4 +271,5 @@ KINDS = {
     "gat_layer": gat_layer,
     "metrics": metrics,
     "theory": theory,
+    "vit_small": vit,
 }

@@ -1,0 +1,115 @@
+"""Batches for the vision experiments: small sets from memory, ImageNet from its folder with DeiT's augmentation."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from retable.cards import CardError, Scalar, unknown
+from retable.data.augment import horizontal_flip, normalise, random_crop, to_float
+from retable.data.folder_images import FolderImages, FolderSet, FolderSplit
+from retable.data.image_sets import ImageSet, ImageSplit
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# The evaluation's resized side over its crop's: 256 / 224.
+CROP_SHARE = 0.875
+
+
+class InMemory:
+    """An ImageSet on the device. Channels are normalised by the training images' mean and deviation.
+
+    ``augment`` is "none" or "crop-flip": four black pixels around, a random crop, mirrored with probability a half.
+    """
+
+    def __init__(self, images: ImageSet, split: ImageSplit, settings: dict[str, Scalar], device: torch.device) -> None:
+        self.augment = str(settings["augment"])
+        if self.augment not in ("none", "crop-flip"):
+            raise CardError(unknown("augment (of images in memory)", self.augment, ["none", "crop-flip"]))
+        self.batch, self.classes = int(settings["batch"]), len(images.classes)
+        self.y = torch.from_numpy(images.labels).to(device)
+        self.x = torch.from_numpy(images.images).to(device)
+        places = {"train": split.train, "val": split.val, "test": split.test}
+        self.parts = {name: torch.from_numpy(part).to(device) for name, part in places.items() if len(part)}
+        pixels = images.images[split.train] / 255
+        self.mean, self.std = pixels.mean((0, 2, 3)).tolist(), pixels.std((0, 2, 3)).tolist()
+
+    def training(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented images (B, 3, H, W) and labels (B,), in an order of torch's global stream."""
+        train = self.parts["train"]
+        for places in train[torch.randperm(len(train)).to(train.device)].split(self.batch):
+            x = to_float(self.x[places])
+            if self.augment == "crop-flip":
+                x = horizontal_flip(random_crop(x, padding=4))
+            yield normalise(x, self.mean, self.std), self.y[places]
+
+    def part(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images of "train", "val" or "test" as they are, in order."""
+        for places in self.parts[name].split(500):
+            yield normalise(to_float(self.x[places]), self.mean, self.std), self.y[places]
+
+
+class FromFolder:
+    """ImageNet's folder. ``augment`` is "deit": the published script's augmentation, made by timm.
+
+    RandAugment, colour jitter, bicubic crops, random erasing, every image three times in a row (of which an epoch takes
+    the first N), mixup and CutMix by batch, label smoothing: targets are then probabilities (B, classes).
+    """
+
+    def __init__(
+        self, images: FolderSet, split: FolderSplit, settings: dict[str, Scalar], device: torch.device
+    ) -> None:
+        # timm's loaders take seconds to import.
+        from timm.data.distributed_sampler import RepeatAugSampler
+        from timm.data.mixup import Mixup
+        from timm.data.transforms_factory import transforms_imagenet_eval, transforms_imagenet_train
+
+        s = settings
+        if s["augment"] != "deit":
+            raise CardError(unknown("augment (of images in folders)", str(s["augment"]), ["deit"]))
+        self.batch, self.classes, self.device = int(s["batch"]), len(images.classes), device
+        self.workers = int(s["workers"])
+        side: dict[str, Any] = {"img_size": int(s["image_size"]), "interpolation": "bicubic"}
+        colours: dict[str, Any] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+        jittered = transforms_imagenet_train(
+            **side,
+            **colours,
+            color_jitter=float(s["color_jitter"]),
+            auto_augment=str(s["auto_augment"]),
+            re_prob=float(s["erasing"]),
+            re_mode="pixel",
+        )
+        still = transforms_imagenet_eval(**side, **colours, crop_pct=CROP_SHARE)
+        self.train = split.train.transformed(jittered)
+        self.parts = {"test": split.test.transformed(still), "train": split.train.transformed(still)}
+        self.sampler = RepeatAugSampler(self.train, num_replicas=1, rank=0, num_repeats=int(s["repeats"]))
+        self.mix = Mixup(
+            mixup_alpha=float(s["mixup"]),
+            cutmix_alpha=float(s["cutmix"]),
+            switch_prob=float(s["mix_switch"]),
+            label_smoothing=float(s["label_smoothing"]),
+            num_classes=self.classes,
+        )
+
+    def training(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented images (B, 3, H, W) and target probabilities (B, classes); torch's global stream decides all."""
+        seed = int(torch.randint(2**32, ()))
+        # timm draws from these two: mixup always, the rest where no worker processes are asked for.
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        self.sampler.set_epoch(seed)
+        loader = self._loader(self.train, sampler=self.sampler, drop_last=True)
+        for x, y in loader:
+            yield self.mix(x.to(self.device, non_blocking=True), y.to(self.device))
+
+    def part(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images of "train" or "test": the middle of each, resized to 256 and cut to 224 pixels; in order."""
+        for x, y in self._loader(self.parts[name]):
+            yield x.to(self.device, non_blocking=True), y.to(self.device)
+
+    def _loader(self, images: FolderImages, **options: Any) -> DataLoader:
+        pinned = self.device.type == "cuda"
+        return DataLoader(images, self.batch, num_workers=self.workers, pin_memory=pinned, **options)  # type: ignore[arg-type]
