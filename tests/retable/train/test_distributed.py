@@ -33,7 +33,7 @@ def importance() -> Tensor:
 
 # Each takes the local features (2 ROWS, OUT), or those of the whole batch.
 LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "uniformity": lambda z: uniformity_loss(gather(z)),
+    "uniformity": uniformity_loss,
     "nt_xent": lambda z: nt_xent(gather(z), 0.5),
     "simclr": lambda z: simclr(gathered_views(z), 0.2),
     "scl": lambda z: scl(gathered_views(z), 0.2),
