@@ -1,0 +1,1 @@
+"""U-MAE: masked autoencoders with a uniformity term (NeurIPS 2022)."""
