@@ -105,7 +105,7 @@ class MoE(nn.Module):
             raise ValueError(f"router is {router!r}; choose from {', '.join(KINDS)}")
         check_bounds(K, self.gate.out_features, lower, upper)
         self.router, self.K, self.lower, self.upper = router, K, lower, upper
-        if router in WITH_LEVEL:
+        if router in WITH_LEVEL and not hasattr(self, "level"):
             self.register_buffer("level", torch.tensor(math.nan, device=self.gate.weight.device))
 
     def forward(self, x: Tensor, valid: Tensor | None = None, causal: bool = False) -> Tensor:

@@ -75,7 +75,7 @@ class OnlineState:
         lower, upper = check_bounds(self.K, row.shape[-1], self.lower, self.upper)
         here = torch.ones_like(self.tokens) if valid is None else valid.long()
         past, self.tokens = self.tokens * (upper - lower), self.tokens + here
-        own = self._candidates(row[:, None], None if valid is None else valid[:, None]).squeeze(1)
+        own = self._candidates(row[:, None], None if valid is None else valid[:, None]).flatten(0, 1)
 
         # A past score that is equal comes first, and so do the token's own better ones.
         worse = sum((torch.searchsorted(run, own) for run in self.runs), torch.zeros_like(own, dtype=torch.long))
@@ -103,7 +103,7 @@ class OnlineState:
         experts = scores.shape[-1]
         lower, upper = check_bounds(self.K, experts, self.lower, self.upper)
         scores = scores.detach() if scores.dtype == torch.float64 else scores.detach().float()
-        kept = scores.topk(upper, dim=-1).values.flip(-1)[..., : upper - lower]
+        kept = scores.topk(upper, dim=-1).values.flip(-1)[..., : upper - lower].contiguous()
         return kept if valid is None else kept.masked_fill(~valid[..., None], -math.inf)
 
     def _insert(self, run: Tensor) -> None:
