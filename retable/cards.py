@@ -180,6 +180,14 @@ class Ordering(Model):
     source: str
 
 
+class Comparison(Model):
+    """Variants that are tested against one of them, paired over the seeds of all data sets of a scale."""
+
+    reference: str
+    variants: list[str] = Field(min_length=1)
+    source: str
+
+
 class Curve(Model):
     """A figure of a recorded series: a line a variant, its mean over the runs with their deviation."""
 
@@ -213,6 +221,7 @@ class Recipe(Model):
     scales: dict[Scale, ScalePlan]
     answers: list[Answer] = []
     orderings: list[Ordering] = []
+    comparisons: list[Comparison] = []
     curves: list[Curve] = []
     notes: list[str] = []
 
@@ -234,6 +243,12 @@ class Recipe(Model):
         drawn = [curve.series for curve in self.curves]
         if twice := sorted({series for series in drawn if drawn.count(series) > 1}):
             raise ValueError(f"`curves` names the series {twice[0]!r} twice")
+        for comparison in self.comparisons:
+            for variant in (comparison.reference, *comparison.variants):
+                if variant not in self.variants:
+                    raise ValueError(f"a comparison names the variant {variant!r}, which the recipe lacks")
+            if comparison.reference in comparison.variants:
+                raise ValueError(f"a comparison tests {comparison.reference!r} against itself")
         for ordering in self.orderings:
             for variant in (ordering.better, ordering.worse):
                 if variant not in self.variants:

@@ -1,16 +1,28 @@
 """Claims and rows become verdicts. Pure functions: nothing is read, run or remembered here.
 
 Rows are judged against the paper's numbers (value claims, at full scale only) and against each other
-(orderings, at any scale). Holm's adjustment covers each table of value claims, and each recipe's orderings at
-a scale.
+(orderings and comparisons, at any scale). Holm's adjustment covers each table of value claims, and each recipe's
+orderings and its comparisons at a scale.
 """
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from retable.cards import Answer, CardError, Claim, DatasetCard, Ordering, PaperCard, Recipe, Scalar
+from retable.cards import (
+    SCALES,
+    Answer,
+    CardError,
+    Claim,
+    DatasetCard,
+    Ordering,
+    PaperCard,
+    Recipe,
+    Scalar,
+    Scale,
+)
 from retable.plan import Cell
 from retable.records import RunRecord
 from retable.rows import Row, Staleness, group_rows
@@ -22,10 +34,13 @@ from retable.significance import (
     gap_of_order,
     gap_to_claim,
     holm,
+    least_p_signed_rank,
     p_differ,
     p_equal,
     p_greater,
+    p_signed_rank,
     seeds_needed,
+    side,
 )
 
 VALUE_STATES = ("reproduced", "differs", "inconclusive", "not comparable", "incomplete", "diverged", "failed",
@@ -80,6 +95,41 @@ class OrderingVerdict:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A variant against a reference at one scale, over all places (data sets, settings) where both are measured.
+
+    `differences` are variant minus reference, by place and then by seed: the pairs of the signed-rank test, whose
+    p-value is Holm's over the `tests` comparisons of the recipe at the scale. `datasets` are those of the pairs.
+    """
+
+    recipe: Recipe
+    scale: Scale
+    variant: str
+    reference: str
+    source: str
+    differences: tuple[float, ...]
+    datasets: tuple[str, ...]
+    places: int
+    measured: int
+    p: float | None = None
+    tests: int = 0
+    note: str = ""
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.mean(self.differences) if self.differences else None
+
+    @property
+    def state(self) -> str:
+        """`above` or `below` the reference where the test says so, else `inconclusive` or `not run`."""
+        if self.p is None:
+            return "not run"
+        if self.p > ALPHA:
+            return "inconclusive"
+        return "above" if side(self.differences) > 0 else "below"
+
+
+@dataclass(frozen=True)
 class Assessment:
     """Everything that can be said about one paper.
 
@@ -91,6 +141,7 @@ class Assessment:
     rows: list[Row]
     values: list[ValueVerdict]
     orderings: list[OrderingVerdict]
+    comparisons: list[Compared]
     third_party: list[Claim]
     orphans: list[RunRecord]
 
@@ -129,6 +180,7 @@ def assess(
         rows=rows,
         values=_adjust_values(_judge_claims(paper, own, rows, staleness.datasets)),
         orderings=_adjust_orderings([v for recipe in paper.recipes for v in _judge_orderings(recipe, rows)]),
+        comparisons=_adjust_comparisons([v for recipe in paper.recipes for v in _compare(recipe, rows)]),
         third_party=[claim for claim in claims if claim.table.startswith(THIRD_PARTY)],
         orphans=[record for identity in lost for record in sorted(by_cell[identity], key=lambda r: r.seed)],
     )
@@ -284,6 +336,79 @@ def _adjust_orderings(verdicts: list[OrderingVerdict]) -> list[OrderingVerdict]:
             verdict = replace(verdicts[index], state=state, p_holds=p, p_reversed=q, tests=len(family), note=note)
             verdicts[index] = verdict
     return verdicts
+
+
+# Comparisons
+
+
+def _compare(recipe: Recipe, rows: list[Row]) -> list[Compared]:
+    """Each variant against its reference, at each scale that plans both; pairs share place and seed."""
+    found = []
+    for scale in reversed(SCALES):
+        here = [row for row in rows if (row.recipe.name, row.scale) == (recipe.name, scale)]
+        for comparison in recipe.comparisons:
+            for name in comparison.variants:
+                pairs = [
+                    (row, other)
+                    for row in here
+                    for other in here
+                    if (row.variant, other.variant, row.dataset) == (name, comparison.reference, other.dataset)
+                    if all(row.axes[key] == other.axes[key] for key in row.axes.keys() & other.axes.keys())
+                ]
+                if pairs:
+                    found.append(_compare_pairs(pairs, comparison.source))
+    return found
+
+
+def _compare_pairs(pairs: list[tuple[Row, Row]], source: str) -> Compared:
+    first, reference = pairs[0]
+    metric = first.recipe.metric
+    differences: list[float] = []
+    datasets: dict[str, None] = {}
+    measured = 0
+    for row, other in pairs:
+        ours, theirs = row.values(metric), other.values(metric)
+        shared = sorted(ours.keys() & theirs.keys())
+        differences += [_difference(ours[seed], theirs[seed]) for seed in shared]
+        if shared:
+            measured += 1
+            datasets[row.dataset] = None
+    return Compared(
+        first.recipe,
+        first.scale,
+        first.variant,
+        reference.variant,
+        source,
+        tuple(differences),
+        tuple(datasets),
+        len(pairs),
+        measured,
+    )
+
+
+def _difference(a: float, b: float) -> float:
+    """a - b to ten digits of the larger one: what only rounding tells apart must tie."""
+    largest = max(abs(a), abs(b))
+    return round(a - b, 9 - math.floor(math.log10(largest))) if largest else 0.0
+
+
+def _adjust_comparisons(found: list[Compared]) -> list[Compared]:
+    families: dict[tuple, list[int]] = defaultdict(list)
+    for index, compared in enumerate(found):
+        if compared.differences:
+            families[compared.recipe.name, compared.scale].append(index)
+    found = list(found)
+    for family in families.values():
+        adjusted = holm([p_signed_rank(found[index].differences) for index in family])
+        for index, p in zip(family, adjusted, strict=True):
+            compared = replace(found[index], p=p, tests=len(family))
+            least, note = least_p_signed_rank(sum(1 for difference in compared.differences if difference)), ""
+            if least > ALPHA:
+                note = f"too few pairs: all on one side give p = {least:.3g}, which decides nothing at 5 %"
+            elif p > ALPHA and least * len(family) > ALPHA:
+                note = f"few pairs: all on one side give p = {least:.3g} before the adjustment for {len(family)} tests"
+            found[index] = replace(compared, note=note)
+    return found
 
 
 def _more_seeds(gap: Gap | None, alpha: float, margin: float | None, tails: int) -> str:

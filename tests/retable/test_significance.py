@@ -1,5 +1,7 @@
 """Every test is checked on simulated data whose truth is known."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,10 +12,13 @@ from retable.significance import (
     gap_of_order,
     gap_to_claim,
     holm,
+    least_p_signed_rank,
     p_differ,
     p_equal,
     p_greater,
+    p_signed_rank,
     seeds_needed,
+    side,
 )
 
 TRIALS = 3000
@@ -138,3 +143,31 @@ def test_deviation_is_the_sample_deviation():
     assert deviation([1.0, 3.0]) == pytest.approx(2**0.5)
     assert deviation([1.0]) is None
     assert deviation([0.1 + 0.2] * 3) == 0
+
+
+@pytest.mark.parametrize("n", [3, 8, 25])
+def test_the_signed_rank_test_is_scipys_exact_one_where_there_are_no_ties(n):
+    for row in samples(0.3, 1.0, n)[:20]:
+        assert p_signed_rank(row) == pytest.approx(stats.wilcoxon(row, method="exact").pvalue, abs=1e-12)
+
+
+def test_the_signed_rank_test_counts_tied_and_zero_differences_exactly():
+    differences = [0.5, 0.5, -0.5, 1.0, 1.0, 0.0, 2.0]
+    values = np.array([d for d in differences if d])
+    ranks = stats.rankdata(np.abs(values))
+    sums = [sum(r for r, up in zip(ranks, signs, strict=True) if up) for signs in itertools.product((0, 1), repeat=6)]
+    above = ranks[values > 0].sum()
+    tails = sum(s >= above for s in sums), sum(s <= above for s in sums)
+    assert p_signed_rank(differences) == pytest.approx(2 * min(tails) / 64)
+
+
+def test_five_pairs_cannot_decide_and_six_can():
+    assert p_signed_rank([1.0] * 5) == least_p_signed_rank(5) == 0.0625
+    assert p_signed_rank([1.0] * 6) == least_p_signed_rank(6) == 0.03125
+    assert p_signed_rank([]) == p_signed_rank([0.0, 0.0]) == least_p_signed_rank(0) == 1.0
+
+
+def test_the_signed_rank_test_keeps_its_rate_of_error_and_tells_the_side():
+    assert rate(p_signed_rank(row) <= 0.05 for row in samples(0.0, 1.0, 10)) <= 0.05 + SLACK
+    assert rate(p_signed_rank(row) <= 0.05 for row in samples(1.5, 1.0, 10)) > 0.9
+    assert (side([3.0, -1.0]), side([-3.0, 1.0]), side([1.0, -1.0]), side([])) == (1, -1, 0, 0)

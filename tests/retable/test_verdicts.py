@@ -219,3 +219,48 @@ def test_records_that_no_cell_plans_are_kept_apart(world):
 )
 def test_settings_are_compared_as_numbers_where_they_are(claimed, ours, same):
     assert same_setting(claimed, ours) is same
+
+
+def compared(world, *scales):
+    data = world.paper.model_dump()
+    data["recipes"][0]["comparisons"] = [{"reference": "plain", "variants": ["ours", "majority"], "source": "T1"}]
+    world.paper = PaperCard.model_validate(data)
+    return {found.variant: found for found in world.assess(*scales).comparisons}
+
+
+def test_a_comparison_pairs_the_seeds_of_all_places(world):
+    for depth in (2, 4):
+        world.measure(world.cell("plain", depth=depth), CLOSE)
+        measure_ours(world, depth, [value + depth for value in CLOSE])
+    world.measure(world.cell("majority"), [30.0] * 4)
+    found = compared(world)
+    assert found["ours"].differences == (2.0,) * 5 + (4.0,) * 5
+    assert (found["ours"].state, found["ours"].tests, found["ours"].datasets) == ("above", 2, ("cora",))
+    assert found["ours"].p == pytest.approx(2 * 2**-9)
+    assert (found["majority"].state, len(found["majority"].differences)) == ("below", 8)
+
+
+def test_a_comparison_of_too_few_pairs_says_so(world):
+    world.measure(world.cell("plain", depth=2), CLOSE)
+    measure_ours(world, 2, [90.0] * 5)
+    found = compared(world)
+    assert (found["ours"].state, found["ours"].p, found["ours"].tests) == ("inconclusive", 0.0625, 1)
+    assert "too few pairs: all on one side give p = 0.0625" in found["ours"].note
+    assert (found["ours"].measured, found["ours"].places) == (1, 2)
+    assert (found["majority"].state, found["majority"].mean) == ("not run", None)
+
+
+def test_what_only_rounding_tells_apart_is_no_difference(world):
+    world.measure(world.cell("plain", depth=2), [0.1 + 0.2] * 3)
+    measure_ours(world, 2, [0.3] * 3)
+    assert compared(world)["ours"].differences == (0.0,) * 3
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"), [("plane", "names the variant 'plane'"), ("ours", "tests 'ours' against itself")]
+)
+def test_a_comparison_of_what_cannot_be_compared_is_refused(world, reference, words):
+    data = world.paper.model_dump()
+    data["recipes"][0]["comparisons"] = [{"reference": reference, "variants": ["ours"], "source": ""}]
+    with pytest.raises(ValueError, match=words):
+        PaperCard.model_validate(data)

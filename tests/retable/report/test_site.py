@@ -102,6 +102,7 @@ def test_hostile_text_is_shown_and_never_run(world, tmp_path):
     recipe["variants"]["plain"] |= {"label": HOSTILE, "note": HOSTILE}
     recipe["hyper"]["lr"]["source"] = HOSTILE
     recipe["orderings"][0]["source"] = HOSTILE
+    recipe["comparisons"] = [{"reference": "plain", "variants": ["majority", "ours"], "source": HOSTILE}]
     world.paper = PaperCard.model_validate(data)
     world.dataset = world.dataset.model_copy(update={"title": HOSTILE})
     world.claim(HOSTILE, 2, 80.0, source=HOSTILE, dataset=HOSTILE, setting={"depth": "2", HOSTILE: HOSTILE})
@@ -189,6 +190,18 @@ def test_pages_carry_what_assistive_technology_needs(world, tmp_path):
         assert count("caption") == count("table"), name
         assert all("scope" in values for tag, values in tags if tag == "th"), name
         assert all(values.get("alt") for tag, values in tags if tag == "img"), name
+
+
+def test_comparisons_say_what_the_pairs_are_and_what_they_show(world, tmp_path):
+    data = world.paper.model_dump()
+    data["recipes"][0]["comparisons"] = [{"reference": "plain", "variants": ["ours", "majority"], "source": "T1"}]
+    world.paper = PaperCard.model_validate(data)
+    paper = (draw(measured(world), tmp_path / "site").parent / "papers" / "toy.html").read_text()
+    part = paper[paper.index('id="comparisons"') :]
+    part = part[: part.index("</section>")]
+    assert "seeds of Cora; 0 above, 0 below, 5 equal; 1 of 2 places not measured" in part
+    assert "seeds of Cora; 0 above, 5 below; 1 of 2 places not measured" in part
+    assert "all on one side give p = 0.0625" in part
 
 
 def left_pictures(world, folder, cell, caption="A cat.", seed=0):
