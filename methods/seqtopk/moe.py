@@ -34,7 +34,9 @@ class Experts(nn.Module):
         slot = torch.arange(len(expert), device=x.device) - (loads.cumsum(0) - loads)[expert]
         place = expert * longest + slot
         packed = x.new_zeros(len(loads) * longest, x.shape[1]).index_copy(0, place, x.index_select(0, token))
-        gate, up = torch.bmm(packed.view(len(loads), longest, -1), self.gate_up_proj.transpose(1, 2)).chunk(2, dim=-1)
+        gate, up = torch.bmm(packed.view(len(loads), longest, x.shape[1]), self.gate_up_proj.transpose(1, 2)).chunk(
+            2, dim=-1
+        )
         y = torch.bmm(F.silu(gate) * up, self.down_proj.transpose(1, 2)).flatten(0, 1)
         y = y.index_select(0, place) * weights[token, expert][:, None]
         return torch.zeros_like(x).index_add(0, token, y)

@@ -176,14 +176,11 @@ def evaluate(cell: Cell, context: Context) -> Measured:
     task, model, router = build(cell, context)
     metrics = {}
     if int(cell.settings["pretraining_epochs"]):
-        # The other router in the TopK model, before any step of training with it. A level has not been learnt then.
-        if router.name not in ("threshold", "top-p"):
-            model.load_state_dict(context.kept("pretrained"))
-            router.install(model)
-            untuned = numbers(task, model, router)[0]
-            metrics = {
-                f"untuned_{name}": value for name, value in untuned.items() if "nll" in name or "hard_acc" in name
-            }
+        # The new router in the TopK model, before any step of training with it.
+        model.load_state_dict(context.kept("pretrained"))
+        router.install(model)
+        untuned, _ = numbers(task, model, router)
+        metrics = {f"untuned_{name}": value for name, value in untuned.items() if "nll" in name or "hard_acc" in name}
     model.load_state_dict(context.kept("last"))
     router.install(model)
     tuned, series = numbers(task, model, router)
