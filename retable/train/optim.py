@@ -70,13 +70,14 @@ class LARS(Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
-            directions = self._directions(params, group)
+            grads = [p.grad for p in params if p.grad is not None]
             buffers = [self._buffer(p) for p in params]
             torch._foreach_mul_(buffers, group["momentum"])
-            torch._foreach_add_(buffers, directions)
+            self._add_directions(buffers, params, grads, group)
             moves = buffers
             if group["nesterov"]:
-                moves = list(torch._foreach_add(directions, buffers, alpha=group["momentum"]))
+                moves = list(torch._foreach_mul(buffers, group["momentum"]))
+                self._add_directions(moves, params, grads, group)
             torch._foreach_add_(params, moves, alpha=-1.0 if self.form == "acl" else -group["lr"])
         return loss
 
@@ -86,16 +87,20 @@ class LARS(Optimizer):
             state["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)
         return state["momentum_buffer"]
 
-    def _directions(self, params: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-        """d for each of `params`."""
-        grads = [p.grad for p in params if p.grad is not None]
-        scaled = [k for k, p in enumerate(params) if self._is_scaled(p, group)]
-        directions: list[Tensor] = list(grads)
-        if scaled:
-            some = _SCALED[self.form]([params[k] for k in scaled], [grads[k] for k in scaled], group)
-            for k, d in zip(scaled, some, strict=True):
-                directions[k] = d
-        return directions
+    def _add_directions(
+        self, sums: list[Tensor], params: list[Tensor], grads: list[Tensor], group: dict[str, Any]
+    ) -> None:
+        """Add each parameter's d to its entry of `sums`, without temporary arrays where that is possible."""
+        is_scaled = [self._is_scaled(p, group) for p in params]
+        if plain := [k for k, scaled in enumerate(is_scaled) if not scaled]:
+            torch._foreach_add_([sums[k] for k in plain], [grads[k] for k in plain])
+        if scaled := [k for k, scaled in enumerate(is_scaled) if scaled]:
+            sums, params, grads = ([tensors[k] for k in scaled] for tensors in (sums, params, grads))
+            # d = a g + b p with numbers a, b for each tensor.
+            of_grad, of_param = _NUMBERS[self.form](params, grads, group)
+            torch._foreach_addcmul_(sums, grads, list(of_grad.unbind()))
+            if group["weight_decay"]:
+                torch._foreach_addcmul_(sums, params, list(of_param.unbind()))
 
     def _is_scaled(self, p: Tensor, group: dict[str, Any]) -> bool:
         if self.form == "mae":
@@ -107,35 +112,29 @@ def _norms(tensors: list[Tensor]) -> Tensor:
     return torch.stack(torch._foreach_norm(tensors))
 
 
-def _mae(params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-    directions = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
-    p, d = _norms(params), _norms(directions)
+def _mae(params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    decay = group["weight_decay"]
+    p, d = _norms(params), _norms(list(torch._foreach_add(grads, params, alpha=decay)) if decay else grads)
     ratio = torch.where((p > 0) & (d > 0), group["trust"] * p / d, 1.0)
-    torch._foreach_mul_(directions, ratio.unbind())
-    return directions
+    return ratio, ratio * decay
 
 
-def _solo_learn(params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+def _solo_learn(params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> tuple[Tensor, Tensor]:
     p, g, decay = _norms(params), _norms(grads), group["weight_decay"]
     ratio = group["trust"] * p / (g + decay * p + group["eps"])
     if group["clip"]:
         ratio = (ratio / group["lr"]).clamp(max=1.0)
     usable = (p != 0) & (g != 0)
-    of_grad, of_param = torch.where(usable, ratio, 1.0), torch.where(usable, ratio * decay, 0.0)
-    directions = list(torch._foreach_mul(grads, of_grad.unbind()))
-    torch._foreach_add_(directions, torch._foreach_mul(params, of_param.unbind()))
-    return directions
+    return torch.where(usable, ratio, 1.0), torch.where(usable, ratio * decay, 0.0)
 
 
-def _acl(params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+def _acl(params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> tuple[Tensor, Tensor]:
     p, g, decay = _norms(params), _norms(grads), group["weight_decay"]
-    ratio = torch.where((p < TINY) | (g < TINY), 1.0, group["trust"] * p / (g + decay * p))
-    directions = list(torch._foreach_add(grads, params, alpha=decay))
-    torch._foreach_mul_(directions, (ratio * group["lr"]).unbind())
-    return directions
+    ratio = torch.where((p < TINY) | (g < TINY), 1.0, group["trust"] * p / (g + decay * p)) * group["lr"]
+    return ratio, ratio * decay
 
 
-_SCALED = {"mae": _mae, "solo-learn": _solo_learn, "acl": _acl}
+_NUMBERS = {"mae": _mae, "solo-learn": _solo_learn, "acl": _acl}
 
 
 # Schedules ------------------------------------------------------------------------------------------------------------
