@@ -8,11 +8,9 @@ Without them the same path can be walked with a tiny random BERT (`--scale reduc
 the paper.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from torch import Tensor, nn
 
 from methods.contranorm.hf import patch
 from retable.cards import CardError, Scalar, unknown
-from retable.data.containers import DataError
+from retable.data.pretrained import pretrained_folder
 from retable.data.sentence_sets import SentenceSet, SentenceSplit
 from retable.plan import Cell
 from retable.train.best import Best
@@ -89,7 +87,7 @@ class Task:
         else:
             from transformers import AutoTokenizer  # imported on use: it takes seconds
 
-            tokenizer: Any = AutoTokenizer.from_pretrained(weights_folder(backbone), local_files_only=True)
+            tokenizer: Any = AutoTokenizer.from_pretrained(pretrained_folder(backbone), local_files_only=True)
             texts = (list(firsts), list(seconds)) if seconds else (list(firsts),)
             got = tokenizer(*texts, truncation=True, max_length=longest, return_token_type_ids=True)
             self.pad = tokenizer.pad_token_id
@@ -150,18 +148,6 @@ def task_score(task: str, right: np.ndarray, answers: np.ndarray) -> float:
     return 100 * float((right == answers).mean())
 
 
-def weights_folder(backbone: str) -> Path:
-    """The folder with the pretrained weights of `backbone` below RETABLE_WEIGHTS. Raises DataError in one line."""
-    place = os.environ.get("RETABLE_WEIGHTS")
-    folder = Path(place or ".").expanduser() / backbone
-    if not place or not (folder / "config.json").is_file():
-        raise DataError(
-            f"no pretrained weights of {backbone}: set RETABLE_WEIGHTS to a folder that holds {backbone}/ with "
-            "config.json, the weights and the tokenizer's files, as `save_pretrained` writes them"
-        )
-    return folder
-
-
 def make_model(settings: dict[str, Scalar], task: Task) -> nn.Module:
     """The network with ContraNorm in it; what is not pretrained comes from torch's global stream."""
     from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
@@ -174,7 +160,7 @@ def make_model(settings: dict[str, Scalar], task: Task) -> nn.Module:
         model = BertForSequenceClassification(config)
     elif backbone in ("bert-base-uncased", "albert-base-v2"):
         model = AutoModelForSequenceClassification.from_pretrained(
-            weights_folder(backbone), num_labels=outputs, local_files_only=True
+            pretrained_folder(backbone), num_labels=outputs, local_files_only=True
         )
     else:
         raise CardError(unknown("backbone", backbone, [TINY, "bert-base-uncased", "albert-base-v2"]))

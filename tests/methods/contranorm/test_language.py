@@ -7,10 +7,9 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
 from methods.contranorm.hf import patched
-from methods.contranorm.language import END, START, UNKNOWN, Task, Words, make_model, task_score, weights_folder
+from methods.contranorm.language import END, START, UNKNOWN, Task, Words, make_model, task_score
 from retable.cards import CardError, load_papers
 from retable.config import Config, Workspace
-from retable.data.containers import DataError
 from retable.data.fetch import fetch
 from retable.data.sentence_sets import SentenceSet, SentenceSplit
 from retable.plan import Cell, recipe_cells
@@ -109,16 +108,6 @@ def test_pretrained_weights_and_tokenizer_come_from_the_users_folder(tmp_path, m
     assert patched(model)
     stored = pretrained.bert.state_dict()
     assert all(torch.equal(value, model.bert.state_dict()[name]) for name, value in stored.items())
-
-
-def test_missing_weights_are_said_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.delenv("RETABLE_WEIGHTS", raising=False)
-    with pytest.raises(DataError, match="no pretrained weights of albert-base-v2: set RETABLE_WEIGHTS") as raised:
-        weights_folder("albert-base-v2")
-    assert "\n" not in str(raised.value)
-    monkeypatch.setenv("RETABLE_WEIGHTS", str(tmp_path))
-    with pytest.raises(DataError, match="set RETABLE_WEIGHTS to a folder that holds albert-base-v2/"):
-        weights_folder("albert-base-v2")
 
 
 def test_an_unknown_backbone_is_named():

@@ -1,0 +1,262 @@
+"""Fine-tuning of pretrained models with SeqTopK on GSM8K, and its evaluation by generated answers.
+
+The paper's own recipe starts from pretrained weights, which you bring:
+
+    RETABLE_WEIGHTS=~/weights retable run seqtopk/finetune --scale full    # ~/weights/OLMoE-1B-7B-0125/config.json ..
+
+Without them the same path can be walked with a tiny random OLMoE that reads bytes (`--scale reduced`), which solves no
+problem.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.seqtopk.hf import Patch, patch
+from retable.cards import CardError, Scalar, unknown
+from retable.data.pretrained import pretrained_folder
+from retable.data.sentence_sets import SentenceSet, SentenceSplit
+from retable.plan import Cell
+from retable.train.context import Context, Measured
+
+TINY = "tiny-random-olmoe"
+PRETRAINED = ("OLMoE-1B-7B-0125", "Qwen1.5-MoE-A2.7B")
+# The tiny model's size, in the configuration's names.
+TINY_SIZE: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "initializer_range": 0.1,
+}
+PROMPT = "Answer the following question.\n\n{question}\n\nAnswer:"
+IGNORED = -100  # as a target: no loss
+
+
+class Bytes:
+    """A tokenizer without a vocabulary file: a byte is a token; 0 pads, 1 ends."""
+
+    pad, end, size = 0, 1, 258
+
+    def encode(self, text: str) -> list[int]:
+        """Token numbers of a text."""
+        return [byte + 2 for byte in text.encode()]
+
+    def decode(self, tokens: list[int]) -> str:
+        """The text of some tokens; what is no UTF-8 is marked."""
+        return bytes(token - 2 for token in tokens if token > 1).decode(errors="replace")
+
+
+class Pretrained:
+    """The tokenizer beside a pretrained model."""
+
+    def __init__(self, model: str) -> None:
+        from transformers import AutoTokenizer  # imported on use: it takes seconds
+
+        self.own: Any = AutoTokenizer.from_pretrained(pretrained_folder(model), local_files_only=True)
+        self.end = self.own.eos_token_id
+        self.pad = self.end if self.own.pad_token_id is None else self.own.pad_token_id
+
+    def encode(self, text: str) -> list[int]:
+        """Token numbers of a text, without marks of its beginning or end."""
+        return self.own(text, add_special_tokens=False)["input_ids"]
+
+    def decode(self, tokens: list[int]) -> str:
+        """The text of some tokens."""
+        return self.own.decode(tokens, skip_special_tokens=True)
+
+
+class Problems:
+    """Problems as token numbers: prompts end where answers begin, in the same column of a batch."""
+
+    def __init__(self, rows: SentenceSet, split: SentenceSplit, settings: dict[str, Scalar], device: torch.device):
+        self.split, self.device = split, device
+        self.tokenizer = Bytes() if settings["backbone"] == TINY else Pretrained(str(settings["backbone"]))
+        self.gold = [final_number(answer) for answer in rows.columns["answer"]]
+        longest = int(settings["max_length"])
+        self.rows: dict[int, tuple[list[int], list[int]]] = {}
+        for place in np.concatenate([split.train, split.test]).tolist():
+            prompt = self.tokenizer.encode(PROMPT.format(question=rows.columns["question"][place]))
+            answer = [*self.tokenizer.encode(" " + rows.columns["answer"][place]), self.tokenizer.end]
+            self.rows[place] = prompt[:longest], answer[: max(longest - len(prompt), 1)]
+
+    def batch(self, places: np.ndarray, answers: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+        """(tokens, mask, targets), each (B, T): prompts padded on the left, answers on the right.
+
+        Targets are the answers' tokens at their own columns, IGNORED elsewhere. Without `answers` the prompts alone.
+        """
+        rows = [self.rows[place] for place in places.tolist()]
+        left = max(len(prompt) for prompt, _ in rows)
+        width = left + (max(len(answer) for _, answer in rows) if answers else 0)
+        tokens = torch.full((len(rows), width), self.tokenizer.pad)
+        mask, targets = torch.zeros_like(tokens), torch.full_like(tokens, IGNORED)
+        for row, (prompt, answer) in enumerate(rows):
+            tokens[row, left - len(prompt) : left] = torch.tensor(prompt)
+            mask[row, left - len(prompt) : left] = 1
+            if answers:
+                inside = slice(left, left + len(answer))
+                tokens[row, inside] = targets[row, inside] = torch.tensor(answer)
+                mask[row, inside] = 1
+        return tokens.to(self.device), mask.to(self.device), targets.to(self.device)
+
+    def batches(self, order: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """The places `order` in pieces of `size`; the last may be smaller."""
+        for start in range(0, len(order), size):
+            yield order[start : start + size]
+
+    def columns(self, places: np.ndarray) -> int:
+        """Columns of the prompts' part of a batch."""
+        return max(len(self.rows[place][0]) for place in places.tolist())
+
+
+def final_number(text: str) -> str:
+    """The last number of a text, without thousands' commas; "" if it has none. GSM8K answers end in theirs."""
+    found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text)
+    return found[-1].replace(",", "") if found else ""
+
+
+def target_loss(model: nn.Module, tokens: Tensor, mask: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy summed over target tokens, as the sister code of the paper's recipe sums it."""
+    logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits
+    flat = logits[:, :-1].flatten(0, 1).float()
+    return F.cross_entropy(flat, targets[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
+
+
+def rate(step: int, steps: int, settings: dict[str, Scalar]) -> float:
+    """The share of the learning rate at a step: linear warm-up, then linearly or by a cosine down to 0."""
+    warmup = max(1, round(float(settings["warmup_share"]) * steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return 1 - done if settings["schedule"] == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+def make_model(settings: dict[str, Scalar]) -> Any:
+    """The network that a cell's settings name, in float32; a random one comes from torch's global stream."""
+    from transformers import AutoModelForCausalLM, OlmoeConfig, OlmoeForCausalLM
+
+    backbone = str(settings["backbone"])
+    if backbone == TINY:
+        config = OlmoeConfig(vocab_size=Bytes.size, pad_token_id=Bytes.pad, eos_token_id=Bytes.end, **TINY_SIZE)
+        return OlmoeForCausalLM(config)
+    if backbone not in PRETRAINED:
+        raise CardError(unknown("backbone", backbone, [TINY, *PRETRAINED]))
+    return AutoModelForCausalLM.from_pretrained(pretrained_folder(backbone), dtype=torch.float32, local_files_only=True)
+
+
+def build(cell: Cell, context: Context) -> tuple[Problems, Any, Patch]:
+    """Data, model before fine-tuning, and the handle of its router."""
+    s = cell.settings
+    rows, split = context.data()
+    problems = Problems(rows, split, s, context.device)
+    context.seed_torch("weights")
+    model = make_model(s).to(context.device)
+    if s["checkpointing"]:
+        model.activation_checkpointing_enable()
+    k = int(s["k"])
+    handle = patch(model, router=str(s["router"]), K=k, lower=int(s["lower"]), upper=k + int(s["extra"]))
+    return problems, model, handle
+
+
+def precision(settings: dict[str, Scalar], device: torch.device) -> AbstractContextManager:
+    """bfloat16 products over float32 weights, if the settings ask for it."""
+    return torch.autocast(device.type, torch.bfloat16) if settings["precision"] == "bfloat16" else nullcontext()
+
+
+def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """The model and a loss without chance in it, for the test that one step of learning lowers the loss."""
+    problems, model, _ = build(cell, context)
+    batch = problems.batch(problems.split.train[: int(cell.settings["micro_batch"])])
+    return model, lambda: target_loss(model.eval(), *batch)
+
+
+def run(cell: Cell, context: Context) -> Measured:
+    """Fine-tune one seed with its router, then measure it with causal routing."""
+    s = cell.settings
+    problems, model, handle = build(cell, context)
+    train = problems.split.train
+    optimiser = torch.optim.AdamW(model.parameters(), lr=float(s["lr"]), weight_decay=float(s["weight_decay"]))
+
+    epochs, size, micro = int(s["epochs"]), int(s["batch_size"]), int(s["micro_batch"])
+    steps = -(-len(train) // size)
+    for epoch in context.epochs(epochs, model=model, optimiser=optimiser):
+        order = train[torch.randperm(len(train)).numpy()]
+        model.train()
+        total, count = 0.0, 0
+        for step, places in enumerate(problems.batches(order, size), start=(epoch - 1) * steps):
+            for group in optimiser.param_groups:
+                group["lr"] = float(s["lr"]) * rate(step, epochs * steps, s)
+            optimiser.zero_grad()
+            for piece in problems.batches(places, micro):
+                batch = problems.batch(piece)
+                with precision(s, context.device):
+                    loss = target_loss(model, *batch)
+                loss.backward()
+                total, count = total + loss.item(), count + int((batch[2] != IGNORED).sum())
+            optimiser.step()
+        context.check_finite(total / count, "loss", epoch)
+        context.log(epoch, loss=total / count)
+
+    context.keep("last", model.state_dict())
+    return measure(cell, context, problems, model, handle)
+
+
+def evaluate(cell: Cell, context: Context) -> Measured:
+    """The metrics of a finished run from the weights it kept, without training."""
+    problems, model, handle = build(cell, context)
+    model.load_state_dict(context.kept("last"))
+    return measure(cell, context, problems, model, handle)
+
+
+@torch.no_grad()
+def measure(cell: Cell, context: Context, problems: Problems, model: Any, handle: Patch) -> Measured:
+    """Exact match of generated answers in percent, and what a token of the right answers costs in nats.
+
+    Prompts are known and routed together, answers token by token; BatchTopK, which has no such form, is routed as
+    SeqTopK, a sequence at a time. `offline_nll` lets later tokens take part.
+    """
+    s, test = cell.settings, problems.split.test
+    model.eval()
+    handle.router = "topk" if handle.router == "topk" else "seqtopk"
+    right, nll, used = 0, {"online": 0.0, "offline": 0.0}, 0
+    tokens_seen = 0
+    for places in problems.batches(test, int(s["micro_batch"])):
+        tokens, mask, targets = problems.batch(places)
+        counted = targets != IGNORED
+        handle.prompt = problems.columns(places)
+        for mode in ("offline", "online"):
+            handle.mode = mode
+            with precision(s, context.device):
+                nll[mode] += float(target_loss(model, tokens, mask, targets))
+        used += int(handle.counts()[:, counted].sum())
+        tokens_seen += int(counted.sum())
+        handle.mode = "offline"
+        prompt, prompt_mask, _ = problems.batch(places, answers=False)
+        with precision(s, context.device):
+            made = model.generate(
+                prompt,
+                attention_mask=prompt_mask,
+                max_new_tokens=int(s["new_tokens"]),
+                do_sample=False,
+                pad_token_id=problems.tokenizer.pad,
+                eos_token_id=problems.tokenizer.end,
+            )
+        for place, answer in zip(places.tolist(), made[:, prompt.shape[1] :].tolist(), strict=True):
+            right += final_number(problems.tokenizer.decode(answer)) == problems.gold[place]
+    return Measured(
+        {
+            "exact_match": 100 * right / len(test),
+            "online_nll": nll["online"] / tokens_seen,
+            "offline_nll": nll["offline"] / tokens_seen,
+            "experts_used": used / tokens_seen / handle.layers,
+        }
+    )
