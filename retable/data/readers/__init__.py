@@ -11,6 +11,7 @@ from retable.data.containers import NodeGraph
 from retable.data.folder_images import FolderSet
 from retable.data.graph_sets import GraphSet
 from retable.data.image_sets import ImageSet
+from retable.data.molecules import MoleculeSet
 from retable.data.readers.embedded import digits_grid, digits_knn
 from retable.data.readers.embedded_images import digits_16
 from retable.data.readers.folders import image_folder
@@ -18,6 +19,7 @@ from retable.data.readers.geom_gcn import geom_gcn
 from retable.data.readers.glue import glue
 from retable.data.readers.images import cifar_binary, stl10_binary, tiny_imagenet
 from retable.data.readers.npz import gnn_benchmark, heterophilous
+from retable.data.readers.ogb import ogb_graphs, ogb_nodes
 from retable.data.readers.planetoid import planetoid
 from retable.data.readers.problems import json_lines
 from retable.data.readers.text import facts, plain_text
@@ -25,7 +27,7 @@ from retable.data.readers.tu import tu
 from retable.data.sentence_sets import SentenceSet
 from retable.data.text_sets import TextSet
 
-Parsed = NodeGraph | GraphSet | ImageSet | FolderSet | SentenceSet | TextSet
+Parsed = NodeGraph | GraphSet | MoleculeSet | ImageSet | FolderSet | SentenceSet | TextSet
 Reader = Callable[[DatasetCard, Path], Parsed]
 
 READERS: dict[str, Reader] = {
@@ -40,6 +42,8 @@ READERS: dict[str, Reader] = {
     "heterophilous": heterophilous,
     "image_folder": image_folder,
     "json_lines": json_lines,
+    "ogb_graphs": ogb_graphs,
+    "ogb_nodes": ogb_nodes,
     "plain_text": plain_text,
     "planetoid": planetoid,
     "stl10_binary": stl10_binary,

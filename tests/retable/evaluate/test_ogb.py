@@ -9,7 +9,7 @@ from retable.evaluate.ogb import ogb_score
 
 # Any connection, look-up of a host or question at the keyboard ends the process with an error.
 ALONE = """
-import builtins, os, socket, threading
+import builtins, os, socket, sys
 def refuse(*_, **__):
     print("opened a connection or asked", flush=True)
     os._exit(3)
@@ -17,8 +17,7 @@ socket.socket.connect = socket.getaddrinfo = builtins.input = refuse
 import numpy as np
 from retable.evaluate.ogb import ogb_score
 print(ogb_score("ogbn-arxiv", np.array([1, 2, 3, 4]), np.array([1, 2, 3, 3])))
-for thread in threading.enumerate():
-    assert thread is threading.main_thread() or thread.daemon, thread
+assert sys.modules["outdated"] is None  # what asks a package index, from a thread, when it is loaded
 """
 
 
