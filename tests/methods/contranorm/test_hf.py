@@ -1,4 +1,5 @@
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,3 +126,9 @@ def test_patching_twice_and_unpatching_nothing_are_refused():
     patch(model, 0.1)
     with pytest.raises(ValueError, match="call unpatch"):
         patch(model, 0.1)
+
+
+def test_the_example_of_the_readme_runs():
+    readme = (Path(__file__).resolve().parents[3] / "methods" / "contranorm" / "README.md").read_text(encoding="utf-8")
+    section = readme.split("## In BERT and ALBERT\n", 1)[1]
+    exec(section.split("```python\n", 1)[1].split("```", 1)[0], {})

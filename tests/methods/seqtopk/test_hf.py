@@ -1,6 +1,7 @@
 """Tiny random models of the four architectures; nothing is downloaded."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -368,3 +369,10 @@ def test_wrong_use_is_said_in_one_line():
         model(tokens(1, 1), cache=filled)
     with pytest.raises(ValueError, match="2-D attention_mask"):
         model(tokens(1, 3), attention_mask=torch.zeros(1, 1, 3, 3))
+
+
+def test_the_example_of_the_readme_runs(capsys):
+    readme = (Path(__file__).resolve().parents[3] / "methods" / "seqtopk" / "README.md").read_text(encoding="utf-8")
+    section = readme.split("## Hugging Face models\n", 1)[1]
+    exec(section.split("```python\n", 1)[1].split("```", 1)[0], {})
+    assert "tensor([[[" in capsys.readouterr().out
