@@ -55,6 +55,13 @@ def measured(world):
     return world
 
 
+def with_comparisons(world, source="T1"):
+    data = world.paper.model_dump()
+    data["recipes"][0]["comparisons"] = [{"reference": "plain", "variants": ["ours", "majority"], "source": source}]
+    world.paper = PaperCard.model_validate(data)
+    return world
+
+
 def draw(world, out, results=None):
     cells = {scale: world.cells(scale) for scale in ("full", "demo")}
     claims = {"toy": world.claims}
@@ -182,7 +189,9 @@ def test_a_site_without_any_record_can_be_drawn(world, tmp_path):
 
 
 def test_pages_carry_what_assistive_technology_needs(world, tmp_path):
-    for name, text in pages(draw(measured(world), tmp_path / "site").parent).items():
+    left_pictures(world, tmp_path / "results", world.cell("plain", depth=2))
+    out = draw(measured(with_comparisons(world)), tmp_path / "site", tmp_path / "results").parent
+    for name, text in pages(out).items():
         tags = Links(text).tags
         assert ("html", {"lang": "en"}) in tags
         count = [tag for tag, _ in tags].count
@@ -193,10 +202,7 @@ def test_pages_carry_what_assistive_technology_needs(world, tmp_path):
 
 
 def test_comparisons_say_what_the_pairs_are_and_what_they_show(world, tmp_path):
-    data = world.paper.model_dump()
-    data["recipes"][0]["comparisons"] = [{"reference": "plain", "variants": ["ours", "majority"], "source": "T1"}]
-    world.paper = PaperCard.model_validate(data)
-    paper = (draw(measured(world), tmp_path / "site").parent / "papers" / "toy.html").read_text()
+    paper = (draw(measured(with_comparisons(world)), tmp_path / "site").parent / "papers" / "toy.html").read_text()
     part = paper[paper.index('id="comparisons"') :]
     part = part[: part.index("</section>")]
     assert "seeds of Cora; 0 above, 0 below, 5 equal; 1 of 2 places not measured" in part
@@ -266,7 +272,8 @@ def browser():
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
 def test_pages_open_from_disk_and_keep_to_the_screen(world, tmp_path, browser, width):
-    out = draw(measured(world), tmp_path / "site").parent
+    left_pictures(world, tmp_path / "results", world.cell("plain", depth=2))
+    out = draw(measured(with_comparisons(world)), tmp_path / "site", tmp_path / "results").parent
     page = browser.new_page(viewport={"width": width, "height": 800})
     asked, errors = [], []
     page.on("request", lambda request: asked.append(request.url))
