@@ -5,6 +5,12 @@ from torch import Tensor
 from methods.dynacl.losses import nt_xent
 from methods.dynacl.models import Pair, fixed
 from retable.evaluate.attacks import pgd
+from retable.train.distributed import gather
+
+
+def contrast(pair: Pair, views: Tensor, route: str, temperature: float) -> Tensor:
+    """NT-Xent of views (2N, 3, H, W) on a route; over the batches of all processes where there are several."""
+    return nt_xent(gather(pair(views, route)), temperature)
 
 
 def adversarial_views(
@@ -25,7 +31,7 @@ def adversarial_views(
     """
     with fixed(pair, route):
         return pgd(
-            lambda x: nt_xent(pair(x, route), temperature),
+            lambda x: contrast(pair, x, route, temperature),
             views,
             eps=eps,
             step=step,

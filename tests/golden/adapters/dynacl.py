@@ -56,7 +56,7 @@ def schedules(arrays: Arrays) -> Iterator[tuple]:
 def transforms(augmentation: Augmentation) -> dict[str, float]:
     """The columns of the authors' transforms."""
     a = augmentation
-    ranges = {name: a.jitter for name in ("bright", "contrast", "sat")}
+    ranges = dict.fromkeys(("bright", "contrast", "sat"), a.jitter)
     bounds = {f"{name}_{end}": 1 + sign * by for name, by in ranges.items() for end, sign in (("lo", -1), ("hi", 1))}
     return bounds | {
         "crop_scale_min": a.smallest_crop,

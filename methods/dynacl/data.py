@@ -1,0 +1,78 @@
+"""A cell's images on the device, and how views and training images are drawn from them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from methods.dynacl.schedules import Augmentation
+from retable.cards import Scalar
+from retable.data.augment import (
+    color_jitter,
+    grayscale,
+    horizontal_flip,
+    random_crop,
+    random_resized_crop,
+    to_float,
+)
+from retable.data.containers import DataError
+from retable.data.image_sets import ImageSet, ImageSplit
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images uint8 (N, 3, H, W) and labels int64 (N,), on the device."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def first(self, number: int) -> "Part":
+        """The first `number` images; all if there are fewer."""
+        return Part(self.x[:number], self.y[:number])
+
+
+class Task:
+    """Training, validation and test images of a cell; the test images in an order that the data set's name decides."""
+
+    def __init__(self, images: ImageSet, split: ImageSplit, device: torch.device) -> None:
+        self.name, self.classes, self.size = images.name, len(images.classes), images.images.shape[-1]
+        order = np.random.default_rng(len(split.test)).permutation(split.test)
+        self.train, self.val, self.test = (
+            Part(torch.from_numpy(images.images[rows]).to(device), torch.from_numpy(images.labels[rows]).to(device))
+            for rows in (split.train, split.val, order)
+        )
+        present = torch.bincount(self.train.y[self.train.y >= 0], minlength=self.classes)
+        if empty := (present == 0).nonzero().flatten().tolist():
+            names = ", ".join(images.classes[number] for number in empty)
+            raise DataError(f"{images.name}: no training image of class {names}; choose a split that has every class")
+        if self.size != images.images.shape[-2]:
+            raise DataError(f"{images.name}: images are {tuple(images.images.shape[-2:])}; expected squares")
+
+
+def views(x: Tensor, augmentation: Augmentation, settings: dict[str, Scalar]) -> Tensor:
+    """Two independent views of each image, uint8 (N, 3, H, W), as rows 2i and 2i + 1 of float (2N, 3, H, W)."""
+    a, s = augmentation, settings
+    pairs = to_float(x).repeat_interleave(2, 0)
+    out = random_resized_crop(pairs, x.shape[-1], (a.smallest_crop, 1.0), a.aspect, str(s["interpolation"]))
+    if s["flip"]:
+        out = horizontal_flip(out, a.flip_probability)
+    out = color_jitter(out, a.jitter, a.jitter, a.jitter, a.hue, a.jitter_probability)
+    # Interpolation and jitter may leave [0, 1] by a rounding; attacks start from inside.
+    return grayscale(out, a.grayscale_probability).clamp(0, 1)
+
+
+def training_images(x: Tensor, settings: dict[str, Scalar]) -> Tensor:
+    """Images for classifiers, uint8 (N, 3, H, W) to float in [0, 1]: a padded random crop and a flip."""
+    out = random_crop(to_float(x), int(settings["crop_padding"]))
+    return horizontal_flip(out) if settings["flip"] else out
+
+
+def batches(number: int, size: int, device: torch.device, *, drop_last: bool) -> list[Tensor]:
+    """A random order of `number` images in batches; with `drop_last` a last short one is left out unless it is all."""
+    order = torch.randperm(number).to(device)
+    parts = list(order.split(size))
+    return parts[:-1] if drop_last and len(parts) > 1 and len(parts[-1]) < size else parts
