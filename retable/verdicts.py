@@ -401,14 +401,22 @@ def _adjust_comparisons(found: list[Compared]) -> list[Compared]:
     for family in families.values():
         adjusted = holm([p_signed_rank(found[index].differences) for index in family])
         for index, p in zip(family, adjusted, strict=True):
-            compared = replace(found[index], p=p, tests=len(family))
-            least, note = least_p_signed_rank(sum(1 for difference in compared.differences if difference)), ""
-            if least > ALPHA:
-                note = f"too few pairs: all on one side give p = {least:.3g}, which decides nothing at 5 %"
-            elif p > ALPHA and least * len(family) > ALPHA:
-                note = f"few pairs: all on one side give p = {least:.3g} before the adjustment for {len(family)} tests"
-            found[index] = replace(compared, note=note)
+            unequal = sum(1 for difference in found[index].differences if difference)
+            note = _few_pairs(unequal, len(family)) if p > ALPHA else ""
+            found[index] = replace(found[index], p=p, tests=len(family), note=note)
     return found
+
+
+def _few_pairs(unequal: int, tests: int) -> str:
+    """Why a comparison that shows no difference could hardly have shown one; empty where it could."""
+    if not unequal:
+        return "all pairs are equal"
+    least = least_p_signed_rank(unequal)
+    if least > ALPHA:
+        return f"too few unequal pairs: all on one side give p = {least:.3g}, which decides nothing at 5 %"
+    if least * tests > ALPHA:
+        return f"few unequal pairs: all on one side give p = {least:.3g} before the adjustment for {tests} tests"
+    return ""
 
 
 def _more_seeds(gap: Gap | None, alpha: float, margin: float | None, tails: int) -> str:

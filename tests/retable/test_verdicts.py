@@ -245,7 +245,7 @@ def test_a_comparison_of_too_few_pairs_says_so(world):
     measure_ours(world, 2, [90.0] * 5)
     found = compared(world)
     assert (found["ours"].state, found["ours"].p, found["ours"].tests) == ("inconclusive", 0.0625, 1)
-    assert "too few pairs: all on one side give p = 0.0625" in found["ours"].note
+    assert "too few unequal pairs: all on one side give p = 0.0625" in found["ours"].note
     assert (found["ours"].measured, found["ours"].places) == (1, 2)
     assert (found["majority"].state, found["majority"].mean) == ("not run", None)
 
@@ -253,7 +253,8 @@ def test_a_comparison_of_too_few_pairs_says_so(world):
 def test_what_only_rounding_tells_apart_is_no_difference(world):
     world.measure(world.cell("plain", depth=2), [0.1 + 0.2] * 3)
     measure_ours(world, 2, [0.3] * 3)
-    assert compared(world)["ours"].differences == (0.0,) * 3
+    found = compared(world)["ours"]
+    assert (found.differences, found.p, found.note) == ((0.0,) * 3, 1.0, "all pairs are equal")
 
 
 @pytest.mark.parametrize(
