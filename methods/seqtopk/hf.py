@@ -210,7 +210,8 @@ def _followed(kind: Any) -> Any:
 
 def _begin(handle: Patch, body: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Before the model's body: note padding and the past, and send the note along to the layers."""
-    given = dict(zip(("input_ids", "attention_mask", "position_ids", "cache", "inputs_embeds"), args)) | kwargs  # noqa: B905
+    names = ("input_ids", "attention_mask", "position_ids", "cache", "inputs_embeds")
+    given = dict(zip(names, args, strict=False)) | kwargs
     tokens = given["inputs_embeds"] if given.get("input_ids") is None else given["input_ids"]
     batch, columns = tokens.shape[:2]
     valid = given.get("attention_mask")
