@@ -38,7 +38,7 @@ class InfoGraph(nn.Module):
         pooled, layers = self.encoder(batch)
         nodes = torch.cat(layers, dim=1)
         if isinstance(self.encoder, GIN):
-            # The head costs most, and a third to four fifths of the nodes of small graphs have a double.
+            # The head costs most, and a quarter to four fifths of the nodes of small graphs have a double.
             first, kind = alike(batch, len(layers))
             local = self.local_head(nodes[first]).index_select(0, kind)
         else:
