@@ -84,7 +84,8 @@ def make_optimiser(model: nn.Module, settings: dict[str, Scalar]) -> torch.optim
     """AdamW; no decay on vectors, biases and the position and class tokens."""
     from timm.optim import param_groups_weight_decay
 
-    groups = param_groups_weight_decay(model, float(settings["weight_decay"]), model.no_weight_decay())  # type: ignore[operator]
+    spared = model.no_weight_decay()  # type: ignore[operator]
+    groups = param_groups_weight_decay(model, float(settings["weight_decay"]), no_weight_decay_list=spared)
     return torch.optim.AdamW(groups, lr=float(settings["lr"]), eps=1e-8)
 
 
