@@ -1,0 +1,181 @@
+"""Pre-training, then the authors' two evaluations with labels: a linear probe trained by LARS, or fine-tuning.
+
+retable run umae/fine-tune --scale demo
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from timm.data import Mixup
+from timm.loss import SoftTargetCrossEntropy
+from timm.optim import param_groups_layer_decay
+from torch import Tensor, nn
+
+from methods.umae.models import MAE, SIZES, Classifier, ProbeHead
+from methods.umae.pretrain import Pretrainer, make_model, objective
+from methods.umae.task import FromFolder, InMemory, task_of
+from retable.cards import CardError, unknown
+from retable.plan import Cell
+from retable.train.context import Context, Measured, Stateful
+from retable.train.optim import LARS, set_rate, warmup_cosine
+
+
+class LinearProbe:
+    """BatchNorm and a linear layer on the frozen encoder's cls feature, trained by LARS without weight decay."""
+
+    def __init__(self, task: InMemory | FromFolder, encoder: MAE, cell: Cell) -> None:
+        self.encoder = encoder
+        self.model: nn.Module = ProbeHead(encoder.norm.weight.numel(), task.classes).to(task.device)
+        self.optimiser: torch.optim.Optimizer = LARS(self.model.parameters(), lr=0.0, form="mae")
+
+    def start(self) -> None:
+        """Called once, when the encoder is trained."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, classes) of prepared images."""
+        with torch.no_grad():
+            features = self.encoder.eval().features(images)["cls"]
+        return self.model(features)
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy."""
+        return F.cross_entropy(self.logits(images), labels)
+
+
+class FineTuning:
+    """All weights trained on, a lower rate for lower layers (BEiT's layer decay), Mixup or CutMix, smooth labels."""
+
+    def __init__(self, task: InMemory | FromFolder, encoder: MAE, cell: Cell) -> None:
+        s = self.settings = cell.settings
+        self.encoder = encoder
+        model = Classifier(
+            SIZES[str(s["size"])],
+            task.classes,
+            image=task.side,
+            channels=task.channels,
+            drop_path=float(s["drop_path"]),
+        )
+        self.model: nn.Module = model.to(task.device)
+        groups = param_groups_layer_decay(
+            self.model,
+            weight_decay=float(s["weight_decay"]),
+            layer_decay=float(s["layer_decay"]),
+            no_weight_decay_list=("pos_embed", "cls_token"),
+        )
+        self.optimiser: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), fused=True)
+        mixing = (float(s["mixup"]), float(s["cutmix"]))
+        smoothing = float(s["label_smoothing"])
+        self.mix = Mixup(*mixing, label_smoothing=smoothing, num_classes=task.classes) if any(mixing) else None
+        self.mixed_loss = SoftTargetCrossEntropy()
+
+    def start(self) -> None:
+        """Take over the encoder's weights."""
+        if self.settings["trained"]:
+            assert isinstance(self.model, Classifier)
+            self.model.load_pretrained(self.encoder.state_dict())
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, classes) of prepared images."""
+        return self.model(images)
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy against mixed, smoothed labels; draws from numpy's global stream if it mixes."""
+        if self.mix is not None:
+            images, labels = self.mix(images, labels)
+            return self.mixed_loss(self.logits(images), labels)
+        return F.cross_entropy(self.logits(images), labels, label_smoothing=float(self.settings["label_smoothing"]))
+
+
+EVALUATIONS: dict[str, type[LinearProbe | FineTuning]] = {"linear-probe": LinearProbe, "fine-tune": FineTuning}
+
+
+def build(cell: Cell, context: Context) -> tuple[InMemory | FromFolder, MAE, LinearProbe | FineTuning]:
+    """Data, untrained network and its evaluation; weights depend on the seed only. ``CardError`` for unknown names."""
+    s = cell.settings
+    task = task_of(context.data(), s, context)
+    context.seed_torch("weights")
+    encoder = make_model(s, task.side, task.channels, task.classes)
+    if not isinstance(encoder, MAE):
+        raise CardError(f"linear-probe and fine-tune are for the model 'mae', got {s['model']!r}")
+    if s["evaluation"] not in EVALUATIONS:
+        raise CardError(unknown("evaluation", str(s["evaluation"]), list(EVALUATIONS)))
+    return task, encoder, EVALUATIONS[str(s["evaluation"])](task, encoder.to(context.device), cell)
+
+
+def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """The network and its pre-training loss, or that of the evaluation if nothing is pre-trained."""
+    task, encoder, evaluation = build(cell, context)
+    images, labels = (part[: int(cell.settings["batch_size"])] for part in next(task.whole("train")))
+
+    def loss() -> Tensor:
+        context.seed_torch("fixed batch")
+        if cell.settings["trained"]:
+            return objective(encoder, images, labels, cell.settings)[0]
+        return F.cross_entropy(evaluation.logits(images), labels)
+
+    return (encoder if cell.settings["trained"] else evaluation.model), loss
+
+
+def run(cell: Cell, context: Context) -> Measured:
+    """Pre-train, evaluate, measure one seed. Accuracies are in percent."""
+    s = cell.settings
+
+    # Data, models, optimisers
+    task, encoder, evaluation = build(cell, context)
+    pretrainer = Pretrainer(task, encoder, s)
+    before, after = int(s["epochs"]) if s["trained"] else 0, int(s["tune_epochs"])
+    parts: dict[str, Stateful] = {"encoder": encoder, "pretraining": pretrainer.optimiser}
+    parts |= {"model": evaluation.model, "optimiser": evaluation.optimiser}
+
+    # Loop: both phases in one count of epochs, so that a run resumes in either
+    for epoch in context.epochs(before + after, **parts):
+        if epoch <= before:
+            context.log(epoch, loss=pretrainer.epoch(epoch)["loss"])
+            continue
+        if epoch == before + 1:
+            evaluation.start()
+        np.random.seed(context.derive("mixup", epoch) % 2**32)  # noqa: NPY002 - timm's Mixup draws from there
+        loss = tune(task, evaluation, cell, epoch, epoch - before)
+        context.log(epoch, loss=loss, tuning_loss=loss)
+
+    context.keep("encoder", encoder.state_dict())
+    context.keep("tuned", evaluation.model.state_dict())
+    return measure(task, evaluation)
+
+
+def tune(
+    task: InMemory | FromFolder, evaluation: LinearProbe | FineTuning, cell: Cell, epoch: int, number: int
+) -> float:
+    """Epoch `number`, from 1, of the evaluation's training, `epoch` of the run; returns the mean loss."""
+    s, batch_size = cell.settings, int(cell.settings["tune_batch_size"])
+    rate, steps = float(s["tune_blr"]) * batch_size / 256, task.steps(batch_size)
+    total = torch.zeros((), device=task.device)
+    evaluation.model.train()
+    for step, (images, labels) in enumerate(task.batches(batch_size, epoch, float(s["tune_crop_low"]))):
+        done = number - 1 + step / steps
+        floor, warmup, epochs = float(s["tune_min_lr"]), float(s["tune_warmup"]), int(s["tune_epochs"])
+        set_rate(evaluation.optimiser, warmup_cosine(done, rate, warmup, epochs, floor))
+        loss = evaluation.loss(images, labels)
+        evaluation.optimiser.zero_grad()
+        loss.backward()
+        evaluation.optimiser.step()
+        total += loss.detach()
+    return (total / steps).item()
+
+
+def evaluate(cell: Cell, context: Context) -> Measured:
+    """The metrics of a finished run from the weights it kept, without training."""
+    task, encoder, evaluation = build(cell, context)
+    encoder.load_state_dict(context.kept("encoder"))
+    evaluation.model.load_state_dict(context.kept("tuned"))
+    return measure(task, evaluation)
+
+
+@torch.no_grad()
+def measure(task: InMemory | FromFolder, evaluation: LinearProbe | FineTuning) -> Measured:
+    """Test accuracy of the last epoch, on whole images."""
+    evaluation.model.eval()
+    right = sum(int((evaluation.logits(images).argmax(1) == labels).sum()) for images, labels in task.whole("test"))
+    return Measured({"test_accuracy": 100 * right / task.size("test")})

@@ -1,0 +1,115 @@
+"""Images become batches: parts that do not overlap, chance from named streams, one line for what does not fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from methods.umae.task import FromFolder, InMemory, task_of
+from retable.cards import CardError
+from retable.data.folder_images import FolderImages, FolderSet, FolderSplit
+from retable.data.image_sets import ImageSet, ImageSplit
+
+SETTINGS = {"statistics": "half", "flip": False, "workers": 0}
+
+
+class Place:
+    """What a task needs of a run's context."""
+
+    device = torch.device("cpu")
+
+    def derive(self, *names: str | int) -> int:
+        return hash(names) % 2**63
+
+
+def image_set(side: int = 8, width: int | None = None) -> ImageSet:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 3, side, width or side), dtype=np.uint8)
+    return ImageSet("noise", pixels, np.arange(40) % 4, ("a", "b", "c", "d"), {})
+
+
+def split(val: int = 0) -> ImageSplit:
+    return ImageSplit(np.arange(30), np.arange(30, 30 + val), np.arange(30 + val, 40))
+
+
+def in_memory(val: int = 0, **settings) -> InMemory:
+    return task_of((image_set(), split(val)), SETTINGS | settings, Place())  # type: ignore[arg-type, return-value]
+
+
+def test_without_validation_images_the_probe_chooses_on_every_tenth_training_image() -> None:
+    task = in_memory()
+    fit, val = (set(task.parts[name].tolist()) for name in ("fit", "val"))
+    assert val == {0, 10, 20}
+    assert fit | val == set(task.parts["train"].tolist())
+    assert not fit & val
+    assert in_memory(val=4).size("fit") == 30
+
+
+def test_an_epoch_takes_each_image_once_at_most_in_an_order_of_chance() -> None:
+    task = in_memory()
+    orders = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        orders.append(torch.cat([images for images, _ in task.batches(8, 1, crop_low=1.0)]))
+    assert len(orders[0]) == 24
+    assert torch.equal(orders[0], orders[1])
+    assert not torch.equal(orders[0], orders[2])
+    assert len(orders[0].flatten(1).unique(dim=0)) == 24
+
+
+def test_whole_images_are_normalised_pixels() -> None:
+    task = in_memory()
+    images, labels = next(task.whole("test"))
+    expected = (image_set().images[30:] / 255 - 0.5) / 0.5
+    np.testing.assert_allclose(images.numpy(), expected, atol=1e-6)
+    assert labels.tolist() == (np.arange(30, 40) % 4).tolist()
+
+
+def test_crops_and_flips_keep_the_size() -> None:
+    images, _ = next(in_memory(flip=True).batches(8, 1, crop_low=0.2))
+    assert images.shape == (8, 3, 8, 8)
+
+
+def test_features_that_are_the_label_are_judged_perfect() -> None:
+    task = in_memory(val=4)
+    labels = torch.cat([labels for part in ("fit", "val", "test") for _, labels in task.whole(part)])
+    found, test = task.judge(torch.nn.functional.one_hot(labels, 4).float())
+    assert set(found) == {"probe", "probe_val", "knn20", "knn10"}
+    assert found["probe"] == found["knn20"] == 100
+    assert len(test) == task.size("test")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: task_of((image_set(8, 12), split()), SETTINGS, Place()), "images are 8 x 12; U-MAE needs square"),
+        (lambda: in_memory(statistics="imagnet"), "unknown statistics 'imagnet'; did you mean 'imagenet'"),
+        (lambda: in_memory().steps(31), "a batch of 31 cannot be taken from 30 training images; set 1 to 30"),
+        (lambda: in_memory().steps(0), "a batch of 0 cannot be taken"),
+    ],
+)
+def test_what_does_not_fit_is_named(change, message: str) -> None:
+    with pytest.raises(CardError, match=message):
+        change()
+
+
+def test_folders_come_as_batches_whose_crops_the_epoch_decides(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(2):
+                pixels = random.integers(0, 256, (240, 260, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / part / name / f"{number}.png")
+    folders = FolderSplit(*(FolderImages(tmp_path / part, ("a", "b")) for part in ("train", "val")))
+    task = task_of((FolderSet("mine", ("a", "b"), {}), folders), SETTINGS, Place())  # type: ignore[arg-type]
+    assert isinstance(task, FromFolder)
+    assert (task.size("train"), task.steps(2), task.classes) == (4, 2, 2)
+    first, again, other = (torch.cat([x for x, _ in task.batches(2, epoch, crop_low=0.2)]) for epoch in (1, 1, 2))
+    assert first.shape == (4, 3, 224, 224)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    images, labels = next(task.whole("test"))
+    assert images.shape == (4, 3, 224, 224)
+    assert labels.tolist() == [0, 0, 1, 1]
