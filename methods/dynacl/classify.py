@@ -32,11 +32,16 @@ def pseudo_labels(features: Tensor, clusters: int, classes: int, seed: int) -> T
 
     Raises CardError for a number of clusters that is not 2 to the number of classes.
     """
-    if not 2 <= clusters <= classes:
-        raise CardError(f"clusters is {clusters}; expected 2 to the number of classes, {classes}")
+    check_clusters(clusters, classes)
     means = KMeans(clusters, init="random", n_init=1, random_state=seed % 2**32)
     answer = means.fit_predict(features.double().cpu().numpy())
     return torch.from_numpy(answer).long().to(features.device)
+
+
+def check_clusters(clusters: int, classes: int) -> None:
+    """Raises CardError for a number of pseudo-labels that is not 2 to the number of classes."""
+    if not 2 <= clusters <= classes:
+        raise CardError(f"clusters is {clusters}; expected 2 to the number of classes, {classes}")
 
 
 class PseudoLabels(nn.Module):

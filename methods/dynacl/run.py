@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from methods.dynacl.classify import Plan, PseudoLabels, Training, pseudo_labels, representations
+from methods.dynacl.classify import Plan, PseudoLabels, Training, check_clusters, pseudo_labels, representations
 from methods.dynacl.data import Part, Task, training_images, views
 from methods.dynacl.measure import LearningCurve, ridge_robustness, robustness, show
 from methods.dynacl.models import Classifier, make_encoder, single_route
 from methods.dynacl.pretrain import Pretraining
 from methods.dynacl.schedules import Augmentation
 from retable.cards import CardError, Scalar, unknown
+from retable.evaluate.attacks import VERSIONS
 from retable.plan import Cell
 from retable.train.context import Context, Measured, Stateful
 
@@ -47,6 +48,10 @@ class Story:
         for name in self.evaluations:
             if name not in EVALUATIONS:
                 raise CardError(unknown("evaluation", name, list(EVALUATIONS)))
+        if settings["aa_version"] not in VERSIONS:
+            raise CardError(unknown("aa_version", str(settings["aa_version"]), list(VERSIONS)))
+        if settings["lp_aft"]:
+            check_clusters(int(settings["clusters"]), task.classes)
         self.route = "pgd" if settings["adversarial"] else "normal"
         self.curve = LearningCurve()
         self.pretraining = Pretraining(task, settings)

@@ -1,0 +1,124 @@
+"""The story on digits and at the paper's size; every demo variant is in tests/methods/test_contract.py."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from methods.dynacl.data import views
+from methods.dynacl.run import build, evaluate, run
+from methods.dynacl.schedules import Augmentation
+from retable.cards import CardError, load_dataset, load_paper
+from retable.plan import Cell, recipe_cells
+from retable.run import make_deterministic
+from retable.train.context import Context
+
+ROOT = next(folder for folder in Path(__file__).parents if (folder / "datasets").is_dir())
+DATASETS = {name: load_dataset(ROOT / "datasets" / f"{name}.yaml") for name in ("digits-16", "cifar10")}
+RECIPE = load_paper(ROOT / "methods" / "dynacl" / "card.yaml").recipe("pretrain")
+SHORT = {"epochs": 2, "probe_epochs": 2, "aa_images": 10, "aa_iterations": 2, "attacked_images": 50, "pgd_iters": 3}
+
+
+def cell(scale: str, variant: str, **settings) -> Cell:
+    found = next(c for c in recipe_cells("dynacl", RECIPE, DATASETS, scale) if c.variant == variant)
+    return dataclasses.replace(found, settings=found.settings | settings)
+
+
+def context(cell: Cell, folder: Path, seed: int = 0) -> Context:
+    make_deterministic(torch.device("cpu"))
+    return Context(cell, seed, DATASETS[cell.dataset], folder, folder / f"state-{seed}", torch.device("cpu"), "f")
+
+
+def test_all_evaluations_stand_side_by_side_and_come_back_from_kept_weights(tmp_path):
+    short = {"aff_epochs": 1, "aff_batch": 500, "alf_iters": 1, "trades_iters": 1, "probe_batch": 500}
+    asked = cell("demo", "dynacl", evaluations="slf+alf+aff", **SHORT | short)
+    here = context(asked, tmp_path)
+    measured = run(asked, here)
+    for prefix in ("", "alf_", "aff_"):
+        assert {f"{prefix}{name}" for name in ("accuracy", "pgd_accuracy", "aa_lite_accuracy")} <= set(measured.metrics)
+    assert evaluate(asked, here).metrics == measured.metrics
+    assert set(measured.series) == {curve.series for curve in RECIPE.curves}
+    assert all(len(values) == len(curve.at) for curve in RECIPE.curves for values in [measured.series[curve.series]])
+    assert here.pictures["adversarial-examples"].width == 2 * 8 * 16
+
+
+def test_a_standard_autoattack_bears_its_own_name(tmp_path):
+    asked = cell("demo", "untrained", aa_version="standard", **SHORT | {"aa_images": 2})
+    metrics = run(asked, context(asked, tmp_path)).metrics
+    assert "autoattack_accuracy" in metrics
+    assert "aa_lite_accuracy" not in metrics
+
+
+def test_the_answer_that_does_not_look_is_robust(tmp_path):
+    asked = cell("demo", "majority", attacked_images=500)
+    metrics = run(asked, context(asked, tmp_path)).metrics
+    assert metrics["accuracy"] == metrics["pgd_accuracy"] == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("variant", "settings", "message"),
+    [
+        ("dynacl", {"method": "contrastiv"}, "unknown method 'contrastiv'; did you mean 'contrastive'"),
+        ("dynacl", {"evaluations": "slf+afl"}, "unknown evaluation 'afl'"),
+        ("dynacl", {"optimiser": "adam"}, "unknown optimiser 'adam'"),
+        ("dynacl", {"arch": "huge"}, "unknown arch 'huge'"),
+        ("dynacl", {"aa_version": "light"}, "unknown aa_version 'light'; did you mean 'lite'"),
+        ("dynacl-plus", {"clusters": 11, "epochs": 1}, "clusters is 11; expected 2 to the number of classes, 10"),
+        ("dynacl", {"eps": 8.0}, r"eps is 8\.0"),
+    ],
+)
+def test_bad_settings_are_one_line(variant, settings, message, tmp_path):
+    asked = cell("demo", variant, **SHORT | {"lp_epochs": 1, "aft_epochs": 1} | settings)
+    with pytest.raises((CardError, ValueError), match=message) as caught:
+        run(asked, context(asked, tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_are_refused_before_anything_is_trained(tmp_path):
+    for settings in ({"aa_version": "light"}, {"clusters": 11}):
+        asked = cell("demo", "dynacl-plus", **settings)
+        with pytest.raises(CardError):
+            build(asked, context(asked, tmp_path))
+
+
+@pytest.mark.slow
+def test_attacks_fell_simclr_and_not_adversarial_pretraining(tmp_path):
+    """The trend that is reliable at this size: robustness of SimCLR, ACL and DYNACL, mean of two seeds."""
+    robust = {}
+    for variant in ("simclr", "acl", "dynacl"):
+        asked = cell("demo", variant, eps=0.08, step_size=0.02, epochs=20, attack_iters=5)
+        runs = [run(asked, context(asked, tmp_path / variant, seed)).metrics for seed in (0, 1)]
+        robust[variant] = sum(metrics["pgd_accuracy"] for metrics in runs) / 2
+        assert all(metrics["pgd_accuracy"] <= metrics["accuracy"] + 5 for metrics in runs)
+    assert robust["acl"] > robust["simclr"]
+    assert robust["dynacl"] > robust["simclr"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["resnet18", "resnet18-stl"])
+def test_two_steps_of_the_full_recipe(arch, tmp_path, monkeypatch):
+    """ResNet-18 at its image size, LARS at the paper's rate, the momentum pair, five attack steps."""
+    asked = cell("full", "dynacl", arch=arch)
+    digits = dataclasses.replace(cell("demo", "dynacl"), settings=asked.settings)
+    pretraining = build(digits, context(digits, tmp_path)).pretraining
+    size = 96 if arch.endswith("stl") else 32
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, size, size), dtype=torch.uint8)
+    before = [parameter.clone() for parameter in pretraining.pair.q.parameters()]
+    slow = [parameter.clone() for parameter in pretraining.pair.k.parameters()]
+    strength, weight = pretraining.schedule(500)
+    assert (strength, weight) == (pytest.approx(0.55), pytest.approx(4 / 3))
+    pretraining.pair.train()
+    for _ in range(2):
+        loss = pretraining.step(views(images, Augmentation.of_strength(strength), digits.settings), weight)
+        assert loss.isfinite()
+    moved = [
+        float((new - old).norm() / old.norm())
+        for new, old in zip(pretraining.pair.q.parameters(), before, strict=True)
+        if old.ndim > 1
+    ]
+    assert all(1e-3 < share < 0.1 for share in moved)
+    k = [float((new - old).norm()) for new, old in zip(pretraining.pair.k.parameters(), slow, strict=True)]
+    q = [float((new - old).norm()) for new, old in zip(pretraining.pair.q.parameters(), before, strict=True)]
+    assert 0 < sum(k) < 0.05 * sum(q)
