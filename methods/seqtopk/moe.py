@@ -29,17 +29,18 @@ class Experts(nn.Module):
     def forward(self, x: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
         """`sum_e w_e expert_e(x)` for tokens x (N, d), weights (N, E) and the selection mask (N, E)."""
         expert, token = mask.t().nonzero(as_tuple=True)  # sorted by expert
-        loads = mask.sum(0)
-        longest = int(loads.max())
-        slot = torch.arange(len(expert), device=x.device) - (loads.cumsum(0) - loads)[expert]
-        place = expert * longest + slot
-        packed = x.new_zeros(len(loads) * longest, x.shape[1]).index_copy(0, place, x.index_select(0, token))
-        gate, up = torch.bmm(packed.view(len(loads), longest, x.shape[1]), self.gate_up_proj.transpose(1, 2)).chunk(
-            2, dim=-1
-        )
-        y = torch.bmm(F.silu(gate) * up, self.down_proj.transpose(1, 2)).flatten(0, 1)
-        y = y.index_select(0, place) * weights[token, expert][:, None]
+        loads = mask.sum(0).tolist()
+        # One gather and one scatter for all; between them each expert multiplies its own stretch. Padding the stretches
+        # for one batched product costs as much as the busiest expert does.
+        gate, up = _by_stretch(x.index_select(0, token), loads, self.gate_up_proj).chunk(2, dim=-1)
+        y = _by_stretch(F.silu(gate) * up, loads, self.down_proj) * weights[token, expert][:, None]
         return torch.zeros_like(x).index_add(0, token, y)
+
+
+def _by_stretch(rows: Tensor, loads: list[int], matrices: Tensor) -> Tensor:
+    """Stretches of rows (sum of loads, a), each times the transpose of its own of `matrices` (E, b, a)."""
+    stretches = zip(rows.split(loads), matrices.unbind(), strict=True)
+    return torch.cat([stretch @ matrix.t() for stretch, matrix in stretches])
 
 
 class SharedExpert(nn.Module):

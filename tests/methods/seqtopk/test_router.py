@@ -238,3 +238,13 @@ def test_bounds_are_clipped_to_what_can_hold():
     assert check_bounds(7, 8) == (1, 8)
     with pytest.raises(ValueError, match="choose from softmax"):
         router_scores(torch.zeros(2), "tanh")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("levels", [0, 2])
+@pytest.mark.parametrize("kind", ["topk", "seqtopk", "batchtopk", "expert-choice", "expert-choice-batch"])
+def test_cuda_selects_what_the_processor_selects_ties_included(kind, levels):
+    scores, valid = random_scores(4, 50, 16, levels=levels), random_padding(4, 50)
+    there = route(scores.cuda(), 3, kind, valid=valid.cuda())
+    assert torch.equal(there.cpu(), route(scores, 3, kind, valid=valid))
