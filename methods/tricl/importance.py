@@ -87,7 +87,7 @@ def agreement(z: Tensor, other: Tensor, *, centred: bool = True) -> Agreement:
     z, other = (_unit_columns(x, centred) for x in (z, other))
     similarity = (z.T @ other).abs()
     pairs = linear_sum_assignment(similarity.cpu().numpy(), maximize=True)
-    matched = similarity[[torch.from_numpy(index) for index in pairs]]
+    matched = similarity[tuple(torch.from_numpy(index) for index in pairs)]
     return Agreement(similarity.diagonal().mean(), matched.mean())
 
 

@@ -1,11 +1,15 @@
 """triCL's networks: a backbone, a projector, and an importance for each of the projector's outputs."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, resnet18
 
 from methods.tricl.losses import Importance
 from retable.cards import CardError, unknown
+
+BATCH = 1000
 
 
 class Projector(nn.Sequential):
@@ -72,10 +76,13 @@ class Grey(nn.Module):
 
 
 @torch.no_grad()
-def embed(network: nn.Module, images: Tensor, batch: int = 1000) -> Tensor:
-    """What a network gives for images (N, ...), in evaluation mode, batch by batch; its mode is restored."""
+def embed(network: nn.Module, rows: Tensor, prepare: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """What a network gives for rows (N, ...) in evaluation mode, ``BATCH`` at a time; its mode is restored.
+
+    ``prepare`` makes the network's input of a batch, of bytes for instance.
+    """
     was_training = network.training
     network.eval()
-    rows = torch.cat([network(part) for part in images.split(batch)])
+    parts = [network(part if prepare is None else prepare(part)) for part in rows.split(BATCH)]
     network.train(was_training)
-    return rows
+    return torch.cat(parts)

@@ -14,6 +14,7 @@ from retable.data.image_sets import ImageSet
 from retable.data.molecules import MoleculeSet
 from retable.data.readers.embedded import digits_grid, digits_knn
 from retable.data.readers.embedded_images import digits_16
+from retable.data.readers.embedded_pairs import word_pairs
 from retable.data.readers.folders import image_folder
 from retable.data.readers.geom_gcn import geom_gcn
 from retable.data.readers.glue import glue
@@ -49,4 +50,5 @@ READERS: dict[str, Reader] = {
     "stl10_binary": stl10_binary,
     "tiny_imagenet": tiny_imagenet,
     "tu": tu,
+    "word_pairs": word_pairs,
 }
