@@ -87,7 +87,7 @@ class Encoder(nn.Module):
         self.patch_embed = PatchEmbed(side, size.patch, channels, size.width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, size.width))
         self.pos_embed = nn.Parameter(sincos_positions(size.width, grid)[None], requires_grad=False)
-        rates = torch.linspace(0, drop_path, size.depth).tolist()
+        rates = [drop_path * block / max(size.depth - 1, 1) for block in range(size.depth)]
         self.blocks = nn.ModuleList(
             Block(size.width, size.heads, size.mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=LayerNorm)
             for rate in rates

@@ -194,7 +194,7 @@ def test_fine_tuning_at_another_size_resizes_positions() -> None:
 
 def test_weights_of_another_network_are_refused() -> None:
     state = {name: value for name, value in MAE(TINY, 5).state_dict().items() if not name.startswith("blocks.1")}
-    with pytest.raises(ValueError, match="not those of an MAE of this size: blocks.1"):
+    with pytest.raises(ValueError, match=r"not those of an MAE of this size: blocks\.1"):
         Classifier(TINY, 5).load_pretrained(state)
 
 

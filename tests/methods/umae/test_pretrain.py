@@ -1,5 +1,6 @@
-"""Pre-training: what the term and the monitor reach, the schedule, pictures, bad settings, and real steps at full size."""
+"""Pre-training: what the term and the monitor reach, the schedule, pictures, bad settings, real steps at full size."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,13 @@ from retable.train.context import Context
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@cache
+def whole_workspace() -> Workspace:
+    return Workspace(ROOT, Config())
+
+
 def demo(variant: str = "umae-0.1", recipe: str = "pretrain", **settings: Scalar) -> Cell:
-    workspace = Workspace(ROOT, Config())
+    workspace = whole_workspace()
     cells = recipe_cells("umae", workspace.papers["umae"].recipe(recipe), workspace.datasets, "demo")
     (cell,) = [cell for cell in cells if cell.variant == variant]
     return Cell(**{name: getattr(cell, name) for name in cell.__dataclass_fields__} | {
@@ -26,8 +32,9 @@ def demo(variant: str = "umae-0.1", recipe: str = "pretrain", **settings: Scalar
     })  # fmt: skip
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    tmp_path = tmp_path_factory.mktemp("umae")
     for name in ("methods", "datasets", "retable"):
         (tmp_path / name).symlink_to(ROOT / name)
     return make_context(Workspace(tmp_path, Config(device="cpu")), demo(), 0, torch.device("cpu"))
@@ -112,7 +119,7 @@ def test_the_picture_ends_with_the_images_themselves(context: Context) -> None:
     [
         ({"mask_ratio": 1.2}, "from 0 to below 1; got 1.2"),
         ({"mask_ratio": 0.99}, "leaves none of 16 patches visible"),
-        ({"size": "vit-ti"}, "unknown size 'vit-ti'; did you mean 'vit-ti-2'"),
+        ({"size": "vit-b"}, "unknown size 'vit-b'; did you mean 'vit-b-16'"),
         ({"model": "mea"}, "unknown model 'mea'; did you mean 'mae'"),
         ({"size": "vit-b-16", "model": "simmim", "square": 24}, "SimMIM hides squares of 24 pixels"),
     ],
@@ -137,7 +144,7 @@ def test_bfloat16_gives_nearly_the_same_loss(context: Context) -> None:
 
 def full_recipe(name: str, variant: str) -> dict[str, Scalar]:
     """Settings of an ImageNet recipe at full scale."""
-    workspace = Workspace(ROOT, Config())
+    workspace = whole_workspace()
     cells = recipe_cells("umae", workspace.papers["umae"].recipe(name), workspace.datasets, "full")
     return next(cell.settings for cell in cells if cell.variant == variant and cell.dataset == "imagenet")
 

@@ -1,6 +1,7 @@
 """The authors' evaluations: what is trained, at which rate, and two real steps at full size."""
 
 import itertools
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,22 @@ from retable.train.context import Context
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@cache
+def whole_workspace() -> Workspace:
+    return Workspace(ROOT, Config())
+
+
 def cell_of(recipe: str, scale: str, variant: str, dataset: str = "digits-16", **settings: Scalar) -> Cell:
-    workspace = Workspace(ROOT, Config())
+    workspace = whole_workspace()
     cells = recipe_cells("umae", workspace.papers["umae"].recipe(recipe), workspace.datasets, scale)  # type: ignore[arg-type]
     (cell,) = [cell for cell in cells if cell.variant == variant and cell.dataset == dataset]
     fields = {name: getattr(cell, name) for name in cell.__dataclass_fields__}
     return Cell(**fields | {"settings": cell.settings | settings})
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    tmp_path = tmp_path_factory.mktemp("umae")
     for name in ("methods", "datasets", "retable"):
         (tmp_path / name).symlink_to(ROOT / name)
     cell = cell_of("transfer", "demo", "umae-probe")
