@@ -8,12 +8,13 @@ from retable.data.folder_images import FolderSplit
 from retable.data.graph_sets import Folds
 from retable.data.image_sets import ImageSplit
 from retable.data.readers import READERS, Parsed
+from retable.data.text_sets import TextSplit
 from retable.data.verified import require_verified
 
 
 def load(
     card: DatasetCard, split: str | None, raw: Path
-) -> tuple[Parsed, NodeSplit | Folds | ImageSplit | FolderSplit]:
+) -> tuple[Parsed, NodeSplit | Folds | ImageSplit | FolderSplit | TextSplit]:
     """Read a data set from the files below `raw`, and one of its splits (None: the first that the card
     lists).
 
