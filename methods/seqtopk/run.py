@@ -1,7 +1,6 @@
 """SeqTopK in a small language model: trained from scratch, or a TopK model fine-tuned with another router.
 
-On generated facts with 2 of 32 experts a token, answers are right in about 64 % of the cases instead of TopK's 54 %,
-after 10 seconds on one CPU core:
+On generated facts with 4 of 32 experts a token, about 98 % of the answers are right after 15 seconds on one CPU core:
 
     retable run seqtopk/facts --scale reduced
 """
