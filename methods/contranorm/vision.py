@@ -110,7 +110,6 @@ def run(cell: Cell, context: Context) -> Measured:
         set_rate(optimiser, rate(epoch, lr, int(s["warmup"]), epochs, float(s["start_lr"]), float(s["end_lr"])))
         model.train()
         loss = train_epoch(task, model, optimiser, context.device)
-        context.check_finite(loss, "loss", epoch)
         scalars = {"val_accuracy": accuracy(task, model, "val")} if "val" in task.parts else {}
         context.log(epoch, loss=loss, **scalars)
     context.keep("last", model.state_dict())

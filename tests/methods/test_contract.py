@@ -114,6 +114,7 @@ DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
 import retable.records, retable.run, retable.train.checkpoint, retable.train.context as context
+import sklearn.linear_model, timm.models.vision_transformer, transformers.models.bert.modeling_bert
 from retable.config import Config, Workspace
 from retable.plan import Cell
 
