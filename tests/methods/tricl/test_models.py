@@ -1,0 +1,43 @@
+import pytest
+import torch
+from torch import nn
+
+from methods.tricl.models import Projector, embed, make_backbone
+from retable.cards import CardError
+
+
+def count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def test_sizes_are_the_authors() -> None:
+    assert count(make_backbone("resnet18", 64, 32)[0]) == 11_168_832
+    assert count(make_backbone("resnet18", 64, 224)[0]) == 11_176_512
+    assert count(Projector(512, 2048, 256)) == 1_575_168
+    assert count(Projector(512, 4096, 512)) == 4_198_912
+
+
+def test_the_stem_for_small_images_widens_them() -> None:
+    network, _ = make_backbone("resnet18", 64, 32)
+    assert network.conv1(torch.rand(1, 3, 32, 32)).shape[2:] == (34, 34)
+
+
+@pytest.mark.parametrize(("name", "size"), [("resnet18", 32), ("small-resnet", 32), ("small-resnet", 16), ("mlp", 16)])
+def test_features_have_the_number_said(name: str, size: int) -> None:
+    network, features = make_backbone(name, 8, size)
+    assert network.eval()(torch.rand(2, 3, size, size)).shape == (2, features)
+
+
+def test_embedding_in_batches_equals_one_pass_and_keeps_the_mode() -> None:
+    network, _ = make_backbone("mlp", 8, 4)
+    network(torch.rand(20, 3, 4, 4))  # statistics of the normalisation
+    images = torch.randint(256, (2100, 3, 4, 4), dtype=torch.uint8)
+    rows = embed(network, images, lambda part: part / 255)
+    assert network.training
+    torch.testing.assert_close(rows, network.eval()(images / 255))
+    assert not rows.requires_grad
+
+
+def test_unknown_backbone_is_named() -> None:
+    with pytest.raises(CardError, match="unknown backbone 'resnet-18'; did you mean 'resnet18'"):
+        make_backbone("resnet-18", 8, 32)

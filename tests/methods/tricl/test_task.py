@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import torch
+
+from methods.tricl.task import Task, channel_statistics, linear_accuracy
+from retable.cards import CardError
+from retable.data.image_sets import ImageSet, ImageSplit
+
+
+def images(number: int = 40) -> ImageSet:
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(256, size=(number, 3, 4, 4), dtype=np.uint8)
+    labels = np.arange(number, dtype=np.int64) % 2
+    pixels[labels == 1, 0] //= 4
+    return ImageSet("toy", pixels, labels, ("a", "b"), {})
+
+
+def parts(*bounds: int) -> ImageSplit:
+    return ImageSplit(*(np.arange(a, b) for a, b in zip((0, *bounds), bounds, strict=False)))
+
+
+def test_statistics_are_numpys() -> None:
+    pixels = images().images
+    mean, std = channel_statistics(pixels)
+    np.testing.assert_allclose(mean, (pixels / 255).mean((0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(std, (pixels / 255).std((0, 2, 3)), rtol=1e-12)
+
+
+def test_training_images_choose_where_none_are_set_aside() -> None:
+    split = ImageSplit(np.arange(30), np.arange(0), np.arange(30, 40))
+    task = Task(images(), split, torch.device("cpu"))
+    assert [len(labels) for _, labels in task.parts] == [27, 3, 10]
+    assert len(task.train) == 30
+
+
+def test_images_without_a_label_train_and_judge_nothing() -> None:
+    whole = images()
+    whole.labels[:5] = -1
+    task = Task(whole, parts(20, 30, 40), torch.device("cpu"))
+    assert len(task.train) == 20
+    assert [len(labels) for _, labels in task.parts] == [15, 10, 10]
+
+
+def test_probe_finds_what_one_channel_says() -> None:
+    task = Task(images(400), parts(200, 300, 400), torch.device("cpu"))
+    rows = task.rows(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()))
+    assert linear_accuracy(task, rows) > 95
+    assert linear_accuracy(task, [row[:, 1:] for row in rows]) < 70
+
+
+def test_a_split_without_labels_is_named() -> None:
+    whole = images()
+    whole.labels[:] = -1
+    with pytest.raises(CardError, match="toy: no labelled images"):
+        Task(whole, parts(20, 30, 40), torch.device("cpu"))
