@@ -123,3 +123,9 @@ def test_the_control_reads_pixels_alone(workspace):
     assert metrics[0] == metrics[1]
     assert 85 < metrics[0]["last_test_accuracy"] < 100
     assert np.isfinite(list(metrics[0].values())).all()
+
+
+def test_the_example_of_the_readme_runs(root):
+    readme = (root / "methods" / "contranorm" / "README.md").read_text(encoding="utf-8")
+    section = readme.split("## In vision transformers\n", 1)[1]
+    exec(section.split("```python\n", 1)[1].split("```", 1)[0], {})
