@@ -89,7 +89,7 @@ def batch_loss(learner: TriCL, first: Tensor, second: Tensor, settings: dict[str
         parts = form(z, importance, temperature, tau)
     else:
         parts = (tri_scl_paper if mode == "paper" else tri_scl)(z, importance, tau)
-    return {"loss": parts.total, "contrast": parts.contrast, "decorrelation": parts.decorrelation}
+    return {"loss": parts.total, "decorrelation": parts.decorrelation}
 
 
 class Training:
@@ -172,8 +172,7 @@ def run(cell: Cell, context: Context) -> Measured:
     for epoch in context.epochs(epochs, learner=learner, optimiser=training.optimiser):
         means = training.epoch(epoch)
         if learner.importance is not None:
-            importance = learner.importance().detach()
-            means |= {"importance_largest": float(importance.max()), "importance_smallest": float(importance.min())}
+            means["importance_largest"] = float(learner.importance().detach().max())
         context.log(epoch, **means)
     context.keep("last", learner.state_dict())
     context.picture("features", favourites(task, learner), FAVOURITES)

@@ -7,9 +7,9 @@ from retable.cards import CardError
 
 def test_a_learned_order_puts_what_matters_first(make) -> None:
     learned = images.run(*make("importance", "tri-scl-paper")).metrics
-    plain = images.run(*make("importance", "scl-original")).metrics
-    assert learned["probe_gap"] > plain["probe_gap"] + 10
-    assert learned["precision_gap"] > plain["precision_gap"] + 10
+    plain = images.run(*make("importance", "scl")).metrics
+    assert learned["probe_gap"] > plain["probe_gap"] + 5
+    assert learned["precision_gap"] > plain["precision_gap"] + 5
     assert learned["probe_all"] > 85
     assert learned["knn_accuracy"] > 85
 
