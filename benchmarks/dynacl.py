@@ -1,6 +1,7 @@
 """DYNACL's steps beside their straightforward form, in ratios: `python benchmarks/dynacl.py [parts]`.
 
-Parts: step, attack, trades (the small network of the reduced scale), resnet (the paper's), loss. The obvious forms
+Parts: step, attack, pair, trades (the small network of the reduced scale), resnet (the paper's), loss. Attacks of
+pre-training have 5 steps, TRADES' have 10. The obvious forms
 attack in eval mode through all batch norms, let every attack step compute the gradients of the weights too and zero
 them afterwards, take NT-Xent from exponentials and boolean masks, and compute TRADES' clean logits in each step anew.
 One thread, no data needed. Both forms are checked to give the same values first.
@@ -38,13 +39,23 @@ def masked_loss(z: Tensor, t: float) -> Tensor:
     return -(weights[positive] / weights[negative].view(len(z), -1).sum(1)).log().mean()
 
 
+def obvious_pair(pair: Pair, views: Tensor, route: str) -> Tensor:
+    """Both networks' rows written into one array, as in the authors' code."""
+    if pair.k is None:
+        return pair.q(views, route)
+    first, second = pair.q(views[0::2], route), pair.k(views[1::2], route)
+    z = first.new_empty(len(views), first.shape[1])
+    z[0::2], z[1::2] = first, second
+    return z
+
+
 def obvious_attack(pair: Pair, views: Tensor, start: Tensor, iterations: int) -> Tensor:
     """PGD that differentiates everything."""
     pair.eval()
     delta = start.clone()
     for _ in range(iterations):
         delta = delta.detach().requires_grad_()
-        masked_loss(pair(views + delta, "pgd"), TAU).backward()
+        masked_loss(obvious_pair(pair, views + delta, "pgd"), TAU).backward()
         with torch.no_grad():
             delta = (delta + STEP * delta.grad.sign()).clamp(-EPS, EPS)
             delta = (views + delta).clamp(0, 1) - views
@@ -103,19 +114,22 @@ def make_pair(arch: str, size: int, momentum: float | None) -> Pair:
     return pair
 
 
-def pair_step(pair: Pair, attacked: Tensor, views: Tensor, loss: Callable[[Tensor, float], Tensor]) -> Tensor:
-    """The two training passes, the moving average and the backward pass; both forms share it but for the loss."""
-    adversarial = loss(pair(attacked, "pgd"), TAU)
-    weighted = schedule_weighted(loss(pair(views, "normal"), TAU), adversarial, WEIGHT)
+def pair_step(pair: Pair, attacked: Tensor, views: Tensor, *, obvious: bool) -> Tensor:
+    """The two training passes, the moving average and the backward pass."""
+    forward, loss = (obvious_pair, masked_loss) if obvious else (Pair.__call__, nt_xent)
+    adversarial = loss(forward(pair, attacked, "pgd"), TAU)
+    weighted = schedule_weighted(loss(forward(pair, views, "normal"), TAU), adversarial, WEIGHT)
     pair.update()
     pair.zero_grad()
     weighted.backward()
     return weighted.detach()
 
 
-def compare_steps(what: str, arch: str, images: int, iterations: int, rounds: int, *, attack_only: bool) -> None:
+def compare_steps(
+    what: str, arch: str, images: int, rounds: int, *, momentum: float | None, attack_only: bool = False
+) -> None:
     """A pre-training step, or its attack alone."""
-    ours = make_pair(arch, 32, 0.99)
+    ours, iterations = make_pair(arch, 32, momentum), 5
     theirs = plain(ours)
     assert isinstance(theirs, Pair)
     views = torch.rand(2 * images, 3, 32, 32)
@@ -129,12 +143,12 @@ def compare_steps(what: str, arch: str, images: int, iterations: int, rounds: in
     def obvious() -> None:
         attacked = obvious_attack(theirs, views, start, iterations)
         if not attack_only:
-            pair_step(theirs, attacked, views, masked_loss)
+            pair_step(theirs, attacked, views, obvious=True)
 
     def fast() -> None:
         attacked = adversarial_views(ours, views, TAU, **settings)
         if not attack_only:
-            pair_step(ours, attacked, views, nt_xent)
+            pair_step(ours, attacked, views, obvious=False)
 
     report(what, medians({"obvious": obvious, "ours": fast}, rounds))
 
@@ -147,7 +161,7 @@ def same_values(ours: Pair, theirs: Pair, views: Tensor, settings: dict) -> None
     a = obvious_attack(second, few, start, settings["iterations"])
     b = adversarial_views(first, few, TAU, start=start, **double)
     torch.testing.assert_close(a, b)
-    torch.testing.assert_close(pair_step(second, a, few, masked_loss), pair_step(first, b, few, nt_xent))
+    torch.testing.assert_close(pair_step(second, a, few, obvious=True), pair_step(first, b, few, obvious=False))
 
 
 # Parts ----------------------------------------------------------------------------------------------------------------
@@ -155,17 +169,22 @@ def same_values(ours: Pair, theirs: Pair, views: Tensor, settings: dict) -> None
 
 def step() -> None:
     """One pre-training step of the reduced scale's network."""
-    compare_steps("pre-training step, small network, 128 images, 5 attack steps", "small", 128, 5, 7, attack_only=False)
+    compare_steps("pre-training step, small network, 128 images", "small", 128, 9, momentum=None)
 
 
 def attack() -> None:
     """Its attack alone."""
-    compare_steps("its attack", "small", 128, 5, 7, attack_only=True)
+    compare_steps("its attack", "small", 128, 9, momentum=None, attack_only=True)
+
+
+def pair() -> None:
+    """The same step with a momentum encoder, whose weights get no gradient in either form."""
+    compare_steps("pre-training step, small network with momentum encoder, 128 images", "small", 128, 9, momentum=0.99)
 
 
 def resnet() -> None:
     """One pre-training step of the paper's network."""
-    compare_steps("pre-training step, ResNet-18, 8 images, 5 attack steps", "resnet18", 8, 5, 3, attack_only=False)
+    compare_steps("pre-training step, ResNet-18 with momentum encoder, 8 images", "resnet18", 8, 3, momentum=0.99)
 
 
 def trades() -> None:
@@ -210,7 +229,7 @@ def loss() -> None:
     report("NT-Xent, 512 pairs of width 128, forward and backward", times)
 
 
-PARTS = {"step": step, "attack": attack, "trades": trades, "resnet": resnet, "loss": loss}
+PARTS = {"step": step, "attack": attack, "pair": pair, "trades": trades, "resnet": resnet, "loss": loss}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -1,5 +1,6 @@
 """The attack on the contrastive loss: views that are hard to recognise as views of one image (paper, section 2)."""
 
+import torch
 from torch import Tensor
 
 from methods.dynacl.losses import nt_xent
@@ -32,7 +33,7 @@ def adversarial_views(
     with fixed(pair, route):
         return pgd(
             lambda x: contrast(pair, x, route, temperature),
-            views,
+            views.contiguous(memory_format=torch.channels_last),
             eps=eps,
             step=step,
             iterations=iterations,

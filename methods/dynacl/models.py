@@ -86,8 +86,8 @@ class Block(nn.Module):
         self.shortcut = NormedLayer(nn.Conv2d(width_in, width, 1, stride, bias=False), routes) if changes else None
 
     def forward(self, x: Tensor, route: str) -> Tensor:
-        inner = self.second(self.first(x, route).relu(), route)
-        return (inner + (x if self.shortcut is None else self.shortcut(x, route))).relu()
+        inner = self.second(self.first(x, route).relu_(), route)
+        return (inner + (x if self.shortcut is None else self.shortcut(x, route))).relu_()
 
 
 class Architecture(NamedTuple):
@@ -136,8 +136,9 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, route: str) -> Tensor:
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"encoder: images have shape {tuple(x.shape)}; expected (B, 3, H, W)")
-        x = (x - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
-        x = self.pool(self.stem(x, route).relu())
+        scale = self.std.view(-1, 1, 1).reciprocal()
+        x = torch.addcmul(-self.mean.view(-1, 1, 1) * scale, x, scale)
+        x = self.pool(self.stem(x, route).relu_())
         for block in self.blocks:
             x = block(x, route)
         return x.mean((2, 3))
@@ -201,7 +202,8 @@ class Pair(nn.Module):
         """Views (2N, 3, H, W) to embeddings (2N, d); even rows go through q, odd rows through k."""
         if self.k is None:
             return self.q(views, route)
-        return torch.stack((self.q(views[0::2], route), self.k(views[1::2], route)), 1).flatten(0, 1)
+        first, second = views.unflatten(0, (-1, 2)).unbind(1)
+        return torch.stack((self.q(first, route), self.k(second, route)), 1).flatten(0, 1)
 
     @torch.no_grad()
     def update(self) -> None:

@@ -26,21 +26,21 @@ def pgd(
 ) -> Tensor:
     """Images near x (B, C, H, W) that raise `objective`, a scalar of images: the last of `iterations` steps.
 
-    Each step adds `step` times the gradient's sign to the perturbation and clips it to [-eps, eps], then the image to
-    [0, 1] (Madry et al. 2018). `start` is the first perturbation, which is not clipped to the image before the first
+    Each step adds `step` times the gradient's sign and clips the perturbation to [-eps, eps] and the image to [0, 1]
+    (Madry et al. 2018). `start` is the first perturbation, which is not clipped to the image before the first
     step; without one it is drawn uniformly from torch's global stream. Only the perturbation gets a gradient.
 
     Raises ValueError for eps or step outside of (0, 1], no iterations, and images outside of [0, 1].
     """
     check_attack(x, eps, step, iterations)
-    delta = torch.empty_like(x).uniform_(-eps, eps) if start is None else start.clone()
+    start = torch.empty_like(x).uniform_(-eps, eps) if start is None else start
+    attacked, low, high = x + start, (x - eps).clamp_(min=0), (x + eps).clamp_(max=1)
     for _ in range(iterations):
-        attacked = (x + delta).requires_grad_()
+        attacked = attacked.detach().requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(objective(attacked), attacked)
-        delta = (delta + step * gradient.sign()).clamp_(-eps, eps)
-        delta = (x + delta).clamp_(0, 1) - x
-    return x + delta
+        attacked = attacked.detach().add_(gradient.sign(), alpha=step).clamp_(low, high)
+    return attacked
 
 
 def pgd_examples(
