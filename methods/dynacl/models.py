@@ -106,7 +106,7 @@ ARCHITECTURES = {
     "resnet18-stl": Architecture(7, 2, True, 64, _RESNET18),
     # Ours. The strided stem makes 32-pixel images affordable on a CPU.
     "small": Architecture(3, 2, False, 16, ((32, 2), (64, 2))),
-    "tiny": Architecture(3, 1, False, 8, ((16, 2),)),
+    "tiny": Architecture(3, 2, False, 16, ((32, 2),)),
 }
 
 
