@@ -40,8 +40,8 @@ def z_loss(logits: Sequence[Tensor], valid: Tensor | None = None) -> Tensor:
 def relu_l1(gates: Sequence[Tensor], K: int, valid: Tensor | None = None) -> Tensor:
     """ReMoE's sparsity term `E / (K n^2) sum_e count_e sum_t gate_te`, averaged over layers.
 
-    `gates` are relu(logits) (N, E) of each layer. With K experts of a token positive and an even load it is the mean sum
-    of a token's gates. Its weight is steered by `next_l1_weight`.
+    `gates` are relu(logits) (N, E) of each layer. With K experts of a token positive and an even load it is the mean
+    sum of a token's gates. Its weight is steered by `next_l1_weight`.
     """
     terms = []
     for layer in gates:

@@ -62,7 +62,11 @@ def provenance(wildcards):
     """Real edits of the sources or the data measure again; comments, docstrings and formatting do not."""
     cell = cell_of(wildcards)
     card = WORKSPACE.datasets[cell.dataset]
-    return [source_sha256(WORKSPACE.root, cell.paper, WORKSPACE.story(cell)), card.content_sha256, card.splits[cell.split].sha256]
+    return [
+        source_sha256(WORKSPACE.root, cell.paper, WORKSPACE.story(cell)),
+        card.content_sha256,
+        card.splits[cell.split].sha256,
+    ]
 
 
 def seed_states(index):
