@@ -166,10 +166,16 @@ def _order_findings(assessment: Assessment, recipe: Recipe) -> list[str]:
         if verdict.better.recipe.name == recipe.name:
             key = statement(verdict.better, verdict.worse), verdict.better.scale
             asked.setdefault(key, []).append(verdict.state)
-    findings = []
+    findings, waiting = [], []
     for (text, scale), states in sorted(asked.items(), key=lambda item: list(SCALE_WORDS).index(item[0][1])):
+        if set(states) == {"not run"}:
+            waiting.append(scale)
+            continue
         places = plural(len(states), "place")
         findings.append(f"{text}, {scale} scale, {places}: {counted(count_states(states, ORDER_STATES))}.")
+    if waiting:
+        scales = ", ".join(f"{waiting.count(scale)} at {scale} scale" for scale in SCALE_WORDS if scale in waiting)
+        findings.append(f"Statements about order that were not run: {scales}.")
     return findings
 
 

@@ -67,7 +67,16 @@ def test_the_summary_follows_the_verdicts(world):
     text = " ".join(words.summary(world.assess(), world.paper.recipes[0]))
     assert "Of 2 claimed numbers asked at full scale: reproduced 1, differs 1." in text
     assert "depth = 4, test accuracy: 90.00 claimed, 70.00 ± 0.08 measured" in text
-    assert "“Ours” better than “plain”, full scale, 2 places: not run 2." in text
+    assert "Statements about order that were not run: 1 at full scale." in text
+
+
+def test_the_summary_names_a_statement_once_one_of_its_places_is_measured(world):
+    world.measure(world.cell("plain", depth=2), [80.0, 80.1])
+    for s in (0.5, 1.0):
+        world.measure(world.cell("ours", depth=2, s=s), [85.0, 85.3])
+    text = " ".join(words.summary(world.assess(), world.paper.recipes[0]))
+    assert "“Ours” better than “plain”, full scale, 2 places: holds 1, not run 1." in text
+    assert "were not run" not in text
 
 
 def test_the_summary_says_what_holms_adjustment_changed(world):
