@@ -14,14 +14,15 @@ from methods.seqtopk.online import online_mask
 from methods.seqtopk.router import gate_weights, route, router_scores
 
 Arrays = dict[str, np.ndarray]
-# Tolerances of the arrays: float64 values, float32 values, gradients.
-DOUBLE, SINGLE, GRADIENT = {"rtol": 1e-6, "atol": 1e-10}, {"rtol": 1e-5, "atol": 2e-5}, {"rtol": 1e-5, "atol": 2e-5}
+# Tolerances of the arrays: values computed in float64 or in float32, losses, gradients.
+VALUES = {torch.float64: {"rtol": 1e-6, "atol": 1e-10}, torch.float32: {"rtol": 1e-5, "atol": 2e-6}}
+SINGLE, GRADIENT = {"rtol": 1e-5, "atol": 2e-5}, {"rtol": 1e-5, "atol": 2e-5}
 
 
 def routing(arrays: Arrays) -> Iterator[tuple]:
     logits, valid, K = tensor(arrays["logits"]), tensor(arrays["valid"]), arrays["K"].item()
     p = router_scores(logits)
-    yield "probs", p, DOUBLE
+    yield "probs", p, VALUES[p.dtype]
     bounds = {"lower": arrays["lower"].item(), "upper": arrays["upper"].item()}
     free = {"lower": 0, "upper": p.shape[-1]}
     tau = arrays["tau"].item()
@@ -39,12 +40,13 @@ def routing(arrays: Arrays) -> Iterator[tuple]:
     }
     for number, level in enumerate(arrays["p_list"]):
         masks[f"topp_{number}"] = route(p, K, "top-p", valid=valid, level=float(level))
-    for name, mask in masks.items():
+    for name in (key.removeprefix("mask_") for key in arrays if key.startswith("mask_")):
+        mask = masks[name]
         yield f"mask_{name}", mask
         yield f"count_{name}", mask.sum(-1)
         if f"w_{name}" in arrays:
-            yield f"w_{name}", gate_weights(p, mask), DOUBLE
-            yield f"wnorm_{name}", gate_weights(p, mask, normalise=True), DOUBLE
+            yield f"w_{name}", gate_weights(p, mask), VALUES[p.dtype]
+            yield f"wnorm_{name}", gate_weights(p, mask, normalise=True), VALUES[p.dtype]
         single = {"topk": "topk", "seqtopk_bounded": "seqtopk", "batchtopk_bounded": "batchtopk"}.get(name)
         if single:
             again = route(router_scores(logits.float()), K, single, **bounds, valid=valid)
@@ -55,6 +57,7 @@ def routing_edges(arrays: Arrays) -> Iterator[tuple]:
     for case in range(arrays["n"].item()):
         scores, valid = tensor(arrays[f"c{case}_scores"]), tensor(arrays[f"c{case}_valid"])
         K, lower, upper = (arrays[f"c{case}_{name}"].item() for name in ("K", "lower", "upper"))
+        upper = max(upper, K)  # "raised to K by the caller", says a case's description
         for kind in ("topk", "seqtopk", "batchtopk"):
             yield f"c{case}_{kind}", route(scores, K, kind, lower, upper, valid)
 
@@ -68,7 +71,7 @@ def routing_packed(arrays: Arrays) -> Iterator[tuple]:
 
 def online(arrays: Arrays) -> Iterator[tuple]:
     p, K = router_scores(tensor(arrays["logits"])), arrays["K"].item()
-    yield "probs", p, DOUBLE
+    yield "probs", p, VALUES[p.dtype]
     p = p[None]
     limits = {"free": (0, p.shape[-1]), "bounded": (arrays["lower"].item(), arrays["upper"].item())}
     for form, (lower, upper) in limits.items():
@@ -128,18 +131,18 @@ def moe_layer(arrays: Arrays) -> Iterator[tuple]:
             shared_width=0 if shared is None else len(shared),
             normalise=bool(arrays["norm"]),
             **options,
-        ).double()
+        ).to(stored["gate.weight"].dtype)
         layer.load_state_dict(stored)
         x = tensor(arrays["x"]).requires_grad_()
         # The package's TopK block routes padding, too.
         out = layer(x, None if name == "topk" else tensor(arrays["valid"]))
         (out * tensor(arrays["r"])).sum().backward()
-        yield f"{name}_out", out, DOUBLE
+        yield f"{name}_out", out, VALUES[x.dtype]
         yield f"{name}_mask", layer.routed.mask
         yield f"{name}_gx", x.grad, GRADIENT
         for parameter, value in layer.named_parameters():
             yield f"{name}_g.{parameter}", value.grad, GRADIENT
-        yield "router_probs", router_scores(layer.routed.logits), DOUBLE
+        yield "router_probs", router_scores(layer.routed.logits), VALUES[x.dtype]
         if name == "topk":
             yield "topk_hf_out", out, {"rtol": 1e-6, "atol": 2e-6}  # its softmax is float32
 
