@@ -67,7 +67,7 @@ def feature_form(arrays: Arrays) -> Iterator[tuple]:
 
 
 def token_layer(arrays: Arrays) -> Iterator[tuple]:
-    x, scale = tensor(arrays["x"]), tensor(arrays["scale_vec"])
+    x = tensor(arrays["x"])
     for variant in prefixes(arrays, "/y"):
         learnable = None if "learnable" not in variant else "exp" if "positive" in variant else "linear"
         layer = TokenContraNorm(
@@ -81,13 +81,15 @@ def token_layer(arrays: Arrays) -> Iterator[tuple]:
             dtype=x.dtype,
         )
         layer.layernorm.weight.data, layer.layernorm.bias.data = (tensor(arrays[f"ln_{k}"]) for k in ("weight", "bias"))
-        if learnable:
-            layer.channel_scale.data = scale if learnable == "linear" else scale.log()
+        stored = f"{variant}/scale_param"
+        if stored in arrays:
+            layer.channel_scale.data = tensor(arrays[stored])
         yield from forward_backward(arrays, variant, x, layer)
         yield f"{variant}/grad_ln_weight", layer.layernorm.weight.grad
         yield f"{variant}/grad_ln_bias", layer.layernorm.bias.grad
-        if learnable:
-            yield f"{variant}/scale_param", layer.channel_scale
+        if stored in arrays:
+            effective = layer.channel_scale if learnable == "linear" else layer.channel_scale.exp()
+            yield f"{variant}: scale of each channel", effective, {"expected": arrays["scale_vec"]}
             yield f"{variant}/grad_scale_param", layer.channel_scale.grad
 
 

@@ -39,26 +39,35 @@ def uniformity_loss(arrays: Arrays) -> Iterator[tuple]:
         loss = losses.uniformity_loss(z, world_size)
         return loss, torch.autograd.grad(loss, z)[0]
 
-    z = double(arrays["z"])
-    inputs = {"": z, "single": z[:1], "scaled123": torch.from_numpy(arrays["z"] * np.float32(123)).double()}
-    inputs |= {key.removeprefix("z_"): double(arrays[key]) for key in arrays if key.startswith("z_")}
-    for case, features in inputs.items():
-        ending = f"_{case}" if case else ""
-        loss, grad = gradient(features)
-        yield f"loss{ending}", loss, DOUBLE
-        for key in (f"grad{ending}", f"grad_z{ending}"):
-            if key in arrays:
-                yield key, grad, DOUBLE
+    for key in [key for key in arrays if key.startswith("loss")]:
+        case = key.removeprefix("loss").removeprefix("_")
+        loss, grad = gradient(uniformity_input(arrays, case))
+        yield key, loss, DOUBLE
+        grad_key = f"grad_{case}" if case else "grad_z"
+        if grad_key in arrays:
+            yield grad_key, grad, DOUBLE
 
-    union, world_size = double(arrays["ddp_z"]), arrays["ddp_world_size"].item()
-    loss, grad = gradient(union.flatten(0, 1))
-    yield "ddp_loss_z", loss, DOUBLE
-    yield "ddp_grad_z_per_rank", grad.view_as(union), DOUBLE
-    weight = double(arrays["ddp_weight"]).requires_grad_()
-    for key, emulated in (("single", 1), ("ddp", world_size)):
-        loss = losses.uniformity_loss(double(arrays["ddp_x"]).flatten(0, 1) @ weight.T, emulated)
-        yield "ddp_loss_lin", loss, DOUBLE
-        yield f"ddp_grad_weight_{key}", torch.autograd.grad(loss, weight)[0], DOUBLE
+    if "ddp_z" in arrays:
+        union = double(arrays["ddp_z"])
+        loss, grad = gradient(union.flatten(0, 1))
+        yield "ddp_loss_z", loss, DOUBLE
+        yield "ddp_grad_z_per_rank", grad.view_as(union), DOUBLE
+    if "ddp_weight" in arrays:
+        weight = double(arrays["ddp_weight"]).requires_grad_()
+        for key, emulated in (("single", 1), ("ddp", arrays["ddp_world_size"].item())):
+            loss = losses.uniformity_loss(double(arrays["ddp_x"]).flatten(0, 1) @ weight.T, emulated)
+            yield "ddp_loss_lin", loss, DOUBLE
+            yield f"ddp_grad_weight_{key}", torch.autograd.grad(loss, weight)[0], DOUBLE
+
+
+def uniformity_input(arrays: Arrays, case: str) -> Tensor:
+    """Features of a case: stored for it, or derived from the file's main ones."""
+    if f"z_{case}" in arrays:
+        return double(arrays[f"z_{case}"])
+    if case == "single":
+        return double(arrays["z"])[:1]
+    factor = float(case.removeprefix("scaled") or 1)  # "scaled123", or "" for the main features
+    return torch.from_numpy(arrays["z"] * np.float32(factor)).double()
 
 
 def recon_loss(arrays: Arrays) -> Iterator[tuple]:
@@ -78,8 +87,9 @@ def pos_embed(arrays: Arrays) -> Iterator[tuple]:
     for case in cases(arrays, "_dim_grid_cls"):
         width, grid, cls = arrays[f"{case}_dim_grid_cls"].tolist()
         yield f"{case}_pos", sincos_positions(width, grid, cls_row=bool(cls), dtype=torch.float64), DOUBLE
-    source, grid = torch.from_numpy(arrays["interp_src"]), arrays["interp_grids"][1].item()
-    yield "interp_dst", resized_positions(source, grid).to(torch.float32), {"rtol": 1e-4, "atol": 5e-6}
+    if "interp_src" in arrays:
+        source, grid = torch.from_numpy(arrays["interp_src"]), arrays["interp_grids"][1].item()
+        yield "interp_dst", resized_positions(source, grid).to(torch.float32), {"rtol": 1e-4, "atol": 5e-6}
 
 
 def random_masking(arrays: Arrays) -> Iterator[tuple]:
@@ -135,10 +145,11 @@ def layer_decay_groups(arrays: Arrays) -> Iterator[tuple]:
         no_weight_decay_list=("pos_embed", "cls_token"),
     )
     group_of = {id(weight): group for group in groups for weight in group["params"]}
-    found = {name: group_of[id(weight)] for name, weight in sorted(model.named_parameters())}
-    yield "names", np.array(list(found))[:, None] == arrays["names"], {"expected": np.eye(len(found), dtype=bool)}
-    yield "lr_scale", [group["lr_scale"] for group in found.values()], DOUBLE
-    yield "weight_decay", [group["weight_decay"] for group in found.values()], DOUBLE
+    found = {name: group_of[id(weight)] for name, weight in model.named_parameters()}
+    names = arrays["names"].tolist()
+    yield "names", sorted(found) == sorted(names), {"expected": True}
+    yield "lr_scale", [found[name]["lr_scale"] for name in names], DOUBLE
+    yield "weight_decay", [found[name]["weight_decay"] for name in names], DOUBLE
 
 
 def mae_forward(arrays: Arrays) -> Iterator[tuple]:
