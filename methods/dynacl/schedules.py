@@ -11,7 +11,8 @@ RULES = ("code", "one-minus-strength")
 def augmentation_strength(epoch: int, epochs: int, period: int) -> float:
     """s(e) = 1 - floor((e - 1) / K) K / E: 1 in the first K epochs, K / E in the last (0 is never reached).
 
-    Raises ValueError for an epoch or a period outside of 1 to E.
+    With K above E it stays 1, which is how the authors' code makes ACL. Raises ValueError for an epoch outside of 1
+    to E and for a period below 1.
     """
     _check(epoch, epochs, period)
     return 1 - (epoch - 1) // period * (period / epochs)
@@ -20,15 +21,16 @@ def augmentation_strength(epoch: int, epochs: int, period: int) -> float:
 def adversarial_weight(epoch: int, epochs: int, period: int, swap: float, rule: str = "code") -> float:
     """w(e), the weight of the adversarial half of the loss; the clean half has 2 - w(e).
 
-    "code": min(1 + floor(e / K) K / E lambda, 2), which moves one epoch before the strength does.
-    "one-minus-strength": 1 + lambda (1 - s(e)), as others implement it. `swap` is lambda.
+    "code": 1 + floor(e / K) K / E lambda, which moves one epoch before the strength does.
+    "one-minus-strength": 1 + lambda (1 - s(e)), as others implement it. `swap` is lambda. Both stay at most 2, or the
+    clean half would get a negative weight. Raises ValueError for another rule and a negative lambda.
     """
     if rule not in RULES:
         raise ValueError(f"weight_rule is {rule!r}; expected one of {', '.join(RULES)}")
-    if not 0 <= swap <= 1:
-        raise ValueError(f"swap (lambda) is {swap}; expected 0 to 1, or the clean half would get a negative weight")
+    if swap < 0:
+        raise ValueError(f"swap (lambda) is {swap}; expected 0 or more: the loss moves to its adversarial half")
     if rule == "one-minus-strength":
-        return 1 + swap * (1 - augmentation_strength(epoch, epochs, period))
+        return min(1 + swap * (1 - augmentation_strength(epoch, epochs, period)), 2.0)
     _check(epoch, epochs, period)
     return min(1 + epoch // period * (period / epochs) * swap, 2.0)
 
@@ -60,5 +62,5 @@ class Augmentation:
 def _check(epoch: int, epochs: int, period: int) -> None:
     if not 1 <= epoch <= epochs:
         raise ValueError(f"epoch is {epoch}; expected 1 to {epochs}")
-    if not 1 <= period <= epochs:
-        raise ValueError(f"period (K) is {period}; expected 1 to the number of epochs, {epochs}")
+    if period < 1:
+        raise ValueError(f"period (K) is {period}; expected 1 epoch or more")

@@ -1,5 +1,6 @@
 """Adapters of the arrays made with DYNACL's released code; see ../test_golden.py."""
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -142,12 +143,12 @@ def trades_dual(arrays: Arrays) -> Iterator[tuple]:
 
 
 def lars(arrays: Arrays) -> Iterator[tuple]:
-    numbers = range(int(arrays["n_params"]))
+    numbers = range(sum(re.fullmatch(r"p\d+", key) is not None for key in arrays))
     params = [nn.Parameter(tensor(arrays[f"p{i}"])) for i in numbers]
     rates = np.atleast_1d(arrays["lr"])
     decay, trust, momentum = (float(arrays[name]) for name in ("weight_decay", "eta", "momentum"))
     optimiser = LARS(params, 1.0, form="acl", momentum=momentum, weight_decay=decay, trust=trust)
-    for t in range(int(arrays["steps"])):
+    for t in range(sum(key.startswith("g0_t") for key in arrays)):
         for i, parameter in enumerate(params):
             parameter.grad = tensor(arrays[f"g{i}_t{t}"])
         set_rate(optimiser, float(rates[min(t, len(rates) - 1)]))

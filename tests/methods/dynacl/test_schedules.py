@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from methods.dynacl.schedules import Augmentation, adversarial_weight, augmentation_strength
+from methods.dynacl.schedules import RULES, Augmentation, adversarial_weight, augmentation_strength
 
 
 @pytest.mark.parametrize(("epochs", "period"), [(1000, 50), (20, 1), (10, 3), (7, 7)])
@@ -31,6 +31,13 @@ def test_the_codes_weight_moves_one_epoch_before_the_strength_does():
 def test_weight_stays_within_its_bounds():
     weights = [adversarial_weight(e, 4, 1, 1.0) for e in range(1, 5)]
     assert weights == [1.25, 1.5, 1.75, 2.0]
+    for rule in RULES:
+        assert max(adversarial_weight(e, 4, 1, 3.0, rule) for e in range(1, 5)) == 2
+
+
+def test_a_period_longer_than_training_changes_nothing_which_is_acl():
+    assert [augmentation_strength(e, 5, 50) for e in range(1, 6)] == [1] * 5
+    assert [adversarial_weight(e, 5, 50, 2 / 3) for e in range(1, 6)] == [1] * 5
 
 
 def test_augmentation_shrinks_to_nothing():
@@ -45,9 +52,9 @@ def test_augmentation_shrinks_to_nothing():
     [
         (lambda: augmentation_strength(0, 10, 1), "epoch is 0"),
         (lambda: augmentation_strength(11, 10, 1), "epoch is 11"),
-        (lambda: augmentation_strength(1, 10, 11), r"period \(K\) is 11"),
+        (lambda: augmentation_strength(1, 10, 0), r"period \(K\) is 0"),
         (lambda: adversarial_weight(1, 10, 0, 0.5), r"period \(K\) is 0"),
-        (lambda: adversarial_weight(1, 10, 1, 1.5), "swap"),
+        (lambda: adversarial_weight(1, 10, 1, -0.5), r"swap \(lambda\) is -0.5"),
         (lambda: adversarial_weight(1, 10, 1, 0.5, "paper"), "weight_rule is 'paper'"),
         (lambda: Augmentation.of_strength(1.2), "strength is 1.2"),
     ],
