@@ -20,6 +20,7 @@ from transformers import (
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
 )
+from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 from methods.seqtopk import patch, unpatch
 from methods.seqtopk.router import route, router_scores
@@ -47,7 +48,9 @@ FAMILIES = {
     ),
 }
 every_family = pytest.mark.parametrize("family", FAMILIES)
+# All that the package has; deepgemm and sonicmoe are kernels for one kind of GPU.
 IMPLEMENTATIONS = ("eager", "grouped_mm", "batched_mm")
+ON_A_GPU = {"deepgemm", "sonicmoe"}
 
 
 def make(family: str = "olmoe", seed: int = 0):
@@ -124,6 +127,7 @@ def test_masks_are_the_routers_own_choice_for_these_logits(family):
 
 @pytest.mark.parametrize("family", ["olmoe", "qwen3"])
 def test_every_implementation_of_the_experts_gives_the_same(family):
+    assert set(ALL_EXPERTS_FUNCTIONS.valid_keys()) - ON_A_GPU <= set(IMPLEMENTATIONS)
     results = []
     for implementation in IMPLEMENTATIONS:
         model = make(family)
@@ -369,6 +373,39 @@ def test_wrong_use_is_said_in_one_line():
         model(tokens(1, 1), cache=filled)
     with pytest.raises(ValueError, match="2-D attention_mask"):
         model(tokens(1, 3), attention_mask=torch.zeros(1, 1, 3, 3))
+
+
+@every_family
+def test_input_that_cannot_be_routed_is_refused_and_the_model_goes_on_as_before(family):
+    model = make(family)
+    plain = logits(model, tokens())
+    patch(model)
+    routed = logits(model, tokens())
+    padding = torch.ones(2, 12, dtype=torch.long)
+    padding[1] = 0
+    with pytest.raises(ValueError, match="sequence 1 is all padding: drop it from the batch") as raised:
+        logits(model, tokens(), attention_mask=padding)
+    assert "\n" not in str(raised.value)
+    gate = next(module.gate for module in model.modules() if hasattr(module, "gate") and hasattr(module, "experts"))
+    weight = gate.weight.data.clone()
+    gate.weight.data[3, 5] = torch.nan
+    with pytest.raises(ValueError, match="router scores are not finite") as raised:
+        logits(model, tokens())
+    assert "\n" not in str(raised.value)
+    gate.weight.data.copy_(weight)
+    assert torch.equal(logits(model, tokens()), routed)
+    unpatch(model)
+    assert torch.equal(logits(model, tokens()), plain)
+
+
+@pytest.mark.parametrize("score", ["softmax", "logits", "sigmoid"])
+def test_experts_are_ranked_by_the_score_that_is_asked_for(score):
+    model = make()
+    handle = patch(model, score=score)
+    out = model(tokens(), output_router_logits=True)
+    for layer, mask in zip(out.router_logits, handle.masks, strict=True):
+        scores = router_scores(layer.detach(), score).view(2, 12, 8)
+        assert torch.equal(mask, route(scores, 2))
 
 
 def test_the_example_of_the_readme_runs(capsys):
