@@ -19,7 +19,7 @@ from methods.dynacl.models import Classifier, make_encoder, single_route
 from methods.dynacl.pretrain import Pretraining
 from methods.dynacl.schedules import Augmentation
 from retable.cards import CardError, Scalar, unknown
-from retable.evaluate.attacks import VERSIONS
+from retable.evaluate.attacks import VERSIONS, check_budget
 from retable.plan import Cell
 from retable.train.context import Context, Measured, Stateful
 
@@ -50,6 +50,8 @@ class Story:
                 raise CardError(unknown("evaluation", name, list(EVALUATIONS)))
         if settings["aa_version"] not in VERSIONS:
             raise CardError(unknown("aa_version", str(settings["aa_version"]), list(VERSIONS)))
+        for steps in ("attack_iters", "trades_iters", "alf_iters", "pgd_iters", "aa_iterations"):
+            check_budget(float(settings["eps"]), float(settings["step_size"]), int(settings[steps]))
         if settings["lp_aft"]:
             check_clusters(int(settings["clusters"]), task.classes)
         self.route = "pgd" if settings["adversarial"] else "normal"
@@ -128,6 +130,7 @@ class Story:
         seed = self.context.derive("clusters")
         self.labels.y.copy_(pseudo_labels(features, int(self.settings["clusters"]), self.task.classes, seed))
         self.tuned.encoder.load_state_dict(encoder.state_dict())
+        self.tuned.zero()
 
     def _epoch_of(self, training: Training, name: str, *, pseudo: bool = False) -> Callable[[int], float]:
         # Halved: the views' numbers are added to it.

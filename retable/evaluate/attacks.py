@@ -109,14 +109,19 @@ def auto_attack(
 
 def check_attack(x: Tensor, eps: float, step: float, iterations: int) -> None:
     """Raises ValueError for a perturbation that is no small change of images in [0, 1]."""
+    check_budget(eps, step, iterations)
+    low, high = (float(bound) for bound in x.detach().aminmax())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"images lie in [{low:.3g}, {high:.3g}]; expected [0, 1]: attack pixels, before they are standardised"
+        )
+
+
+def check_budget(eps: float, step: float, iterations: int) -> None:
+    """Raises ValueError for eps or step outside of (0, 1] and for no iterations."""
     if not 0 < eps <= 1:
         raise ValueError(f"eps is {eps}; expected above 0 and at most 1, in units of pixels in [0, 1] (8/255 = 0.0314)")
     if not 0 < step <= 1:
         raise ValueError(f"the attack's step is {step}; expected above 0 and at most 1, like eps")
     if iterations < 1:
         raise ValueError(f"the attack has {iterations} iterations; expected 1 or more")
-    low, high = (float(bound) for bound in x.detach().aminmax())
-    if not (low >= 0 and high <= 1):
-        raise ValueError(
-            f"images lie in [{low:.3g}, {high:.3g}]; expected [0, 1]: attack pixels, before they are standardised"
-        )

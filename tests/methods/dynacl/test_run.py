@@ -82,6 +82,26 @@ def test_settings_are_refused_before_anything_is_trained(tmp_path):
             build(asked, context(asked, tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"eps": 8.0}, r"eps is 8\.0; expected above 0 and at most 1"), ({"pgd_iters": 0}, "the attack has 0 iterations")],
+)
+def test_attacks_that_come_only_after_training_are_refused_before_it(settings, message, tmp_path):
+    asked = cell("demo", "simclr", **settings)
+    with pytest.raises(ValueError, match=message):
+        build(asked, context(asked, tmp_path))
+
+
+def test_pseudo_labels_are_learned_from_a_linear_layer_of_zeros(tmp_path):
+    asked = cell("demo", "dynacl-plus", epochs=1)
+    story = build(asked, context(asked, tmp_path))
+    story.phases()[1].begin()
+    assert not story.tuned.linear.weight.any()
+    assert not story.tuned.linear.bias.any()
+    assert len(story.labels.y.unique()) == 10
+    assert torch.equal(story.tuned.encoder.stem.layer.weight, story.pretraining.pair.result.stem.layer.weight)
+
+
 @pytest.mark.slow
 def test_attacks_fell_simclr_and_not_adversarial_pretraining(tmp_path):
     """The trend that is reliable at this size: robustness of SimCLR, ACL and DYNACL, mean of two seeds."""
