@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +66,10 @@ def test_an_image_that_cannot_be_decoded_is_named_on_access(folder):
         images[2]
 
 
-@pytest.mark.parametrize("name", ["imagenet", "imagenet-100"])
+HUNDRED = ["imagenet-100", "imagenet-100-incremental", "imagenet-100-kaggle", "imagenet-100-mcm"]
+
+
+@pytest.mark.parametrize("name", ["imagenet", *HUNDRED])
 def test_the_class_lists_are_pinned(root, tmp_path, name):
     card = load_datasets(root)[name]
     classes = sorted(card.options["classes"].split())
@@ -82,10 +87,12 @@ def test_the_class_lists_are_pinned(root, tmp_path, name):
         load(shorter, "official", tmp_path)
 
 
-def test_imagenet_100_is_part_of_imagenet(root):
+def test_the_lists_of_100_differ_and_are_part_of_imagenet(root):
     cards = load_datasets(root)
-    lists = [set(cards[name].options["classes"].split()) for name in ("imagenet-100", "imagenet")]
-    assert lists[0] < lists[1]
+    whole, *lists = (set(cards[name].options["classes"].split()) for name in ("imagenet", *HUNDRED))
+    assert all(classes < whole for classes in lists)
+    assert all(len(a & b) < 20 for a, b in itertools.combinations(lists, 2))
+    assert len({cards[name].content_sha256 for name in HUNDRED}) == len(HUNDRED)
 
 
 def test_data_that_only_the_user_can_provide_is_asked_for(card, folder, tmp_path):
