@@ -64,7 +64,7 @@ def graphcl_gin_view(arrays: Arrays) -> Iterator[tuple]:
         looped = with_self_loops(raw)
         yield from same_edges(f"g{number}_edge_index_selfloops", looped.edge_index, arrays)
         mask = torch.zeros(nodes, dtype=torch.bool)
-        mask[tensor(one["dropped_nodes"])] = True
+        mask[tensor(one["dropped_nodes"]).long()] = True  # an empty list may be stored as one of floats
         dropped.append(mask)
         survivors = looped.edge_index[:, edges_without(looped, mask)]
         yield from same_edges(f"g{number}_edge_index_after_drop", survivors, arrays)
@@ -103,7 +103,7 @@ def graphcl_gin_view(arrays: Arrays) -> Iterator[tuple]:
 
 def check_later_graph_methods(arrays: Arrays) -> Iterator[tuple]:
     """The AD-GCL and JOAO parts of the kind `later_methods`."""
-    graphs = int(arrays["ad_batch"].max()) + 1
+    graphs = len(arrays["ad_z"])
     batch = batch_of(arrays["ad_x"], arrays["ad_edge_index"], arrays["ad_batch"], graphs)
     features = batch.x.shape[1]
     hidden, dim = arrays["ad_view:mlp_edge_model.0.weight"].shape[0], arrays["ad_z"].shape[1]
