@@ -22,7 +22,7 @@ from retable.data.readers.images import cifar_binary, stl10_binary, tiny_imagene
 from retable.data.readers.npz import gnn_benchmark, heterophilous
 from retable.data.readers.ogb import ogb_graphs, ogb_nodes
 from retable.data.readers.planetoid import planetoid
-from retable.data.readers.problems import json_lines
+from retable.data.readers.problems import code_problems, json_lines
 from retable.data.readers.text import facts, plain_text
 from retable.data.readers.tu import tu
 from retable.data.sentence_sets import SentenceSet
@@ -33,6 +33,7 @@ Reader = Callable[[DatasetCard, Path], Parsed]
 
 READERS: dict[str, Reader] = {
     "cifar_binary": cifar_binary,
+    "code_problems": code_problems,
     "digits_16": digits_16,
     "digits_grid": digits_grid,
     "digits_knn": digits_knn,

@@ -31,6 +31,31 @@ def json_lines(card: DatasetCard, raw: Path) -> SentenceSet:
     return SentenceSet(card.name, columns, None, (), _splits(card.name, train, len(rows)))
 
 
+def code_problems(card: DatasetCard, raw: Path) -> SentenceSet:
+    """Instructions with code to learn from, and HumanEval's functions to write: CodeAlpaca and HumanEval together.
+
+    The training part is a `.json` list of objects with `instruction`, `input` and `output`, the test part a `.jsonl.gz`
+    file as HumanEval's. Columns: `question`, `answer`, and, empty in the training part, `test` and `entry_point`.
+    Splits as in `json_lines`. Raises DataError that names the file, and the line or the place in the list.
+    """
+    train, test = (next(file.path for file in card.files if file.path.endswith(end)) for end in (".json", ".jsonl.gz"))
+    rows = [
+        {
+            "question": f"{row['instruction']}\n{row['input']}".strip(),
+            "answer": row["output"],
+            "test": "",
+            "entry_point": "",
+        }
+        for row in _list(raw, train, ["instruction", "input", "output"])
+    ]
+    fitted = len(rows)
+    for row in _rows(raw, test, ["prompt", "canonical_solution", "test", "entry_point"]):
+        names = {"question": "prompt", "answer": "canonical_solution", "test": "test", "entry_point": "entry_point"}
+        rows.append({ours: row[theirs] for ours, theirs in names.items()})
+    columns = {name: tuple(row[name] for row in rows) for name in rows[0]}
+    return SentenceSet(card.name, columns, None, (), _splits(card.name, fitted, len(rows)))
+
+
 def _is_train(path: str) -> bool:
     return Path(path).name.startswith("train")
 
@@ -62,4 +87,17 @@ def _rows(raw: Path, path: str, names: list[str]) -> list[dict[str, str]]:
         if not isinstance(row, dict) or any(not isinstance(row.get(name), str) for name in names):
             raise DataError(f"{path}: line {number} lacks texts named {', '.join(names)}")
         rows.append({name: row[name] for name in names})
+    return rows
+
+
+def _list(raw: Path, path: str, names: list[str]) -> list[dict[str, str]]:
+    try:
+        rows = json.loads((raw / path).read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from None
+    if not isinstance(rows, list):
+        raise DataError(f"{path} holds no list")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or any(not isinstance(row.get(name), str) for name in names):
+            raise DataError(f"{path}: object {number} lacks texts named {', '.join(names)}")
     return rows

@@ -1,10 +1,16 @@
 """Cards made from archives that are written here: what they pin, and that nothing loads without them."""
 
 import gzip
+import io
+import json
+import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from retable.cards import CardError, load_dataset
 from retable.data.containers import DataError
@@ -38,13 +44,79 @@ def archives(tmp_path) -> Path:
     return folder
 
 
+def packed(path: Path, contents: dict[str, bytes]) -> None:
+    """Write an archive whose kind the path's ending says."""
+    path.parent.mkdir(parents=True)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as bundle:
+            for name, content in contents.items():
+                bundle.writestr(name, content)
+        return
+    with tarfile.open(path, "w:gz") as bundle:
+        for name, content in contents.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            bundle.addfile(info, io.BytesIO(content))
+
+
+def records(number: int, length: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (number, length), dtype=np.uint8)
+
+
+def cifar100(train: int = 4, test: int = 2) -> dict[str, bytes]:
+    parts = {"train": records(train, 3074), "test": records(test, 3074)}
+    for part in parts.values():
+        part[:, 1] = 99 - np.arange(len(part))
+    return {f"cifar-100-binary/{name}.bin": part.tobytes() for name, part in parts.items()}
+
+
+def stl10() -> dict[str, bytes]:
+    pixels = {f"{name}_X": records(2, 3 * 96 * 96).tobytes() for name in ("train", "test", "unlabeled")}
+    contents = pixels | {"train_y": bytes([1, 10]), "test_y": bytes([3, 2]), "fold_indices": b"not read"}
+    return {f"stl10_binary/{name}.bin": content for name, content in contents.items()}
+
+
+def tiny_imagenet() -> dict[str, bytes]:
+    image = io.BytesIO()
+    Image.new("RGB", (64, 64), (9, 8, 7)).save(image, format="JPEG")
+    names = ("train/n01/images/n01_0.JPEG", "train/n02/images/n02_0.JPEG", "val/images/val_0.JPEG")
+    contents = dict.fromkeys(names, image.getvalue()) | {"val/val_annotations.txt": b"val_0.JPEG\tn02\t0\t0\t9\t9\n"}
+    return {f"tiny-imagenet-200/{name}": content for name, content in contents.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "archive", "contents", "sizes"),
+    [
+        ("cifar100", "cifar100/cifar-100-binary.tar.gz", cifar100(), (4, 0, 2)),
+        ("stl10", "stl10/stl10_binary.tar.gz", stl10(), (2, 0, 2)),
+        ("stl10-unlabelled", "stl10/stl10_binary.tar.gz", stl10(), (4, 0, 2)),
+        ("tiny-imagenet", "tiny-imagenet/tiny-imagenet-200.zip", tiny_imagenet(), (2, 0, 1)),
+    ],
+)
+def test_image_archives_get_a_card(name, archive, contents, sizes, tmp_path):
+    packed(tmp_path / "mirror" / archive, contents)
+    (tmp_path / "datasets").mkdir()
+    card = load_dataset(write_card(name, tmp_path / "mirror" / archive, tmp_path))
+    fetch(card, tmp_path / "raw", str(tmp_path / "mirror"))
+    images, split = load(card, None, tmp_path / "raw")
+    assert split.sizes == sizes
+    assert len(images.classes) == {"cifar100": 100, "tiny-imagenet": 2}.get(name, 10)
+
+
+def test_the_classes_of_cifar100_are_in_the_order_of_its_labels(tmp_path):
+    packed(tmp_path / "a" / "cifar.tar.gz", cifar100())
+    classes = card_of("cifar100", tmp_path / "a" / "cifar.tar.gz").options["classes"].split()
+    assert classes == sorted(set(classes))
+    assert (classes[0], classes[99]) == ("apple", "worm")
+
+
 @pytest.mark.parametrize(("name", "archive"), [("ogbn-arxiv", "ogb/arxiv.zip"), ("collab", "TUDataset/COLLAB.zip")])
 def test_the_card_of_an_archive_fetches_and_loads_it(name, archive, archives, tmp_path):
     (tmp_path / "datasets").mkdir()
     path = write_card(name, archives / archive, tmp_path)
     card = load_dataset(path)
     fetch(card, tmp_path / "raw", str(archives))
-    data, _ = load(card, KNOWN[name].split, tmp_path / "raw")
+    data, _ = load(card, next(iter(KNOWN[name].splits)), tmp_path / "raw")
     assert len(data.y) == {"ogbn-arxiv": 3, "collab": 2}[name]
     with pytest.raises(CardError, match="is there already"):
         write_card(name, archives / archive, tmp_path)
@@ -62,7 +134,7 @@ def test_another_archive_is_refused_by_the_card(archives, tmp_path):
     ("arguments", "words"),
     [
         (["ogbn-arxive", "x.zip"], "did you mean 'ogbn-arxiv'"),
-        (["ogbn-arxiv", "no.zip"], "is no zip archive"),
+        (["ogbn-arxiv", "no.zip"], "is no zip or tar archive"),
         (["ogbn-arxiv"], "expected a name"),
     ],
 )
@@ -78,3 +150,74 @@ def test_an_archive_without_a_member_is_refused(archives):
         bundle.writestr("arxiv/raw/edge.csv.gz", gzip.compress(b"0,1\n"))
     with pytest.raises(DataError, match=r"holds no file 'arxiv/raw/node-feat\.csv\.gz'"):
         card_of("ogbn-arxiv", archives / "bad.zip")
+
+
+ALPACA = [
+    {"instruction": "Add two numbers", "input": "in Python", "output": "a + b"},
+    {"instruction": "Say hi", "input": "", "output": "hi"},
+]
+EVAL = {
+    "task_id": "t/0",
+    "prompt": "def one():\n",
+    "canonical_solution": "    return 1\n",
+    "test": "def check(f): assert f() == 1",
+    "entry_point": "one",
+}
+MSR = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t1\t2\ta\tb\n0\t3\t4\tc\td\n"
+
+
+@pytest.fixture
+def downloads(tmp_path, monkeypatch) -> Path:
+    """Small files by the names that upstream gives them, in a mirror; their real hashes and sizes are set aside."""
+    folder = tmp_path / "mirror"
+    contents = {
+        "glue/MRPC/msr_paraphrase_train.txt": MSR.encode(),
+        "glue/MRPC/mrpc_dev_ids.tsv": b"3\t4\n",
+        "code-alpaca/code_alpaca_20k.json": json.dumps(ALPACA).encode(),
+        "human-eval/HumanEval.jsonl.gz": gzip.compress(json.dumps(EVAL).encode()),
+    }
+    for path, content in contents.items():
+        for place in (folder / path, tmp_path / "mine" / Path(path).name):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+    for name, rows in (("glue-mrpc", 2), ("code-alpaca", 0)):
+        monkeypatch.setitem(KNOWN, name, replace(KNOWN[name], sha256={}, rows=rows))
+    return folder
+
+
+def test_a_card_is_made_of_single_files_too(downloads, tmp_path):
+    (tmp_path / "datasets").mkdir()
+    for name in ("glue-mrpc", "code-alpaca"):
+        card = load_dataset(write_card(name, tmp_path / "mine", tmp_path))
+        fetch(card, tmp_path / "raw", str(downloads))
+        data, split = load(card, "official", tmp_path / "raw")
+        if name == "glue-mrpc":
+            assert (card.title, data.labels.tolist()) == ("GLUE MRPC dev", [1, 0])
+        else:
+            assert data.columns["question"] == ("Add two numbers\nin Python", "Say hi", "def one():\n")
+            assert data.columns["entry_point"] == ("", "", "one")
+        assert split.test.tolist() == [len(data) - 1]
+
+
+def test_files_that_are_missing_or_other_than_those_of_public_lists_are_refused(downloads, tmp_path, monkeypatch):
+    mine = tmp_path / "mine"
+    for change, says in (
+        ({"sha256": {"mrpc_dev_ids.tsv": "1" * 64}}, "mrpc_dev_ids.tsv is known by 111111111111"),
+        ({"rows": 4076}, "holds 2 rows of glue-mrpc, which is known to have 4076"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setitem(KNOWN, "glue-mrpc", replace(KNOWN["glue-mrpc"], **change))
+            with pytest.raises(DataError, match=says):
+                card_of("glue-mrpc", mine)
+    (mine / "mrpc_dev_ids.tsv").unlink()
+    with pytest.raises(DataError, match=r"holds no mrpc_dev_ids.tsv; glue-mrpc needs it from https://"):
+        card_of("glue-mrpc", mine)
+
+
+def test_every_known_set_says_where_it_is_and_what_may_be_done_with_it():
+    for name, known in KNOWN.items():
+        assert bool(known.url) == bool(known.members) != bool(known.files), name
+        assert known.licence, name
+        assert all(len(digest) == 64 for digest in known.sha256.values()), name
+        names = {known.url.rsplit("/", 1)[-1], *(Path(path).name for path in known.files)}
+        assert set(known.sha256) <= names, name

@@ -76,6 +76,62 @@ def test_rows_to_choose_on_come_from_the_training_part(tmp_path):
         assert not np.intersect1d(split.train, split.val).size
 
 
+def named_card(task: str, *files: str) -> DatasetCard:
+    known = card("RTE").model_dump(exclude_none=True)
+    known["files"] = [known["files"][0] | {"path": f"{task}/{file}"} for file in files]
+    return DatasetCard.model_validate(known | {"options": {"task": task}})
+
+
+def test_mrpc_is_parted_by_the_list_of_development_pairs(tmp_path):
+    (tmp_path / "MRPC").mkdir()
+    rows = [
+        "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String",
+        '1\t10\t11\tA "b.\tC.',
+        "0\t12\t13\tD.\tE.",
+        "1\t14\t15\tF.\tG.",
+    ]
+    (tmp_path / "MRPC" / "msr_paraphrase_train.txt").write_bytes(("\ufeff" + "\r\n".join(rows) + "\r\n").encode())
+    listed = tmp_path / "MRPC" / "mrpc_dev_ids.tsv"
+    listed.write_text("12\t13\n")
+    found = glue(named_card("MRPC", "mrpc_dev_ids.tsv", "msr_paraphrase_train.txt"), tmp_path)
+    assert found.columns == {"sentence1": ('A "b.', "F.", "D."), "sentence2": ("C.", "G.", "E.")}
+    assert found.labels.tolist() == [1, 1, 0]
+    assert found.classes == ("not_equivalent", "equivalent")
+    assert found.splits["official"].test.tolist() == [2]
+    listed.write_text("12\t13\n12\t99\n")
+    with pytest.raises(DataError, match=r"lists 2 pairs, of which MRPC/msr_paraphrase_train\.txt holds 1"):
+        glue(named_card("MRPC", "mrpc_dev_ids.tsv", "msr_paraphrase_train.txt"), tmp_path)
+
+
+def test_mnli_has_two_development_files_with_columns_of_their_own(tmp_path):
+    (tmp_path / "MNLI").mkdir()
+    train = "index\tgenre\tsentence1\tsentence2\tlabel1\tgold_label\n0\tx\ta\tb\tneutral\tneutral\n"
+    dev = "index\tsentence1\tsentence2\tlabel1\tlabel2\tgold_label\n0\tc\td\tneutral\tneutral\tcontradiction\n"
+    for name, text in (("train", train), ("dev_matched", dev), ("dev_mismatched", dev.replace("\tc\t", "\te\t"))):
+        (tmp_path / "MNLI" / f"{name}.tsv").write_text(text)
+    for part, name, sentence in (("m", "matched", "c"), ("mm", "mismatched", "e")):
+        known = named_card("MNLI", "train.tsv", f"dev_{name}.tsv").model_copy(
+            update={"options": {"task": f"MNLI-{part}"}}
+        )
+        rows = glue(known, tmp_path)
+        assert rows.columns == {"sentence1": ("a", sentence), "sentence2": ("b", "d")}
+        assert rows.labels.tolist() == [1, 2]
+        assert rows.classes == ("entailment", "neutral", "contradiction")
+
+
+def test_questions_are_sentences_and_broken_rows_of_qqp_are_left_out(tmp_path):
+    qqp = (
+        "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n0\t1\t2\ta?\tb?\t1\n1\t3\t4\tbroken\n2\t5\t6\tc?\td?\t0\n"
+    )
+    rows = glue(card("QQP"), write(tmp_path, "QQP", qqp, qqp))
+    assert rows.columns == {"sentence1": ("a?", "c?") * 2, "sentence2": ("b?", "d?") * 2}
+    assert rows.labels.tolist() == [1, 0, 1, 0]
+    qnli = "index\tquestion\tsentence\tlabel\n0\tWho?\tHe.\tnot_entailment\n"
+    rows = glue(card("QNLI"), write(tmp_path, "QNLI", qnli, qnli))
+    assert rows.columns == {"sentence1": ("Who?",) * 2, "sentence2": ("He.",) * 2}
+    assert rows.labels.tolist() == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("train", "says"),
     [
@@ -91,5 +147,5 @@ def test_a_broken_file_is_named_with_its_line(train, says, tmp_path):
 
 
 def test_an_unknown_task_is_named(tmp_path):
-    with pytest.raises(DataError, match="unknown GLUE task 'MRPC'"):
-        glue(card("MRPC"), tmp_path)
+    with pytest.raises(DataError, match="unknown GLUE task 'SNLI'"):
+        glue(card("SNLI"), tmp_path)
