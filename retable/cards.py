@@ -140,6 +140,9 @@ class ScalePlan(Model):
     """What a recipe runs at one scale."""
 
     datasets: dict[Name, Name] = Field(description="data set -> split")
+    own: dict[Name, Name] = Field(
+        default={}, description="as `datasets`: more of them, which run once you have made their cards"
+    )
     axes: dict[str, list[Scalar]] = {}
     variants: list[str] | None = Field(default=None, description="all of the recipe's if absent")
     narrow: dict[str, dict[str, list[Scalar]]] = Field(
@@ -238,7 +241,9 @@ class Recipe(Model):
             if unknown := set(plan.hyper) - set(self.hyper):
                 raise ValueError(f"scale {scale} overrides {sorted(unknown)}, which `hyper` lacks")
         for name, row in self.variants.items():
-            if strays := set(row.by_dataset) - {d for plan in self.scales.values() for d in plan.datasets}:
+            if strays := set(row.by_dataset) - {
+                d for plan in self.scales.values() for d in [*plan.datasets, *plan.own]
+            }:
                 raise ValueError(f"{name!r} tunes {sorted(strays)}, data sets that no scale runs")
         drawn = [curve.series for curve in self.curves]
         if twice := sorted({series for series in drawn if drawn.count(series) > 1}):

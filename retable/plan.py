@@ -72,8 +72,15 @@ def plan(
     if scale not in SCALES:
         raise CardError(unknown("scale", scale, list(SCALES)))
     _check("paper", only_papers, list(papers))
-    _check("data set", only_datasets, list(datasets))
     recipes = [(paper, recipe) for paper in papers.values() for recipe in paper.recipes]
+    own = {name for _, recipe in recipes for at_scale in recipe.scales.values() for name in at_scale.own}
+    for name in only_datasets or []:
+        if name in own - set(datasets):
+            raise CardError(
+                f"data set {name!r} has no card yet: `python -m retable.data.unpinned {name} PATH` makes one of your "
+                "own download"
+            )
+    _check("data set", only_datasets, list(datasets))
     _check("recipe", only_recipes, [recipe.name for _, recipe in recipes])
     cells = [
         cell
@@ -91,13 +98,17 @@ def plan(
 def recipe_cells(
     paper: str, recipe: Recipe, datasets: dict[str, DatasetCard], scale: Scale, seeds: int | None = None
 ) -> list[Cell]:
-    """All cells of one recipe at one scale; none if the recipe has nothing at that scale."""
+    """All cells of one recipe at one scale; none if the recipe has nothing at that scale.
+
+    Data sets that the scale names as `own` are left out while they have no card.
+    """
     at_scale = recipe.scales.get(scale)
     if at_scale is None:
         return []
     hyper = {key: sourced.value for key, sourced in {**recipe.hyper, **at_scale.hyper}.items()}
     cells = []
-    for dataset, split in at_scale.datasets.items():
+    own = {dataset: split for dataset, split in at_scale.own.items() if dataset in datasets}
+    for dataset, split in (at_scale.datasets | own).items():
         if dataset not in datasets:
             raise CardError(f"{paper}/{recipe.name}: {unknown('data set', dataset, list(datasets))}")
         if split not in datasets[dataset].splits:

@@ -61,6 +61,16 @@ def test_a_selection_that_cannot_be_gets_one_line_with_the_choices(selection: di
     assert "\n" not in str(caught.value)
 
 
+def test_own_data_sets_run_once_they_have_a_card() -> None:
+    before = plan(PAPERS, DATASETS, "full", ["contranorm"])
+    with pytest.raises(CardError, match=r"'glue-mrpc' has no card yet: `python -m retable.data.unpinned glue-mrpc"):
+        plan(PAPERS, DATASETS, "full", only_datasets=["glue-mrpc"])
+    made = DATASETS | {"glue-mrpc": DATASETS["glue-rte"].model_copy(update={"name": "glue-mrpc"})}
+    after = plan(PAPERS, made, "full", ["contranorm"])
+    assert {cell.recipe for cell in after if cell.dataset == "glue-mrpc"} == {"glue", "glue-albert"}
+    assert [cell for cell in after if cell.dataset != "glue-mrpc"] == before
+
+
 def test_thousands_of_cells_are_planned_fast() -> None:
     recipe = PAPERS["contranorm"].recipe("node-depth")
     full = recipe.scales["full"].model_copy(update={"axes": {"depth": list(range(1, 60))}})
