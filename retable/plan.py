@@ -145,7 +145,7 @@ def _check(kind: str, chosen: list[str] | None, valid: list[str]) -> None:
 
 def _nothing(recipes, scale, only_papers, only_datasets, only_recipes) -> str:
     offers = sorted(
-        f"{paper.id}/{recipe.name} on {'+'.join(recipe.scales[scale].datasets)}"
+        f"{paper.id}/{recipe.name} on {'+'.join(recipe.scales[scale].datasets) or 'data of your own'}"
         for paper, recipe in recipes
         if scale in recipe.scales
     )

@@ -85,9 +85,13 @@ class Problems:
         longest = int(settings["max_length"])
         self.rows: dict[int, tuple[list[int], list[int]]] = {}
         for place in np.concatenate([split.train, split.test]).tolist():
-            prompt = self.tokenizer.encode(PROMPT.format(question=rows.columns["question"][place]))
-            answer = [*self.tokenizer.encode(" " + rows.columns["answer"][place]), self.tokenizer.end]
+            question, right = self.texts(rows, place)
+            prompt, answer = self.tokenizer.encode(question), [*self.tokenizer.encode(right), self.tokenizer.end]
             self.rows[place] = prompt[:longest], answer[: max(longest - len(prompt), 1)]
+
+    def texts(self, rows: SentenceSet, place: int) -> tuple[str, str]:
+        """What the model is given of a problem, and what it should add to it."""
+        return PROMPT.format(question=rows.columns["question"][place]), " " + rows.columns["answer"][place]
 
     def batch(self, places: np.ndarray, answers: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """(tokens, mask, targets), each (B, T): prompts padded on the left, answers on the right.
@@ -153,11 +157,11 @@ def make_model(settings: dict[str, Scalar]) -> Any:
     return AutoModelForCausalLM.from_pretrained(pretrained_folder(backbone), dtype=torch.float32, local_files_only=True)
 
 
-def build(cell: Cell, context: Context) -> tuple[Problems, Any, Patch]:
+def build(cell: Cell, context: Context, kind: type[Problems] = Problems) -> tuple[Problems, Any, Patch]:
     """Data, model before fine-tuning, and the handle of its router."""
     s = cell.settings
     rows, split = context.data()
-    problems = Problems(rows, split, s, context.device)
+    problems = kind(rows, split, s, context.device)
     context.seed_torch("weights")
     model = make_model(s).to(context.device)
     if s["checkpointing"]:
@@ -181,9 +185,14 @@ def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], T
 
 def run(cell: Cell, context: Context) -> Measured:
     """Fine-tune one seed with its router, then measure it with causal routing."""
-    s = cell.settings
     problems, model, handle = build(cell, context)
-    train = problems.split.train
+    fine_tune(cell, context, problems, model)
+    return measure(cell, context, problems, model, handle)
+
+
+def fine_tune(cell: Cell, context: Context, problems: Problems, model: Any) -> None:
+    """Train all weights on the training part's answers, and keep them as `last`."""
+    s, train = cell.settings, problems.split.train
     optimiser = torch.optim.AdamW(model.parameters(), lr=float(s["lr"]), weight_decay=float(s["weight_decay"]))
 
     epochs, size, micro = int(s["epochs"]), int(s["batch_size"]), int(s["micro_batch"])
@@ -207,7 +216,6 @@ def run(cell: Cell, context: Context) -> Measured:
         context.log(epoch, loss=total / count)
 
     context.keep("last", model.state_dict())
-    return measure(cell, context, problems, model, handle)
 
 
 def evaluate(cell: Cell, context: Context) -> Measured:
@@ -217,19 +225,51 @@ def evaluate(cell: Cell, context: Context) -> Measured:
     return measure(cell, context, problems, model, handle)
 
 
-@torch.no_grad()
 def measure(cell: Cell, context: Context, problems: Problems, model: Any, handle: Patch) -> Measured:
-    """Exact match of generated answers in percent, and what a token of the right answers costs in nats.
+    """Exact match of generated answers in percent, and the costs of the right answers."""
+    right = sum(
+        final_number(text) == problems.gold[place] for place, text in generated(cell, context, problems, model, handle)
+    )
+    score = {"exact_match": 100 * right / len(problems.split.test)}
+    return Measured(score | answer_costs(cell, context, problems, model, handle))
+
+
+@torch.no_grad()
+def generated(cell: Cell, context: Context, problems: Problems, model: Any, handle: Patch) -> Iterator[tuple[int, str]]:
+    """Places of the test part with the text that the model adds to the prompt, greedily.
 
     Prompts are known and routed together, answers token by token; BatchTopK, which has no such form, is routed as
-    SeqTopK, a sequence at a time. `offline_nll` lets later tokens take part.
+    SeqTopK, a sequence at a time.
     """
-    s, test = cell.settings, problems.split.test
+    s = cell.settings
+    model.eval()
+    handle.router, handle.mode = "topk" if handle.router == "topk" else "seqtopk", "offline"
+    for places in problems.batches(problems.split.test, int(s["micro_batch"])):
+        prompt, mask, _ = problems.batch(places, answers=False)
+        with precision(s, context.device):
+            made = model.generate(
+                prompt,
+                attention_mask=mask,
+                max_new_tokens=int(s["new_tokens"]),
+                do_sample=False,
+                pad_token_id=problems.tokenizer.pad,
+                eos_token_id=problems.tokenizer.end,
+            )
+        for place, answer in zip(places.tolist(), made[:, prompt.shape[1] :].tolist(), strict=True):
+            yield place, problems.tokenizer.decode(answer)
+
+
+@torch.no_grad()
+def answer_costs(cell: Cell, context: Context, problems: Problems, model: Any, handle: Patch) -> dict[str, float]:
+    """What a token of the right answers costs in nats and uses in experts, routed as in `generated`.
+
+    `offline_nll` lets later tokens take part.
+    """
+    s = cell.settings
     model.eval()
     handle.router = "topk" if handle.router == "topk" else "seqtopk"
-    right, nll, used = 0, {"online": 0.0, "offline": 0.0}, 0
-    tokens_seen = 0
-    for places in problems.batches(test, int(s["micro_batch"])):
+    nll, used, tokens_seen = {"online": 0.0, "offline": 0.0}, 0, 0
+    for places in problems.batches(problems.split.test, int(s["micro_batch"])):
         tokens, mask, targets = problems.batch(places)
         counted = targets != IGNORED
         handle.prompt = problems.columns(places)
@@ -239,24 +279,8 @@ def measure(cell: Cell, context: Context, problems: Problems, model: Any, handle
                 nll[mode] += float(target_loss(model, tokens, mask, targets))
         used += int(handle.counts()[:, counted].sum())
         tokens_seen += int(counted.sum())
-        handle.mode = "offline"
-        prompt, prompt_mask, _ = problems.batch(places, answers=False)
-        with precision(s, context.device):
-            made = model.generate(
-                prompt,
-                attention_mask=prompt_mask,
-                max_new_tokens=int(s["new_tokens"]),
-                do_sample=False,
-                pad_token_id=problems.tokenizer.pad,
-                eos_token_id=problems.tokenizer.end,
-            )
-        for place, answer in zip(places.tolist(), made[:, prompt.shape[1] :].tolist(), strict=True):
-            right += final_number(problems.tokenizer.decode(answer)) == problems.gold[place]
-    return Measured(
-        {
-            "exact_match": 100 * right / len(test),
-            "online_nll": nll["online"] / tokens_seen,
-            "offline_nll": nll["offline"] / tokens_seen,
-            "experts_used": used / tokens_seen / handle.layers,
-        }
-    )
+    return {
+        "online_nll": nll["online"] / tokens_seen,
+        "offline_nll": nll["offline"] / tokens_seen,
+        "experts_used": used / tokens_seen / handle.layers,
+    }

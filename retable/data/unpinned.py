@@ -189,7 +189,7 @@ KNOWN = {
         for part, name, dev in (("m", "matched", 9815), ("mm", "mismatched", 9832))
     },
     "code-alpaca": Known(
-        title="CodeAlpaca, with HumanEval as test part",
+        title="HumanEval",  # what is reported on; CodeAlpaca is the training part
         task="problems",
         homepage="https://github.com/sahil280114/codealpaca",
         licence="CodeAlpaca: none stated for the data, which a commercial model wrote; HumanEval: MIT",
