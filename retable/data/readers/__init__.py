@@ -19,6 +19,7 @@ from retable.data.readers.folders import image_folder
 from retable.data.readers.geom_gcn import geom_gcn
 from retable.data.readers.glue import glue
 from retable.data.readers.images import cifar_binary, stl10_binary, tiny_imagenet
+from retable.data.readers.moleculenet import moleculenet
 from retable.data.readers.npz import gnn_benchmark, heterophilous
 from retable.data.readers.ogb import ogb_graphs, ogb_nodes
 from retable.data.readers.planetoid import planetoid
@@ -44,6 +45,7 @@ READERS: dict[str, Reader] = {
     "heterophilous": heterophilous,
     "image_folder": image_folder,
     "json_lines": json_lines,
+    "moleculenet": moleculenet,
     "ogb_graphs": ogb_graphs,
     "ogb_nodes": ogb_nodes,
     "plain_text": plain_text,

@@ -24,7 +24,7 @@ def ogb_nodes(card: DatasetCard, raw: Path) -> NodeGraph:
     Edges are directed, as listed. The option `split` names the folder of the division. Raises DataError that names the
     file for contents that do not fit together.
     """
-    files = _Files(card, raw)
+    files = GzipTables(card, raw)
     x = files.table("raw/node-feat.csv.gz", np.float32)
     labels = files.table("raw/node-label.csv.gz", np.int64)
     nodes = len(x)
@@ -39,7 +39,7 @@ def ogb_nodes(card: DatasetCard, raw: Path) -> NodeGraph:
         canonical_csr(x),
         np.ascontiguousarray(edges),
         np.ascontiguousarray(labels[:, 0]),
-        {split: files.division(split, nodes)},
+        {split: files.division(f"split/{split}", nodes)},
     )
 
 
@@ -50,7 +50,7 @@ def ogb_graphs(card: DatasetCard, raw: Path) -> MoleculeSet:
     to each other as in OGB's loader, and nodes count through. SMILES strings are not read. The option `split` names the
     folder of the division. Raises DataError that names the file for contents that do not fit together.
     """
-    files = _Files(card, raw)
+    files = GzipTables(card, raw)
     sizes, bonds = (files.table(f"raw/num-{kind}-list.csv.gz", np.int64)[:, 0] for kind in ("node", "edge"))
     labels = files.table("raw/graph-label.csv.gz", np.int64)
     graphs, nodes = len(sizes), int(sizes.sum())
@@ -76,19 +76,19 @@ def ogb_graphs(card: DatasetCard, raw: Path) -> MoleculeSet:
         node_features,
         np.repeat(np.arange(graphs), sizes),
         np.ascontiguousarray(labels[:, 0]),
-        {split: files.division(split, graphs)},
+        {split: files.division(f"split/{split}", graphs)},
     )
 
 
-class _Files:
-    """The members of a card's archive, by how their paths end."""
+class GzipTables:
+    """A card's gzipped CSV files, by how their paths end."""
 
     def __init__(self, card: DatasetCard, raw: Path) -> None:
         self.card, self.raw = card, raw
 
     def table(self, ending: str, dtype: type) -> np.ndarray:
         """All numbers of a gzipped CSV file without a header: (rows, columns)."""
-        path = self._path(ending)
+        path = self.path(ending)
         try:
             with gzip.open(self.raw / path) as stream:
                 text = stream.read()
@@ -103,11 +103,11 @@ class _Files:
                 kind = np.dtype(dtype).name
                 raise DataError(f"{self.card.name}: {path} is no table of {kind} numbers") from None
 
-    def division(self, split: str, number: int) -> NodeSplit:
-        """The three lists of a division as masks over `number` places; each place is in one of them at most."""
+    def division(self, folder: str, number: int) -> NodeSplit:
+        """The three lists of a division, in a folder, as masks over `number` places; each is in one of them at most."""
         masks, seen = [], np.zeros(number, dtype=int)
         for part in PARTS:
-            ending = f"split/{split}/{part}.csv.gz"
+            ending = f"{folder}/{part}.csv.gz"
             places = self.table(ending, np.int64).ravel()
             fits = not places.size or (places.min() >= 0 and places.max() < number)
             self.require(ending, fits, f"a place outside of 0 to {number - 1}")
@@ -120,9 +120,10 @@ class _Files:
 
     def require(self, ending: str, good: bool, wrong: str) -> None:
         if not good:
-            raise DataError(f"{self.card.name}: {self._path(ending)}: {wrong}")
+            raise DataError(f"{self.card.name}: {self.path(ending)}: {wrong}")
 
-    def _path(self, ending: str) -> str:
+    def path(self, ending: str) -> str:
+        """The place below the data folder of the file that ends so; DataError if there is none."""
         for file in self.card.files:
             if file.path.endswith(f"/{ending}"):
                 return file.path
