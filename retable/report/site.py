@@ -125,7 +125,8 @@ class _Site:
             "words": words,
             "marks": words.MARKS,
             "newest": max((record.ended[:10] for record in self.records), default=None),
-            "title_of": lambda name: self.datasets[name].title,
+            # Settings may name a data set that has no card here.
+            "title_of": lambda name: self.datasets[name].title if name in self.datasets else name,
         }
         for folder in ("papers", "cells", "figures", "tables", "records", "pictures"):
             (self.out / folder).mkdir(parents=True)

@@ -188,6 +188,16 @@ def test_a_site_without_any_record_can_be_drawn(world, tmp_path):
     assert "the newest of" not in text
 
 
+def test_data_sets_without_a_card_are_named_where_a_variant_is_tuned_for_them(world, tmp_path):
+    data = world.paper.model_dump()
+    scale = next(iter(data["recipes"][0]["scales"].values()))
+    scale["own"] = {"pubmed-own": "public"}
+    data["recipes"][0]["variants"]["plain"]["by_dataset"] = {"pubmed-own": {"lr": 0.25}}
+    world.paper = PaperCard.model_validate(data)
+    draw(world, tmp_path / "site")
+    assert "pubmed-own: lr = 0.25" in pages(tmp_path / "site")["papers/toy.html"]
+
+
 def test_pages_carry_what_assistive_technology_needs(world, tmp_path):
     left_pictures(world, tmp_path / "results", world.cell("plain", depth=2))
     out = draw(measured(with_comparisons(world)), tmp_path / "site", tmp_path / "results").parent
