@@ -164,20 +164,24 @@ def run(cell: Cell, context: Context) -> Measured:
     if cell.settings["method"] == "majority":
         return majority(context)
     story = build(cell, context)
-    phases = story.phases()
-    ends = torch.tensor([phase.epochs for phase in phases]).cumsum(0).tolist()
-    for epoch in context.epochs(ends[-1], **story.parts()):
-        number = next(place for place, end in enumerate(ends) if epoch <= end)
-        local = epoch - (ends[number - 1] if number else 0)
-        if local == 1:
-            phases[number].begin()
-        context.log(epoch, loss=phases[number].epoch(local))
+    train(story.phases(), story.parts(), context)
     for name in story.results:
         context.keep(name, story.result(name).state_dict())
     main = next(iter(story.results))
     show(story.result(main), story.route, story.task, context)
     series = story.curve.series() if story.method == "contrastive" else {}
     return Measured(measure(story), series)
+
+
+def train(phases: list[Phase], parts: dict[str, Stateful], context: Context) -> None:
+    """All phases one after the other; `parts` are what a saved state holds at an epoch's end."""
+    ends = torch.tensor([phase.epochs for phase in phases]).cumsum(0).tolist()
+    for epoch in context.epochs(ends[-1], **parts):
+        number = next(place for place, end in enumerate(ends) if epoch <= end)
+        local = epoch - (ends[number - 1] if number else 0)
+        if local == 1:
+            phases[number].begin()
+        context.log(epoch, loss=phases[number].epoch(local))
 
 
 def evaluate(cell: Cell, context: Context) -> Measured:
