@@ -37,6 +37,7 @@ OURS, PAPER, CONTROL = "measured here", "the paper", "control"
 CONFIG = {
     "background": "transparent",
     "font": "Arial, Helvetica, Liberation Sans, sans-serif",
+    "padding": 16,  # room for a reader whose font is wider than the one that measured
     "view": {"stroke": None},
     "axis": {"domainColor": "#8888", "tickColor": "#8888", "gridColor": "#8883", "labelFontSize": 11},
     "legend": {"orient": "bottom", "labelFontSize": 12, "labelLimit": 220, "columnPadding": 24},
