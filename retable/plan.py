@@ -72,8 +72,10 @@ def plan(
     if scale not in SCALES:
         raise CardError(unknown("scale", scale, list(SCALES)))
     _check("paper", only_papers, list(papers))
-    recipes = [(paper, recipe) for paper in papers.values() for recipe in paper.recipes]
-    own = {name for _, recipe in recipes for at_scale in recipe.scales.values() for name in at_scale.own}
+    chosen = [paper for name, paper in papers.items() if not only_papers or name in only_papers]
+    recipes = [(paper, recipe) for paper in chosen for recipe in paper.recipes]
+    at_scales = [at_scale for paper in papers.values() for recipe in paper.recipes for at_scale in recipe.scales.values()]
+    own = {name for at_scale in at_scales for name in at_scale.own}
     for name in only_datasets or []:
         if name in own - set(datasets):
             raise CardError(
@@ -85,7 +87,6 @@ def plan(
     cells = [
         cell
         for paper, recipe in recipes
-        if not only_papers or paper.id in only_papers
         if not only_recipes or recipe.name in only_recipes
         for cell in recipe_cells(paper.id, recipe, datasets, scale, seeds)
         if not only_datasets or cell.dataset in only_datasets
