@@ -74,8 +74,8 @@ def plan(
     _check("paper", only_papers, list(papers))
     chosen = [paper for name, paper in papers.items() if not only_papers or name in only_papers]
     recipes = [(paper, recipe) for paper in chosen for recipe in paper.recipes]
-    at_scales = [at_scale for paper in papers.values() for recipe in paper.recipes for at_scale in recipe.scales.values()]
-    own = {name for at_scale in at_scales for name in at_scale.own}
+    every = (recipe for paper in papers.values() for recipe in paper.recipes)
+    own = {name for recipe in every for at_scale in recipe.scales.values() for name in at_scale.own}
     for name in only_datasets or []:
         if name in own - set(datasets):
             raise CardError(
