@@ -132,6 +132,9 @@ def summary(assessment: Assessment, recipe: Recipe) -> list[str]:
     """What the verdicts of a recipe say, a sentence a finding: generated from counts, never by hand."""
     sentences = [*_value_findings(assessment, recipe), *_order_findings(assessment, recipe)]
     rows = [row.state for row in assessment.rows if row.recipe.name == recipe.name]
+    own = sorted({name for scale in recipe.scales.values() for name in scale.own})
+    if own and not rows:
+        return [f"It runs once there is a card of your own download: {', '.join(own)}."]
     found = counted(count_states(rows, tuple(MARKS))) or "none planned"
     return sentences or [f"It answers no claim of the paper; its rows: {found}."]
 

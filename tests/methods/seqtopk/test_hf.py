@@ -408,8 +408,13 @@ def test_experts_are_ranked_by_the_score_that_is_asked_for(score):
         assert torch.equal(mask, route(scores, 2))
 
 
-def test_the_example_of_the_readme_runs(capsys):
-    readme = (Path(__file__).resolve().parents[3] / "methods" / "seqtopk" / "README.md").read_text(encoding="utf-8")
-    section = readme.split("## Hugging Face models\n", 1)[1]
-    exec(section.split("```python\n", 1)[1].split("```", 1)[0], {})
+@pytest.mark.parametrize(
+    ("file", "heading", "lines"), [("README.md", "## Papers", 5), ("methods/seqtopk/README.md", "## Hugging Face", 8)]
+)
+def test_the_examples_of_the_readmes_run(file, heading, lines, capsys):
+    readme = (Path(__file__).resolve().parents[3] / file).read_text(encoding="utf-8")
+    example = readme.split(heading, 1)[1].split("```python\n", 1)[1].split("```", 1)[0]
+    assert "from methods.seqtopk import patch" in example
+    assert example.count("\n") <= lines
+    exec(example, {})
     assert "tensor([[[" in capsys.readouterr().out
