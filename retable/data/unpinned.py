@@ -125,7 +125,7 @@ KNOWN = {
     ),
     "ogbg-molhiv": Known(
         title="ogbg-molhiv",
-        task="graph_classification",
+        task="molecule_classification",
         homepage="https://ogb.stanford.edu/docs/graphprop/#ogbg-mol",
         licence="MIT",
         citation=OGB,
