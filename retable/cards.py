@@ -136,6 +136,15 @@ class Variant(Model):
         return self
 
 
+class Operations(Model):
+    """Floating-point operations of all training steps of a seed, counted with `retable.operations`."""
+
+    count: float = Field(gt=0)
+    datasets: list[Name] | None = Field(default=None, description="all of the scale's if absent")
+    variants: list[Name] | None = Field(default=None, description="all of the scale's if absent")
+    axes: dict[str, list[Scalar]] = Field(default={}, description="values of axes; those not named are any")
+
+
 class ScalePlan(Model):
     """What a recipe runs at one scale."""
 
@@ -151,6 +160,9 @@ class ScalePlan(Model):
     seeds: int = Field(ge=1)
     hyper: dict[str, Sourced] = {}
     cost: str = Field(description="expected cost in words, with the machine")
+    operations: list[Operations] = Field(
+        default=[], description="what a seed has to compute, for estimates on a GPU; the first entry that fits counts"
+    )
 
 
 class Protocol(Model):

@@ -104,7 +104,7 @@ def test_a_full_disk_leaves_no_record(workspace: Workspace, cell: Cell, monkeypa
 
 def test_states_and_estimate_follow_the_records(workspace: Workspace, cell: Cell) -> None:
     states = {c.identity: s for c, s in cell_states(workspace)}
-    assert set(map(tuple, states.values())) == {("not run",) * 3}
+    assert {state for of_cell in states.values() for state in of_cell} == {"not run"}
     planned = workspace.cells[0]
     short = dataclasses.replace(planned, seeds=(0,))
     run_cell(workspace, short)
@@ -113,6 +113,16 @@ def test_states_and_estimate_follow_the_records(workspace: Workspace, cell: Cell
     assert "35 seeds to run" in text
     assert "by history" in text
     assert "digits-knn: derived on this machine" in text
+
+
+def test_gpu_hours_come_from_counted_operations(tmp_path: Path) -> None:
+    for name in ("methods", "datasets", "retable"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    config = Config(device="cpu", scale="full", papers=["umae"], recipes=["imagenet-fine-tune"], seeds=1)
+    text = estimate(Workspace(tmp_path, config))
+    # 2 x 2.84e19 at 3e14 a second
+    assert "52.6 GPU-hours for 2 of these: 5.7e+19 counted operations at 300 TFLOP/s" in text
+    assert "history (card: estimate, ViT-B/16: 26 hours a seed on an H100" in text
 
 
 def test_an_unknown_identity_gets_one_line(workspace: Workspace) -> None:

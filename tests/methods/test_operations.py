@@ -1,0 +1,44 @@
+"""The operations that cards state are those that torch counts."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from retable.config import Config, Workspace
+from retable.plan import Cell, recipe_cells
+from retable.preflight import operations
+
+WORKSPACE = Workspace(Path(__file__).resolve().parents[2], Config())
+
+
+def counted_cells() -> list[Cell]:
+    """One cell for each entry of `operations` that is used at full scale."""
+    cells: dict[tuple, Cell] = {}
+    for paper, card in WORKSPACE.papers.items():
+        for recipe in card.recipes:
+            for cell in recipe_cells(paper, recipe, WORKSPACE.datasets, "full"):
+                if count := operations(WORKSPACE, cell):
+                    cells.setdefault((paper, recipe.name, count), cell)
+    return list(cells.values())
+
+
+def is_quick(cell: Cell) -> bool:
+    return cell.dataset == "cifar10" or cell.axes == {"depth": 12}
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(cell, id=f"{cell.paper}-{cell.slug}", marks=() if is_quick(cell) else pytest.mark.slow)
+        for cell in counted_cells()
+    ],
+)
+def test_the_card_states_what_is_counted(cell: Cell) -> None:
+    counted = importlib.import_module(f"methods.{cell.paper}.operations").of_seed(cell)
+    assert operations(WORKSPACE, cell) == pytest.approx(counted, rel=0.01), f"the card should say {counted:.3g}"
+
+
+def test_the_image_recipes_are_counted() -> None:
+    recipes = {(cell.paper, cell.recipe) for cell in counted_cells()}
+    assert {("umae", "pretrain"), ("umae", "imagenet-probe"), ("contranorm", "vision")} <= recipes
