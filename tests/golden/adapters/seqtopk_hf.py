@@ -53,7 +53,7 @@ def stored_model(arrays: Arrays) -> Any:
     """
     import transformers
 
-    family = next(FAMILIES[name] for name in FAMILIES if str(arrays["kind"]).startswith(name))
+    family = next(FAMILIES[name] for name in FAMILIES if str(arrays["kind"]).lower().startswith(name))
     stored = {key.removeprefix("param."): tensor(arrays[key]) for key in arrays if key.startswith("param.")}
     inputs = {name: tensor(arrays[name]) for name in ("input_ids", "attention_mask", "labels") if name in arrays}
     expected, valid = tensor(arrays["topk_logits"]), tensor(arrays["attention_mask"]).bool()
