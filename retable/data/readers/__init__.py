@@ -24,7 +24,7 @@ from retable.data.readers.npz import gnn_benchmark, heterophilous
 from retable.data.readers.ogb import ogb_graphs, ogb_nodes
 from retable.data.readers.planetoid import planetoid
 from retable.data.readers.problems import code_problems, json_lines
-from retable.data.readers.text import facts, plain_text
+from retable.data.readers.text import facts, plain_text, sums
 from retable.data.readers.tu import tu
 from retable.data.sentence_sets import SentenceSet
 from retable.data.text_sets import TextSet
@@ -51,6 +51,7 @@ READERS: dict[str, Reader] = {
     "plain_text": plain_text,
     "planetoid": planetoid,
     "stl10_binary": stl10_binary,
+    "sums": sums,
     "tiny_imagenet": tiny_imagenet,
     "tu": tu,
     "word_pairs": word_pairs,

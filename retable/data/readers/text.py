@@ -1,4 +1,4 @@
-"""Texts: files as they are, and sequences of facts that are generated on the machine."""
+"""Texts: files as they are, and sequences of facts and of sums that are generated on the machine."""
 
 import hashlib
 from pathlib import Path
@@ -14,6 +14,8 @@ COUNTER = b"0123456789abcdef"
 SUBJECTS = b"ABCDEFGHIJKLMNOPQRST"
 RELATIONS = b"ghijklmnopqrstuvwxyz"
 ANSWERS = bytes(range(ord("!"), ord("0"))) + b":;<=>"
+# A result's digits have symbols of their own, so that what must be computed can be judged apart.
+DIGITS, RESULTS = b"0123456789", b"abcdefghij"
 
 
 def plain_text(card: DatasetCard, raw: Path) -> TextSet:
@@ -64,9 +66,29 @@ def facts(card: DatasetCard, raw: Path) -> TextSet:
         text[here, place + 1] = symbols[2][b]
         text[here, place + 2] = symbols[3][table[a, b]]
         free[here] = place + 3
+    return TextSet(card.name, text.ravel(), length, ANSWERS[:terms], {"default": _last_rows(sequences, length)})
+
+
+def sums(card: DatasetCard, raw: Path) -> TextSet:
+    """Sequences of additions of two digits: `7+5=bc ` stands for 7 + 5 = 12.
+
+    Each of `sequences` sequences is `sums` of them. The result is always two symbols, tens and ones, which depend on
+    both numbers; what the numbers are cannot be known, and the signs are easy. Split `default` as in `facts`.
+    """
+    sequences, terms = int(card.options["sequences"]), int(card.options["sums"])
+    draw = _Draws(card.name)
+    a, b = draw.below(10, sequences * terms), draw.below(10, sequences * terms)
+    digits, results = (np.frombuffer(kind, np.uint8) for kind in (DIGITS, RESULTS))
+    plus, equal, space = (np.full(len(a), ord(sign), np.uint8) for sign in "+= ")
+    columns = [digits[a], plus, digits[b], equal, results[(a + b) // 10], results[(a + b) % 10], space]
+    text = np.stack(columns, axis=1).reshape(sequences, -1)
+    return TextSet(card.name, text.ravel(), text.shape[1], RESULTS, {"default": _last_rows(sequences, text.shape[1])})
+
+
+def _last_rows(sequences: int, length: int) -> TextSplit:
+    """The last 512 sequences to report on, the 256 before to choose on, the rest to train on."""
     stops = [(sequences - held) * length for held in (768, 512, 0)]
-    split = TextSplit((0, stops[0]), (stops[0], stops[1]), (stops[1], stops[2]))
-    return TextSet(card.name, text.ravel(), length, ANSWERS[:terms], {"default": split})
+    return TextSplit((0, stops[0]), (stops[0], stops[1]), (stops[1], stops[2]))
 
 
 class _Draws:

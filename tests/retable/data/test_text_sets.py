@@ -14,7 +14,7 @@ from retable.data.text_sets import Alphabet, TextSet, TextSplit
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "datasets").is_dir())
 CARDS = {
     name: load_dataset(ROOT / "datasets" / f"{name}.yaml")
-    for name in ("facts-64", "facts-400", "tiny-shakespeare", "wikitext-2")
+    for name in ("facts-64", "facts-400", "sums-5", "tiny-shakespeare", "wikitext-2")
 }
 # Bytes and distinct bytes.
 KNOWN = {"tiny-shakespeare": (1_115_394, 65), "wikitext-2": (1_121_681 + 1_256_449, 135)}
@@ -48,7 +48,7 @@ def test_counts_name_sequences_where_there_are_any():
     assert count(small(length=3)) == {"bytes": 6, "alphabet": 3, "sequences": 2}
 
 
-@pytest.mark.parametrize("name", ["facts-64", "facts-400"])
+@pytest.mark.parametrize("name", ["facts-64", "facts-400", "sums-5"])
 def test_generated_facts_are_what_their_cards_pin(name, tmp_path):
     data = parse(CARDS[name], tmp_path)
     assert compare(CARDS[name], data, list(CARDS[name].splits)) == []

@@ -7,7 +7,7 @@ import pytest
 
 from retable.cards import DatasetCard, load_dataset
 from retable.data.containers import DataError
-from retable.data.readers.text import ANSWERS, COUNTER, RELATIONS, SUBJECTS, facts, plain_text
+from retable.data.readers.text import ANSWERS, COUNTER, DIGITS, RELATIONS, RESULTS, SUBJECTS, facts, plain_text, sums
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "datasets").is_dir())
 CARD = load_dataset(ROOT / "datasets" / "facts-64.yaml")
@@ -52,6 +52,18 @@ def test_the_background_counts_from_a_random_start(rows):
     for row, counting in zip(start[:200], places(rows, COUNTER)[:200], strict=True):
         assert len(set(row[counting])) == 1
     assert len(np.unique(start[:200, 0])) == 16
+
+
+def test_every_sum_is_right():
+    card = load_dataset(ROOT / "datasets" / "sums-5.yaml")
+    data = sums(card, Path())
+    plain = data.text.tobytes().translate(bytes.maketrans(RESULTS, DIGITS)).decode()
+    additions = plain.split()
+    assert len(additions) == 5 * 4864
+    assert all(eval(addition.replace("=", "==").replace("==0", "==")) for addition in additions)  # "05" is no number
+    assert len(set(additions)) == 100
+    assert data.answers == RESULTS
+    assert data.length == 35
 
 
 def text_card(*sizes: int, folder: Path) -> DatasetCard:
