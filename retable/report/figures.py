@@ -9,7 +9,7 @@ import io
 import json
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 # One more or fewer than the colours, so that the pairs repeat late.
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 GREY = "#808890"
+# On a logarithmic axis, values further below the largest one are the rounding noise of what is zero.
+NOISE = 1e-9
 LAYERWISE = {
     "effective_rank": "A fall towards 1 is the collapse of all features onto one direction",
     "similarity": "A rise towards 1 is the collapse of all features onto one direction",
@@ -40,7 +42,7 @@ CONFIG = {
     "padding": 16,  # room for a reader whose font is wider than the one that measured
     "view": {"stroke": None},
     "axis": {"domainColor": "#8888", "tickColor": "#8888", "gridColor": "#8883", "labelFontSize": 11},
-    "legend": {"orient": "bottom", "labelFontSize": 12, "labelLimit": 220, "columnPadding": 24},
+    "legend": {"orient": "bottom", "labelFontSize": 12, "labelLimit": 220, "columnPadding": 24, "symbolOpacity": 1},
     "title": {"fontSize": 12, "anchor": "start"},
 }
 # Inside an <img>, the page's style sheet does not reach; this one answers the same media query.
@@ -319,13 +321,16 @@ def _of_series(
     data = [point for row in rows for point in _series_data(row, curve)]
     if not data:
         return []
+    if curve.log:
+        largest = max(point["mean"] for point in data)
+        data = [point for point in data if point["mean"] > NOISE * largest]
     names = list(dict.fromkeys(point["method"] for point in data))
     order = [variant.label for variant in rows[0].recipe.variants.values()]
     # A variant has its colour in all figures, unless it has several lines.
     alone = len({row.label for row in rows}) == len(names)
     ranks = [order.index(row.label) for row in rows if _line_name(row, None) in names] if alone else range(len(names))
     channel = {"field": "method", "type": "nominal", "title": None}
-    wheel = {"domain": names, "range": [COLOURS[rank % len(COLOURS)] for rank in ranks]}
+    wheel = {"domain": names, "range": _colours(ranks)}
     colour = {"color": channel | {"scale": wheel, "legend": {"columns": 1 if max(map(len, names)) > 18 else 2}}}
     x = {"field": "x", "type": "quantitative", "title": curve.x, "scale": {"zero": False, "nice": False}}
     y_scale = {"type": "log"} if curve.log else {"zero": False}
@@ -341,6 +346,13 @@ def _of_series(
         f"{rows[0].recipe.protocol.spread}. {curve.caption}"
     )
     return [_figure(caption, scale, f"series-{curve.series}", labels, spec, data)]
+
+
+def _colours(ranks: Iterable[int]) -> list[str]:
+    """A colour for each variant's place in the card; where two would have the same, the later takes a free one."""
+    own = [COLOURS[rank % len(COLOURS)] for rank in ranks]
+    free = [colour for colour in COLOURS if colour not in own]
+    return [free.pop(0) if colour in own[:line] and free else colour for line, colour in enumerate(own)]
 
 
 def _series_data(row: Row, curve: Curve) -> list[dict]:

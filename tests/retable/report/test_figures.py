@@ -145,6 +145,20 @@ def test_places_of_a_curve_count_from_one_and_a_log_axis_leaves_out_what_it_cann
     assert figures.to_svg(figure).startswith("<svg")
 
 
+def test_a_log_axis_ends_above_rounding_noise(world):
+    with_curve(world, log=True)
+    world.measure(world.cell("plain", depth=2), VALUES, series={"spectrum": [4.0, 1e-6, 1e-12]})
+    world.measure(world.cell("plain", depth=4), VALUES, series={"spectrum": [1e-3, 1e-14]})
+    (figure,) = curves_of(world)
+    assert [(point["x"], point["mean"]) for point in figure.data] == [(1, 4.0), (2, 1e-6), (1, 1e-3)]
+
+
+def test_lines_of_one_figure_have_different_colours_while_there_are_any():
+    own, count = figures.COLOURS, len(figures.COLOURS)
+    assert figures._colours([0, 2, count, 1]) == [own[0], own[2], own[3], own[1]]
+    assert figures._colours(range(count + 1)) == [*own, own[0]]
+
+
 def test_of_too_many_lines_those_at_the_middle_of_the_axis_are_drawn(world):
     with_curve(world)
     data = world.paper.model_dump()
