@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.seqtopk.moe import Experts, MoE
-from methods.seqtopk.router import route
+from methods.seqtopk.router import route, router_scores
 
 
 def one_at_a_time(experts: Experts, x: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
@@ -37,6 +37,18 @@ def test_packed_experts_are_single_experts_summed(kind):
         results.append([y, *gradients])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("score", ["softmax", "logits", "sigmoid"])
+def test_experts_are_ranked_by_a_score_and_weighted_by_softmax(score):
+    torch.manual_seed(0)
+    layer = MoE(8, experts=6, width=4, K=2, router="seqtopk", score=score)
+    layer.gate.weight.data *= 30
+    x = torch.randn(2, 12, 8)
+    layer(x)
+    logits = layer.gate(x).detach()
+    assert torch.equal(layer.routed.mask, route(router_scores(logits, score), 2))
+    torch.testing.assert_close(layer.routed.weights, logits.softmax(-1) * layer.routed.mask)
 
 
 def test_padding_gets_no_expert():
