@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from methods.gcl import node_ogb
-from methods.gcl.node_ogb import probe_answers, scores
+from methods.gcl.node import diagnostics
+from methods.gcl.node_ogb import geometry, probe_answers, scores
 from retable.cards import load_datasets, load_papers
 from retable.evaluate.probes import chosen_accuracy, probe
 from retable.plan import plan, recipe_cells
@@ -92,3 +93,12 @@ def test_ogbs_score_is_the_accuracy_of_the_probe(own):
     on_test, on_val = chosen_accuracy(probe(z, task.y, task.train), val, test)
     got = scores("ogbn-arxiv", task, probe_answers(task, z))
     assert got == pytest.approx({"ogb_test_accuracy": on_test.item(), "ogb_val_accuracy": on_val.item()})
+
+
+def test_geometry_in_parts_is_that_of_the_other_recipes(own, monkeypatch):
+    workspace = own("ogbn-arxiv", tables())
+    cell = small_cells(workspace)["untrained"]
+    task, learner = node_ogb.build(cell, make_context(workspace, cell, 0, torch.device("cpu")))
+    z = learner.embed().detach()
+    monkeypatch.setattr(node_ogb, "EDGES_AT_ONCE", 7)
+    assert geometry(task, z) == pytest.approx(diagnostics(task, z), rel=1e-5)
