@@ -100,8 +100,8 @@ def scores(dataset: str, task: Task, answers: Tensor) -> dict[str, float]:
 def geometry(task: Task, z: Tensor) -> dict[str, float]:
     """The measures of `methods.gcl.node.diagnostics` of z (N, d), without an array of all edges' features.
 
-    Neighbours' cosines are added up in parts. The Dirichlet energy is `(sum u_i . u_i - sum u_i . (A u)_i) / N` with the
-    normalised adjacency A.
+    Neighbours' cosines are added up in parts. The Dirichlet energy is `(sum u_i . u_i - sum u_i . (A u)_i) / N`, A the
+    normalised adjacency.
     """
     u, (source, target) = unit(z), task.view.edges
     ends = zip(source.split(EDGES_AT_ONCE), target.split(EDGES_AT_ONCE), strict=True)
