@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import spearmanr
+from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import f1_score, matthews_corrcoef
 from torch import Tensor, nn
 
@@ -125,12 +125,17 @@ class Task:
         return (logits.argmax(1) if self.classes else logits.squeeze(1)).cpu().numpy()
 
     def scores(self, model: nn.Module, part: str) -> dict[str, float]:
-        """`<part>_score`, the task's own metric, and `<part>_accuracy` where there are classes; all in percent."""
+        """`<part>_score`, the task's own metric, and beside it the accuracy of classes or scores' Pearson correlation.
+
+        All in percent, as `<part>_accuracy` and `<part>_pearson`.
+        """
         places = getattr(self.split, part)
         right = self.labels.numpy()[places]
         answers = self.answers(model, places)
         scores = {f"{part}_score": task_score(self.name, right, answers)}
-        return scores | ({f"{part}_accuracy": 100 * float((right == answers).mean())} if self.classes else {})
+        if self.classes:
+            return scores | {f"{part}_accuracy": 100 * float((right == answers).mean())}
+        return scores | {f"{part}_pearson": correlation(pearsonr, right, answers)}
 
 
 def task_score(task: str, right: np.ndarray, answers: np.ndarray) -> float:
@@ -144,8 +149,13 @@ def task_score(task: str, right: np.ndarray, answers: np.ndarray) -> float:
     if task in ("glue-mrpc", "glue-qqp"):
         return 100 * float(f1_score(right, answers))
     if task == "glue-sts-b":
-        return 100 * float(spearmanr(right, answers).statistic) if np.ptp(answers) > 0 else 0.0
+        return correlation(spearmanr, right, answers)
     return 100 * float((right == answers).mean())
+
+
+def correlation(kind: Callable[[np.ndarray, np.ndarray], Any], right: np.ndarray, answers: np.ndarray) -> float:
+    """A correlation of scipy's in percent; 0 for answers that are all the same."""
+    return 100 * float(kind(right, answers).statistic) if np.ptp(answers) > 0 else 0.0
 
 
 def make_model(settings: dict[str, Scalar], task: Task) -> nn.Module:

@@ -76,6 +76,18 @@ def test_scores_are_learnt_by_their_squared_error():
     torch.testing.assert_close(task.loss(model, inputs, labels), expected)
 
 
+def test_scores_are_judged_by_both_correlations_and_classes_by_accuracy_too(monkeypatch):
+    split = SentenceSplit(np.array([0]), np.arange(0), np.array([0, 1, 2]))
+    task = Task(rows("glue-sts-b", (0.5, 4.0, 2.0), ()), split, SETTINGS, CPU)
+    monkeypatch.setattr(task, "answers", lambda model, places: np.array([1.0, 9.0, 2.0]))
+    scores = task.scores(None, "test")
+    pearson = np.corrcoef([0.5, 4.0, 2.0], [1.0, 9.0, 2.0])[0, 1]
+    assert scores == {"test_score": pytest.approx(100), "test_pearson": pytest.approx(100 * pearson)}
+    task = Task(rows("glue-mrpc"), split, SETTINGS, CPU)
+    monkeypatch.setattr(task, "answers", lambda model, places: np.ones(3))
+    assert set(task.scores(None, "test")) == {"test_score", "test_accuracy"}
+
+
 @pytest.mark.parametrize("scale", [0.0, 0.1])
 def test_a_scale_of_zero_is_the_plain_model(scale):
     task = Task(rows(), SPLIT, SETTINGS, CPU)
