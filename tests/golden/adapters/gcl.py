@@ -2,9 +2,9 @@
 
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from methods.gcl.bgrl import BGRL, bootstrap_loss, learning_rate, target_momentu
 from methods.gcl.dgi import DGI, MVGRL, Convolution, discrimination_loss, mvgrl_operators, summary
 from methods.gcl.encoders import GCNEncoder, MLPEncoder, Projector, View, gcn_propagation, make_normaliser
 from methods.gcl.node_augment import add_noise, drop, kept
+from methods.gcl.node_task import Task
 from methods.gcl.vision import pair_loss
+from retable.data.containers import NodeGraph, canonical_csr
 from retable.evaluate import contrast
 from retable.evaluate.probes import adam_probe
 
@@ -316,6 +318,13 @@ def vcl_metrics_lreval(arrays: Arrays) -> Iterator[tuple]:
     answers, truth = fit.predictions[0][masks["test"][0]], y[masks["test"][0]]
     yield "lr_micro_f1", f1_score(truth, answers, average="micro"), EXACT
     yield "lr_macro_f1", f1_score(truth, answers, average="macro"), EXACT
+    sizes = "split_sizes_train_valid_test_01_08"
+    if sizes in arrays:
+        nodes = int(arrays[sizes].sum())
+        graph = NodeGraph("sizes", canonical_csr(np.eye(nodes)), np.empty((2, 0), int), np.zeros(nodes, int), {})
+        context = SimpleNamespace(device=torch.device("cpu"), derive=lambda *names: 0)
+        task = Task(graph, {"row_normalise": False, "splits": "random"}, context)
+        yield sizes, [mask[0].sum() for mask in (task.train, *task.protocols["10_80_10"])]
 
 
 def masked(x: Tensor, columns: Tensor) -> Tensor:
@@ -339,10 +348,21 @@ def graph_methods() -> ModuleType:
     return module
 
 
+def held(adapter: Callable[[Arrays], Iterator[tuple]]) -> Callable[[Arrays], Iterator[tuple]]:
+    """Without the outputs that a file leaves out; a test asks that those of this folder leave out none."""
+
+    def adapt(arrays: Arrays) -> Iterator[tuple]:
+        for key, *rest in adapter(arrays):
+            if key in arrays or "expected" in dict(*rest[1:]):
+                yield key, *rest
+
+    return adapt
+
+
 # The mixture's start, which the arrays do not carry: the authors' default.
 WEIGHT_INIT = 0.05
 
-KINDS = {
+ADAPTERS = {
     **graph_methods().GRAPH_KINDS,
     "grace_losses": grace_losses,
     "node_encoders_norm": node_encoders_norm,
@@ -352,3 +372,4 @@ KINDS = {
     "later_methods": later_methods,
     "vcl_metrics_lreval": vcl_metrics_lreval,
 }
+KINDS = {kind: held(adapter) for kind, adapter in ADAPTERS.items()}
