@@ -20,8 +20,12 @@ from methods.umae.task import FromFolder, InMemory, task_of
 from retable.cards import CardError, Scalar, unknown
 from retable.plan import Cell
 from retable.train.context import Context, Measured
+from retable.train.distributed import world_size
 from retable.train.optim import set_rate, warmup_cosine
+from retable.train.parallel import averaged, share, wrapped
+from retable.train.precision import Stepper, autocast, compile_in_place
 
+PARALLEL = True
 CONTROLS = ("majority", "raw-pixels")
 # SimMIM's code leaves these out of the weight decay, MAE's does not.
 SIMMIM_UNDECAYED = ("encoder.cls_token", "mask_token")
@@ -55,15 +59,16 @@ def make_model(settings: dict[str, Scalar], side: int, channels: int, classes: i
 
 
 def objective(
-    model: MAE | SimMIM, images: Tensor, labels: Tensor, settings: dict[str, Scalar]
+    model: MAE | SimMIM, images: Tensor, labels: Tensor, settings: dict[str, Scalar], draw: Tensor | None = None
 ) -> tuple[Tensor, Pretraining, Tensor]:
-    """What is minimised, the masked pass and the uniformity; the mask is drawn from torch's global stream.
+    """What is minimised, the masked pass and the uniformity; without `draw` the mask is from torch's global stream.
 
     Reconstruction + lambda * uniformity + the online monitor's cross-entropy, which does not reach the encoder.
     """
     weight = float(settings["lambda"])
-    draw = model.draw(len(images), images.device)
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=bool(settings["autocast"])):
+    if draw is None:
+        draw = model.draw(len(images), images.device)
+    with autocast(images.device, settings["autocast"]):
         out = model(images, draw)
         monitor = F.cross_entropy(model.fc(out.z.detach()).float(), labels)
     # Without the term its value is still logged.
@@ -73,8 +78,24 @@ def objective(
     return (total + weight * uniformity if weight > 0 else total), out, uniformity.detach()
 
 
+class Objective(nn.Module):
+    """A network with its objective as one module: what several processes share."""
+
+    def __init__(self, model: MAE | SimMIM, settings: dict[str, Scalar]) -> None:
+        super().__init__()
+        self.model, self.settings = model, settings
+
+    def forward(self, images: Tensor, labels: Tensor, draw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is minimised, the reconstruction loss and the uniformity."""
+        loss, out, uniformity = objective(self.model, images, labels, self.settings, draw)
+        return loss, out.loss.detach(), uniformity
+
+
 class Pretrainer:
-    """A network with its optimiser: AdamW, a rate of blr * batch / 256 after warm-up, half a cosine to 0."""
+    """A network with its optimiser: AdamW, a rate of blr * batch / 256 after warm-up, half a cosine to 0.
+
+    The setting `compile`, absent in most recipes, has the network compiled.
+    """
 
     def __init__(self, task: InMemory | FromFolder, model: MAE | SimMIM, settings: dict[str, Scalar]) -> None:
         self.task, self.model, self.settings = task, model, settings
@@ -82,6 +103,9 @@ class Pretrainer:
         groups = param_groups_weight_decay(model, float(settings["weight_decay"]), no_weight_decay_list=undecayed)
         betas = (0.9, float(settings["beta2"]))
         self.optimiser = torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True)
+        self.stepper = Stepper(self.optimiser, task.device, settings["autocast"])
+        compile_in_place(model, settings.get("compile", False))
+        self.objective = wrapped(Objective(model, settings), int(settings["batch_size"]))
         self.encoder_and_decoder = [weight for name, weight in model.named_parameters() if not name.startswith("fc.")]
 
     def epoch(self, number: int) -> dict[str, float]:
@@ -94,15 +118,13 @@ class Pretrainer:
         for step, (images, labels) in enumerate(batches):
             done = number - 1 + step / steps
             set_rate(self.optimiser, warmup_cosine(done, rate, float(s["warmup"]), int(s["epochs"])))
-            loss, out, uniformity = objective(self.model, images, labels, s)
-            self.optimiser.zero_grad()
-            loss.backward()
-            if float(s["clip"]):
-                nn.utils.clip_grad_norm_(self.encoder_and_decoder, float(s["clip"]))
-            self.optimiser.step()
-            sums += torch.stack([loss.detach(), out.loss.detach(), uniformity])
+            # Drawn for the whole batch, so that it does not matter how many processes share it.
+            draw = share(self.model.draw(len(images) * world_size(), self.task.device))
+            loss, reconstruction, uniformity = self.objective(images, labels, draw)
+            self.stepper.step(loss, float(s["clip"]), self.encoder_and_decoder)
+            sums += torch.stack([loss.detach(), reconstruction, uniformity])
         names = ("loss", "reconstruction", "uniformity")
-        return dict(zip(names, (sums / steps).tolist(), strict=True))
+        return dict(zip(names, (averaged(sums) / steps).tolist(), strict=True))
 
 
 @torch.no_grad()
@@ -158,7 +180,7 @@ def run(cell: Cell, context: Context) -> Measured:
 
     # Loop
     epochs, every = int(s["epochs"]) if s["trained"] else 0, int(s["monitor_every"])
-    for epoch in context.epochs(epochs, model=model, optimiser=pretrainer.optimiser):
+    for epoch in context.epochs(epochs, model=model, optimiser=pretrainer.optimiser, stepper=pretrainer.stepper):
         losses = pretrainer.epoch(epoch)
         watched = {"online_accuracy": monitored(task, model)} if epoch % every == 0 or epoch == epochs else {}
         context.log(epoch, **losses, **watched)

@@ -16,6 +16,8 @@ from retable.data.loader import evaluation_batches, training_batches
 from retable.evaluate.neighbours import vote_accuracy, weighted_knn
 from retable.evaluate.probes import chosen_accuracy, probe
 from retable.train.context import Context
+from retable.train.distributed import rank, world_size
+from retable.train.parallel import share
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
@@ -72,7 +74,7 @@ class InMemory:
         return _steps(self.size("train"), batch_size)
 
     def batches(self, batch_size: int, epoch: int, crop_low: float) -> Batches:
-        """Normalised training images in random order, full batches only, and labels.
+        """Normalised training images in random order, full batches only, and labels: this process's share of each.
 
         Cropped (from `crop_low` of the area to all of it) and flipped by chance, from torch's global stream.
         """
@@ -84,7 +86,7 @@ class InMemory:
                 x = random_resized_crop(x, self.side, (crop_low, 1.0), interpolation="bicubic")
             if self.settings["flip"]:
                 x = horizontal_flip(x)
-            yield normalise(x, self.mean, self.std), self.labels[chosen]
+            yield share(normalise(x, self.mean, self.std)), share(self.labels[chosen])
 
     def whole(self, part: str) -> Batches:
         """Normalised images of a part as they are, and labels, a few hundred at a time."""
@@ -135,6 +137,7 @@ class FromFolder:
             "workers": int(settings["workers"]),
             "pinned": context.device.type == "cuda",
         }
+        self.share = (rank(), world_size())
 
     def size(self, part: str) -> int:
         """How many images a part has."""
@@ -147,7 +150,9 @@ class FromFolder:
     def batches(self, batch_size: int, epoch: int, crop_low: float) -> Batches:
         """As InMemory's; order and crops depend on the epoch's number."""
         seed, scale = self.derive("images", epoch), (crop_low, 1.0)
-        loaded = training_batches(self.folders["train"], self.side, batch_size, seed, scale=scale, **self.loading)
+        loaded = training_batches(
+            self.folders["train"], self.side, batch_size, seed, scale=scale, share=self.share, **self.loading
+        )
         for views, labels in loaded:
             x = to_float(views[:, 0].to(self.device, non_blocking=True))
             x = horizontal_flip(x) if self.settings["flip"] else x

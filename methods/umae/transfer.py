@@ -20,6 +20,10 @@ from retable.cards import CardError, unknown
 from retable.plan import Cell
 from retable.train.context import Context, Measured, Stateful
 from retable.train.optim import LARS, set_rate, warmup_cosine
+from retable.train.parallel import averaged, wrapped
+from retable.train.precision import Stepper, autocast, compile_in_place
+
+PARALLEL = True
 
 
 class LinearProbe:
@@ -29,6 +33,9 @@ class LinearProbe:
         self.encoder = encoder
         self.model: nn.Module = ProbeHead(encoder.norm.weight.numel(), task.classes).to(task.device)
         self.optimiser: torch.optim.Optimizer = LARS(self.model.parameters(), lr=0.0, form="mae")
+        self.stepper = Stepper(self.optimiser, task.device, cell.settings["autocast"])
+        # Statistics of BatchNorm are a process's own, as in the authors' code.
+        self.shared = wrapped(self.model, int(cell.settings["tune_batch_size"]))
 
     def start(self) -> None:
         """Called once, when the encoder is trained."""
@@ -37,11 +44,11 @@ class LinearProbe:
         """(N, classes) of prepared images."""
         with torch.no_grad():
             features = self.encoder.eval().features(images)["cls"]
-        return self.model(features)
+        return (self.shared if self.model.training else self.model)(features)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy."""
-        return F.cross_entropy(self.logits(images), labels)
+        return F.cross_entropy(self.logits(images).float(), labels)
 
 
 class FineTuning:
@@ -58,6 +65,8 @@ class FineTuning:
             drop_path=float(s["drop_path"]),
         )
         self.model: nn.Module = model.to(task.device)
+        compile_in_place(self.model, s.get("compile", False))
+        self.shared = wrapped(self.model, int(s["tune_batch_size"]))
         groups = param_groups_layer_decay(
             self.model,
             weight_decay=float(s["weight_decay"]),
@@ -65,6 +74,7 @@ class FineTuning:
             no_weight_decay_list=("pos_embed", "cls_token"),
         )
         self.optimiser: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), fused=True)
+        self.stepper = Stepper(self.optimiser, task.device, s["autocast"])
         mixing = (float(s["mixup"]), float(s["cutmix"]))
         smoothing = float(s["label_smoothing"])
         self.mix = Mixup(*mixing, label_smoothing=smoothing, num_classes=task.classes) if any(mixing) else None
@@ -78,14 +88,15 @@ class FineTuning:
 
     def logits(self, images: Tensor) -> Tensor:
         """(N, classes) of prepared images."""
-        return self.model(images)
+        return (self.shared if self.model.training else self.model)(images)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy against mixed, smoothed labels; draws from numpy's global stream if it mixes."""
         if self.mix is not None:
             images, labels = self.mix(images, labels)
-            return self.mixed_loss(self.logits(images), labels)
-        return F.cross_entropy(self.logits(images), labels, label_smoothing=float(self.settings["label_smoothing"]))
+            return self.mixed_loss(self.logits(images).float(), labels)
+        smoothing = float(self.settings["label_smoothing"])
+        return F.cross_entropy(self.logits(images).float(), labels, label_smoothing=smoothing)
 
 
 EVALUATIONS: dict[str, type[LinearProbe | FineTuning]] = {"linear-probe": LinearProbe, "fine-tune": FineTuning}
@@ -128,6 +139,7 @@ def run(cell: Cell, context: Context) -> Measured:
     before, after = int(s["epochs"]) if s["trained"] else 0, int(s["tune_epochs"])
     parts: dict[str, Stateful] = {"encoder": encoder, "pretraining": pretrainer.optimiser}
     parts |= {"model": evaluation.model, "optimiser": evaluation.optimiser}
+    parts |= {"pretraining_stepper": pretrainer.stepper, "stepper": evaluation.stepper}
 
     # Loop: both phases in one count of epochs, so that a run resumes in either
     for epoch in context.epochs(before + after, **parts):
@@ -157,12 +169,11 @@ def tune(
         done = number - 1 + step / steps
         floor, warmup, epochs = float(s["tune_min_lr"]), float(s["tune_warmup"]), int(s["tune_epochs"])
         set_rate(evaluation.optimiser, warmup_cosine(done, rate, warmup, epochs, floor))
-        loss = evaluation.loss(images, labels)
-        evaluation.optimiser.zero_grad()
-        loss.backward()
-        evaluation.optimiser.step()
+        with autocast(task.device, s["autocast"]):
+            loss = evaluation.loss(images, labels)
+        evaluation.stepper.step(loss)
         total += loss.detach()
-    return (total / steps).item()
+    return (averaged(total) / steps).item()
 
 
 def evaluate(cell: Cell, context: Context) -> Measured:

@@ -36,17 +36,20 @@ def training_batches(
     workers: int = 0,
     unreadable: str = "stop",
     pinned: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch in the order that `seed` decides: random resized crops, uint8 (B, views, 3, size, size), labels (B,).
 
     A last batch that is not full is left out. `seed`: `context.derive("images", epoch)`, say. An image that cannot be
     decoded raises DataError, or with `unreadable="skip"` is left out of its batch, with a line on stderr. `pinned`
-    puts batches where a GPU can fetch them without waiting. ValueError for an unknown filter or treatment.
+    puts batches where a GPU can fetch them without waiting. `share` (k, n) gives every n-th image of each batch, from
+    the k-th (0 is the first). ValueError for an unknown filter or treatment.
     """
     if unreadable not in ("stop", "skip"):
         raise ValueError(f"unreadable={unreadable!r}: choose from stop, skip")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    places = [part.tolist() for part in order.split(batch) if len(part) == batch]
+    which, shares = share
+    places = [part[which::shares].tolist() for part in order.split(batch) if len(part) == batch]
     crops = _Crops(images, size, views, scale, ratio, _filter(interpolation), seed)
     yield from _batches(crops, places, workers, unreadable == "skip", pinned)
 
