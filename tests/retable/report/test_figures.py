@@ -1,7 +1,9 @@
 import csv
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 from retable.report import curves, figures
+from retable.verdicts import assess
 
 VALUES = [80.0, 80.1, 79.9, 80.05, 79.95]
 SERIES = {"effective_rank/norm": [9.0, 4.0, 1.5], "effective_rank/convolution": [8.0, 3.0, 1.0], "loss": [2.0, 1.0]}
@@ -27,6 +29,23 @@ def test_the_curve_has_ours_the_papers_and_the_controls(world):
     assert found["plain", "the paper", 4] == 81.0
     assert found["majority", "control", 4] == 30.0
     assert "Dashed: the paper's numbers." in figure.caption
+
+
+def test_rows_of_a_recipe_without_claims_are_drawn_together(world):
+    data = world.paper.model_dump()
+    data["recipes"].append(data["recipes"][0] | {"name": "again", "answers": [], "orderings": []})
+    world.paper = type(world.paper).model_validate(data)
+    cells = world.cells()
+    for depth in (2, 4):
+        world.claim("plain", depth, 81.0)
+    for cell in cells:
+        if cell.recipe == "again" and cell.variant != "majority":
+            world.measure(cell, VALUES)
+    (source,) = world.staleness.sources.values()
+    staleness = replace(world.staleness, sources={("toy", recipe): source for recipe in ("depth", "again")})
+    drawn = figures.draw(assess(world.paper, world.claims, cells, world.records, staleness), {"cora": world.dataset})
+    assert [figure.name for figure in drawn] == ["toy_again_full_cora_by-depth"]
+    assert {point["method"] for point in drawn[0].data} == {"plain", "Ours"}
 
 
 def test_the_papers_numbers_are_not_drawn_at_another_scale(world):
