@@ -1,10 +1,11 @@
 """DYNACL's steps beside their straightforward form, in ratios: `python benchmarks/dynacl.py [parts]`.
 
-Parts: step, attack, pair, trades (the small network of the reduced scale), resnet (the paper's), loss. Attacks of
-pre-training have 5 steps, TRADES' have 10. The obvious forms
-attack in eval mode through all batch norms, let every attack step compute the gradients of the weights too and zero
-them afterwards, take NT-Xent from exponentials and boolean masks, and compute TRADES' clean logits in each step anew.
-One thread, no data needed. Both forms are checked to give the same values first.
+Parts: step, attack, pair, whole, trades (the small network of the reduced scale), resnet (the paper's), loss. Attacks
+of pre-training have 5 steps, TRADES' have 10. `whole` counts the drawing of views too, which the authors leave to
+torchvision on PIL images in worker processes. The obvious forms attack in eval mode through all batch norms, let every
+attack step compute the gradients of the weights too and zero them afterwards, take NT-Xent from exponentials and
+boolean masks, and compute TRADES' clean logits in each step anew. One thread, no data needed. Both forms are checked to
+give the same values first.
 """
 
 import copy
@@ -15,11 +16,15 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
+from torchvision import transforms
 
 from methods.dynacl.attack import adversarial_views
+from methods.dynacl.data import views
 from methods.dynacl.losses import nt_xent, schedule_weighted
 from methods.dynacl.models import Classifier, Pair, Projector, make_encoder
+from methods.dynacl.schedules import Augmentation
 from methods.dynacl.trades import trades_examples, trades_loss
 
 EPS, STEP, TAU, WEIGHT = 8 / 255, 2 / 255, 0.5, 4 / 3
@@ -187,6 +192,41 @@ def resnet() -> None:
     compare_steps("pre-training step, ResNet-18 with momentum encoder, 8 images", "resnet18", 8, 3, momentum=0.99)
 
 
+def whole() -> None:
+    """The same step with its views drawn from 128 images at full strength: by torchvision one by one, or in a batch.
+
+    The views differ, being drawn at random; the step after them is the one compared in `pair`.
+    """
+    ours = make_pair("small", 32, 0.99)
+    theirs = plain(ours)
+    assert isinstance(theirs, Pair)
+    x = torch.randint(0, 256, (128, 3, 32, 32), dtype=torch.uint8)
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in x]
+    strong = Augmentation.of_strength(1.0)
+    hue, jitter = strong.hue, strong.jitter
+    transform = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(32, (strong.smallest_crop, 1.0), strong.aspect),
+            transforms.RandomHorizontalFlip(strong.flip_probability),
+            transforms.RandomApply([transforms.ColorJitter(jitter, jitter, jitter, hue)], strong.jitter_probability),
+            transforms.RandomGrayscale(strong.grayscale_probability),
+            transforms.ToTensor(),
+        ]
+    )
+
+    def obvious() -> None:
+        drawn = torch.stack([transform(picture) for picture in pictures for _ in range(2)])
+        start = torch.empty_like(drawn).uniform_(-EPS, EPS)
+        pair_step(theirs, obvious_attack(theirs, drawn, start, 5), drawn, obvious=True)
+
+    def fast() -> None:
+        drawn = views(x, strong, {"interpolation": "bilinear", "flip": True})
+        attacked = adversarial_views(ours, drawn, TAU, eps=EPS, step=STEP, iterations=5)
+        pair_step(ours, attacked, drawn, obvious=False)
+
+    report("the same with its views drawn by torchvision and PIL", medians({"obvious": obvious, "ours": fast}, 7))
+
+
 def trades() -> None:
     """One step of adversarial fine-tuning: the attack, both passes, backward."""
     torch.manual_seed(0)
@@ -229,7 +269,7 @@ def loss() -> None:
     report("NT-Xent, 512 pairs of width 128, forward and backward", times)
 
 
-PARTS = {"step": step, "attack": attack, "pair": pair, "trades": trades, "resnet": resnet, "loss": loss}
+PARTS = {"step": step, "attack": attack, "pair": pair, "whole": whole, "trades": trades, "resnet": resnet, "loss": loss}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
