@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from methods.dynacl.losses import nt_xent
-from methods.tricl.losses import scl, scl_original, simclr, tri_scl, tri_simclr
+from methods.tricl.losses import (
+    scl,
+    scl_original,
+    simclr,
+    tri_clip,
+    tri_scl,
+    tri_scl_paper,
+    tri_simclr,
+    tri_simclr_paper,
+)
 from methods.umae.losses import uniformity_loss
 from retable.train.distributed import gather, process_group, rank, world_size
 
@@ -40,6 +49,9 @@ LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "scl_original": lambda z: sum(scl_original(*gathered_views(z).chunk(2))),
     "tri_simclr": lambda z: tri_simclr(gathered_views(z), importance(), 0.2).total,
     "tri_scl": lambda z: tri_scl(gathered_views(z), importance()).total,
+    "tri_simclr_paper": lambda z: tri_simclr_paper(gathered_views(z), importance(), 0.2).total,
+    "tri_scl_paper": lambda z: tri_scl_paper(gathered_views(z), importance()).total,
+    "tri_clip": lambda z: tri_clip(*gathered_views(z).chunk(2), importance(), 0.2).total,
     # Only own rows are anchors, so every process has another loss; their mean is the whole batch's.
     "own_anchors": lambda z: torch.logsumexp(z @ gather(z).T, dim=1).mean(),
 }
