@@ -90,6 +90,7 @@ def _run(chosen: argparse.Namespace) -> int:
     from retable.data.fetch import fetch
     from retable.run import evaluate_cell, find_cell, run_cell, threads
     from retable.train.context import StopRequest
+    from retable.train.distributed import process_group
 
     workspace = open_workspace(chosen)
     cells = [find_cell(workspace.cells, chosen.cell)] if chosen.cell else workspace.cells
@@ -99,7 +100,8 @@ def _run(chosen: argparse.Namespace) -> int:
         fetch(workspace.datasets[dataset], workspace.raw, workspace.mirror, progress=sys.stderr.isatty())
     stop = StopRequest()
     stop.install()
-    with threads(chosen.threads):
+    # A process of torchrun's joins the others, any other stays alone.
+    with process_group(), threads(chosen.threads):
         for cell in cells:
             if chosen.evaluate_only:
                 for seed in cell.seeds:

@@ -32,6 +32,8 @@ from retable.records import (
 )
 from retable.train.context import Context, Diverged, Measured, Picture, StopRequest
 from retable.train.device import claim_device
+from retable.train.distributed import world_size
+from retable.train.parallel import agreed, leads
 from retable.verify import Provenance
 
 
@@ -44,21 +46,30 @@ def run_cell(workspace: Workspace, cell: Cell, stop: StopRequest | None = None) 
     """Measure the seeds of `cell` that have no current record; returns the path of its index, `cell.json`.
 
     A seed that fails or diverges leaves a record that says so, and the others go on. A stop by signal saves the state
-    and raises SystemExit; missing data raises DataError, a full disk OSError, and both leave no record.
+    and raises SystemExit; missing data raises DataError, a full disk OSError, and both leave no record. Of several
+    processes that torchrun started the first one writes; CardError if the cell's story does not share its work.
     """
+    if world_size() > 1 and not getattr(load_method(cell.paper, workspace.story(cell)), "PARALLEL", False):
+        raise CardError(
+            f"{cell.paper}/{cell.recipe} does not share its work among processes: run it without torchrun, or cells "
+            "side by side"
+        )
     folder = cell.folder(workspace.results)
     provenance = Provenance.of(workspace, cell)
     states = {}
     for seed in cell.seeds:
         path = folder / f"seed-{seed}.json"
-        record = _current(path, provenance)
+        # One process decides, or another might see the record that the first has just written.
+        record = agreed(_current(path, provenance))
         if record is None:
             record = run_seed(workspace, cell, seed, provenance, stop)
-            write_record(path, record)
-            print(_said(record), flush=True)
+            if leads():
+                write_record(path, record)
+                print(_said(record), flush=True)
         states[str(seed)] = record.state
     index = folder / "cell.json"
-    write_atomically(index, to_json({"identity": cell.identity, "command": cell.command, "seeds": states}))
+    if leads():
+        write_atomically(index, to_json({"identity": cell.identity, "command": cell.command, "seeds": states}))
     return index
 
 
@@ -84,12 +95,15 @@ def run_seed(
         except (OSError, CardError, DataError):
             raise
         except Exception as problem:
+            if world_size() > 1:
+                raise  # the others wait for this process: only its end ends them
             traceback.print_exc()
             state, error = "failed", f"{type(problem).__name__}: {' '.join(str(problem).split())}"
         gpu_memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    if context.curve.exists():
-        write_atomically(cell.folder(workspace.results) / f"seed-{seed}.curve.jsonl", context.curve.read_bytes())
-    _write_pictures(cell.folder(workspace.results), seed, context.pictures if state == "ok" else {})
+    if leads():
+        if context.curve.exists():
+            write_atomically(cell.folder(workspace.results) / f"seed-{seed}.curve.jsonl", context.curve.read_bytes())
+        _write_pictures(cell.folder(workspace.results), seed, context.pictures if state == "ok" else {})
     wall = context.seconds()
     return RunRecord(
         identity=cell.identity,
@@ -113,7 +127,7 @@ def run_seed(
         cost=Cost(
             wall_s=wall,
             cpu_s=time.process_time() - cpu,
-            gpu_s=wall if device.type == "cuda" else 0.0,
+            gpu_s=wall * world_size() if device.type == "cuda" else 0.0,
             peak_memory_bytes=gpu_memory or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             resumed=context.resumed,
         ),
@@ -184,6 +198,7 @@ def environment(device: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         "device": f"{device.type}: {name}",
         "threads": str(torch.get_num_threads()),
+        **({"processes": str(world_size())} if world_size() > 1 else {}),
         "system": f"{platform.system()} {platform.machine()}",
     }
 

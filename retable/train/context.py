@@ -25,6 +25,7 @@ from retable.data.load import load
 from retable.plan import Cell
 from retable.records import write_atomically
 from retable.train.checkpoint import load_state, save_state
+from retable.train.parallel import any_process, leads
 
 CHECKPOINT_SECONDS = 20.0
 PICTURE_NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
@@ -81,7 +82,8 @@ class Context:
     """One seed of one cell while it runs.
 
     Every random number is drawn from a stream that a name decides (`derive`), so what happened before does not matter
-    and a resumed run equals an uninterrupted one.
+    and a resumed run equals an uninterrupted one. Of several processes that share a run, all read its state and only
+    the first one writes.
     """
 
     def __init__(
@@ -144,9 +146,9 @@ class Context:
                 yield epoch
                 bar.update(task, completed=epoch)
                 now = time.monotonic()
-                if self._stop.signal is not None:
+                if any_process(self._stop.signal is not None):
                     self._save(epoch, parts)
-                    number = self._stop.signal
+                    number = self._stop.signal or signal.SIGTERM
                     print(
                         f"stopped at epoch {epoch} of {total}, state saved; the same command resumes",
                         file=sys.stderr,
@@ -160,6 +162,8 @@ class Context:
         """Append one line to the run's curve. Values must be finite or the run counts as diverged."""
         for name, value in scalars.items():
             self.check_finite(value, name, epoch)
+        if not leads():
+            return
         with self.curve.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"epoch": epoch, **scalars}) + "\n")
 
@@ -173,6 +177,8 @@ class Context:
 
     def keep(self, name: str, weights: dict[str, torch.Tensor]) -> None:
         """Store tensors as `<name>.safetensors` in the run's state folder."""
+        if not leads():
+            return
         # One storage per tensor: shared modules (one LayerNorm in all layers) appear under several names.
         own = {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
         write_atomically(self.folder / f"{name}.safetensors", save(own))
@@ -208,6 +214,8 @@ class Context:
     # Inside
 
     def _save(self, epoch: int, parts: dict[str, Stateful]) -> None:
+        if not leads():
+            return
         begun = time.monotonic()
         if self.curve.exists():
             with self.curve.open("rb") as file:
@@ -228,9 +236,10 @@ class Context:
         state = load_state(self.folder, self._fingerprint)
         written = self.curve.stat().st_size if self.curve.exists() else 0
         if state is None or set(state["parts"]) != set(parts) or written < state["curve_bytes"]:
-            self.curve.unlink(missing_ok=True)
+            if leads():
+                self.curve.unlink(missing_ok=True)
             return 0
-        if written:
+        if written and leads():
             os.truncate(self.curve, state["curve_bytes"])
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
@@ -240,4 +249,4 @@ class Context:
 
     def _bar(self) -> Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        return Progress(*columns, disable=not sys.stderr.isatty(), transient=True)
+        return Progress(*columns, disable=not (sys.stderr.isatty() and leads()), transient=True)

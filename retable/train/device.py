@@ -1,6 +1,7 @@
 """Which device a run computes on. Snakemake counts GPUs but does not name them, so a lock file hands them out."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from retable.cards import CardError
+from retable.train.distributed import world_size
 
 
 @contextlib.contextmanager
@@ -15,13 +17,17 @@ def claim_device(preference: str, locks: Path) -> Iterator[torch.device]:
     """Hold a device for a run: `cpu`, `cuda`, or `auto` (a GPU where there is one).
 
     With several visible GPUs the first one that no other run holds is taken; when all are held, the run waits for the
-    first. Raises CardError when `cuda` is asked for and there is none.
+    first. A process that torchrun started has the GPU of its own number. Raises CardError when `cuda` is asked for and
+    there is none.
     """
     gpus = torch.cuda.device_count() if preference != "cpu" and torch.cuda.is_available() else 0
     if not gpus:
         if preference == "cuda":
             raise CardError("device: cuda was asked for, but torch sees no GPU; use device=cpu or device=auto")
         yield torch.device("cpu")
+        return
+    if world_size() > 1:
+        yield torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         return
     locks.mkdir(parents=True, exist_ok=True)
     for index in range(gpus):

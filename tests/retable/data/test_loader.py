@@ -55,6 +55,16 @@ def test_every_image_comes_at_most_once_in_an_order_that_the_seed_decides(images
     assert not torch.equal(labels, others)
 
 
+def test_shares_of_a_batch_are_the_batch(images):
+    whole = list(training_batches(images, 4, 4, seed=3))
+    shares = [list(training_batches(images, 4, 4, seed=3, share=(k, 2))) for k in range(2)]
+    for number, (pixels, labels) in enumerate(whole):
+        for k in range(2):
+            assert torch.equal(shares[k][number][0], pixels[k::2])
+            assert torch.equal(shares[k][number][1], labels[k::2])
+    assert len(whole) == len(shares[0]) == len(shares[1]) > 0
+
+
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_views_are_random_resized_crops(images, interpolation):
     # One image at a time in the order of the seed, so that each is known.
