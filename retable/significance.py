@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import nct, rankdata
 from scipy.stats import t as student
 
 ALPHA = 0.05
@@ -159,3 +159,15 @@ def seeds_needed(gap: Gap, alpha: float, margin: float | None = None, tails: int
         decided = np.maximum(decided, near + far - 1)
     enough = np.flatnonzero(decided >= POWER)
     return int(n[enough[0]]) - gap.n if enough.size else None
+
+
+def detectable(gap: Gap, alpha: float) -> float:
+    """The true difference that the one-sided test of this gap would show with 80 % power, at its spread and seeds."""
+    if gap.error == 0:
+        return 0.0
+    critical = student.isf(alpha, gap.freedom)
+    low, high = 0.0, 4 * critical + 4  # power alpha, and nearly 1
+    while high - low > 1e-6 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if nct.sf(critical, gap.freedom, middle) < POWER else (low, middle)
+    return float(high * gap.error)

@@ -30,6 +30,7 @@ from retable.significance import (
     ALPHA,
     MOST_SEEDS,
     Gap,
+    detectable,
     deviation,
     gap_of_order,
     gap_to_claim,
@@ -332,7 +333,7 @@ def _adjust_orderings(verdicts: list[OrderingVerdict]) -> list[OrderingVerdict]:
         turned = holm([p_greater(replace(gap, difference=-gap.difference)) for gap in gaps])
         for index, gap, p, q in zip(family, gaps, holds, turned, strict=True):
             state = "holds" if p <= ALPHA else "reversed" if q <= ALPHA else "inconclusive"
-            note = _more_seeds(gap, ALPHA / len(family), None, tails=1) if state == "inconclusive" else ""
+            note = _power(gap, ALPHA / len(family)) if state == "inconclusive" else ""
             verdict = replace(verdicts[index], state=state, p_holds=p, p_reversed=q, tests=len(family), note=note)
             verdicts[index] = verdict
     return verdicts
@@ -422,6 +423,12 @@ def _few_pairs(unequal: int, tests: int) -> str:
 def _more_seeds(gap: Gap | None, alpha: float, margin: float | None, tails: int) -> str:
     more = seeds_needed(gap, alpha, margin, tails) if gap else None
     return f"about {more} more seeds would settle it" if more else f"{MOST_SEEDS} seeds would not settle it"
+
+
+def _power(gap: Gap, alpha: float) -> str:
+    """What would settle an ordering, and what these seeds could have shown at the strictest level of the adjustment."""
+    more, least = _more_seeds(gap, alpha, None, tails=1), detectable(gap, alpha)
+    return f"{more}; these {gap.n} would show a difference of {least:.3g} in 4 of 5 cases" if least else more
 
 
 def _join(*parts: str) -> str:

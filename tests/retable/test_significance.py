@@ -8,6 +8,7 @@ from scipy import stats
 
 from retable.significance import (
     Gap,
+    detectable,
     deviation,
     gap_of_order,
     gap_to_claim,
@@ -133,6 +134,18 @@ def test_seeds_needed_for_equivalence_reaches_the_promised_power():
     assert more is not None
     power = rate(p_equal(gap_to_claim(x, 0.0, None, None), 1.0) <= 0.05 for x in samples(0.0, 1.0, 2 + more))
     assert 0.75 < power < 0.9
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(3, 0.05), (5, 0.05), (5, 0.0125)])
+def test_a_detectable_difference_is_found_four_times_in_five(n, alpha):
+    least = detectable(Gap(difference=0.1, n=n, per_seed=2.0**2, fixed=0.0, freedom=n - 1.0), alpha)
+    worse = dict.fromkeys(range(n), 0.0)
+    power = rate(p_greater(gap_of_order(dict(enumerate(values)), worse)) <= alpha for values in samples(least, 2.0, n))
+    assert power == pytest.approx(0.8, abs=0.03)
+
+
+def test_without_spread_any_difference_is_found():
+    assert detectable(Gap(difference=0.0, n=3, per_seed=0.0, fixed=0.0, freedom=2.0), 0.05) == 0
 
 
 def test_seeds_cannot_mend_the_papers_own_uncertainty():

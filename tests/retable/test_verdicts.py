@@ -159,6 +159,15 @@ def test_an_ordering_of_equal_constants_is_inconclusive(world):
     world.measure(world.cell("plain", depth=4), [7.79] * 5)
     measure_ours(world, 4, [7.79] * 5)
     assert orderings(world)[4].state == "inconclusive"
+    assert "would show" not in orderings(world)[4].note
+
+
+def test_an_open_ordering_says_what_its_seeds_could_have_shown(world):
+    world.measure(world.cell("plain", depth=4), [20.0, 40.0, 60.0, 80.0, 50.0])
+    measure_ours(world, 4, [19.0, 42.0, 61.0, 79.0, 50.0])
+    verdict = orderings(world)[4]
+    assert verdict.state == "inconclusive"
+    assert "these 5 would show a difference of 1.77 in 4 of 5 cases" in verdict.note
 
 
 def test_a_lower_is_better_metric_turns_the_ordering(world):
