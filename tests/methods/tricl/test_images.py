@@ -1,3 +1,6 @@
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -79,23 +82,24 @@ def test_more_features_than_there_are_is_an_error(make) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("size", "batch"), [(32, 256), (224, 4)])
-def test_two_steps_at_full_size(make, size: int, batch: int) -> None:
-    cell, _ = make("importance", "tri-scl-learned", scale="full")
-    settings = cell.settings | {"precision": "float32"}  # few processors have bfloat16
+@pytest.mark.parametrize(("variant", "batch"), [("tri-scl-learned", 256), ("tri-simclr", 16), ("tri-scl-paper", 16)])
+def test_two_steps_of_the_full_recipe(make, variant: str, batch: int) -> None:
+    """ResNet-18 at 32 pixels, LARS in its warm-up, views of the authors; ImageNet's size is in test_imagenet.py."""
+    # Few processors have bfloat16.
+    cell, context = make("importance", variant, scale="full", precision="float32", batch_size=batch)
+    assert cell.settings["batch_size"] == batch
     torch.manual_seed(0)
-    learner = images.make_learner(settings, size).to(memory_format=torch.channels_last)
-    weights = [*learner.backbone.parameters(), *learner.projector.parameters()]
-    groups = [{"params": weights, "weight_decay": settings["weight_decay"]}, {"params": [learner.importance.raw]}]
-    optimiser = images.LARS(groups, lr=0.05, form="solo-learn", trust=0.02, clip=True)
-    view, x = images.make_view(settings["view"]), torch.rand(batch, 3, size, size)
-    first, second = view(x), view(x)
-    values = []
-    for _ in range(2):
-        loss = images.batch_loss(learner, first, second, settings)["loss"]
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        values.append(loss.item())
-    assert values[1] < values[0]
-    assert learner(first[:2]).shape == (2, 256)
+    train = torch.randint(0, 256, (2 * batch, 3, 32, 32), dtype=torch.uint8)
+    task = SimpleNamespace(train=train, device=context.device, normalised=lambda x: x - 0.5)
+    learner = images.make_learner(cell.settings, 32).to(memory_format=torch.channels_last)
+    assert sum(p.numel() for p in learner.backbone.parameters()) == 11_168_832
+    before = {name: p.detach().clone() for name, p in learner.named_parameters()}
+    training = images.Training(task, learner, cell.settings)
+    assert training.steps == 2
+    means = training.epoch(1)
+    assert all(math.isfinite(value) for value in means.values())
+    moved = {name for name, p in learner.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == set(before) - ({"importance.raw"} if variant == "tri-simclr" else set())
+    # The second of 20 steps of warm-up.
+    expected = 3e-5 + (0.4 - 3e-5) / 19
+    assert [group["lr"] for group in training.optimiser.param_groups] == pytest.approx([expected] * len(training.rates))
