@@ -139,7 +139,8 @@ def node_augment(arrays: Arrays) -> Iterator[tuple]:
     yield "edge_index_dropped", edges[:, kept(tensor(arrays["edge_uniform"]), p_edge)]
     noise, std = tensor(arrays["noise_eps"]), arrays["noise_std"].item()
     yield "noise_out", add_noise(tensor(arrays["noise_z"]), noise, std)
-    yield "pagerank_k200", gca.pagerank(edges, nodes, 200)
+    for key in [key for key in arrays if key.startswith("pagerank_k")]:
+        yield key, gca.pagerank(edges, nodes, int(key.removeprefix("pagerank_k")))
     for key, scheme in CENTRALITIES.items():
         loose = {"rtol": 1e-3, "atol": 1e-3} if key == "evc" else {"rtol": 1e-4, "atol": 1e-5}
         centrality = gca.node_centrality(edges, nodes, scheme)
@@ -152,10 +153,11 @@ def node_augment(arrays: Arrays) -> Iterator[tuple]:
         yield f"gca_feat_drop_prob_{key}", gca.drop_probabilities(feature, p_feature), loose
         yield f"gca_feat_weight_dense_{key}", gca.feature_weights(x.abs(), centrality), loose
     # Drawn probabilities of 0 and 1 stand for the realised masks.
-    keep_edges, drop_columns = tensor(arrays["gca_keep_mask_degree"]), tensor(arrays["gca_featdrop_mask_degree"])
-    view = drop(View.of(x, edges), (~keep_edges).float(), drop_columns.float())
-    yield "gca_edge_index_degree", view.edges
-    yield "gca_x_masked_degree", view.times(torch.eye(x.shape[1]))
+    for scheme in [key.removeprefix("gca_keep_mask_") for key in arrays if key.startswith("gca_keep_mask_")]:
+        keep_edges, drop_columns = (tensor(arrays[f"gca_{mask}_mask_{scheme}"]) for mask in ("keep", "featdrop"))
+        view = drop(View.of(x, edges), (~keep_edges).float(), drop_columns.float())
+        yield f"gca_edge_index_{scheme}", view.edges
+        yield f"gca_x_masked_{scheme}", view.times(torch.eye(x.shape[1]))
 
 
 def bgrl_step(arrays: Arrays) -> Iterator[tuple]:
