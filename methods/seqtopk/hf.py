@@ -217,7 +217,10 @@ def _begin(handle: Patch, body: Any, args: tuple, kwargs: dict) -> tuple[tuple, 
     valid = given.get("attention_mask")
     if valid is not None:
         if not isinstance(valid, Tensor) or valid.dim() != 2:
-            raise ValueError("SeqTopK needs a 2-D attention_mask (batch, tokens) to know the padding, or none")
+            raise ValueError(
+                "SeqTopK needs a 2-D attention_mask (batch, tokens) to know the padding, or none; generate() with a "
+                "static cache hides it: take the default cache"
+            )
         if bool((empty := ~valid.bool().any(1)).any()):
             raise ValueError(f"sequence {int(empty.nonzero()[0])} is all padding: drop it from the batch")
         valid = valid[:, -columns:].bool()

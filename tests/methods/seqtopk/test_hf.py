@@ -373,6 +373,8 @@ def test_wrong_use_is_said_in_one_line():
         model(tokens(1, 1), cache=filled)
     with pytest.raises(ValueError, match="2-D attention_mask"):
         model(tokens(1, 3), attention_mask=torch.zeros(1, 1, 3, 3))
+    with pytest.raises(ValueError, match="take the default cache"):
+        model.generate(tokens(1, 3), max_new_tokens=2, do_sample=False, cache_implementation="static")
 
 
 @every_family
