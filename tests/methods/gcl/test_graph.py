@@ -10,7 +10,7 @@ import torch
 from methods.gcl import graph
 from methods.gcl.graph import CONTROLS, METHODS, Task, build, evaluate, fixed_batch, run
 from methods.gcl.graph_losses import PARTS
-from retable.cards import CardError, Recipe, Sourced, Variant, load_dataset, load_datasets
+from retable.cards import CardError, Recipe, Sourced, Variant, load_dataset, load_datasets, load_papers
 from retable.data.graph_sets import Folds, GraphSet
 from retable.data.readers.splits import stratified_folds
 from retable.plan import Cell, recipe_cells
@@ -215,6 +215,16 @@ def test_a_loss_that_is_no_number_stops_the_run(start, monkeypatch):
     monkeypatch.setattr(graph, "batch_loss", lambda learner, *_: sum(p.sum() for p in learner.parameters()) * np.nan)
     with pytest.raises(Diverged, match="loss is nan at epoch 1"):
         run(*start())
+
+
+def test_collab_joins_the_full_table_once_it_has_a_card():
+    recipe, cards = load_papers(ROOT)["gcl"].recipe("graph"), load_datasets(ROOT)
+    cards.pop("collab", None)
+    before = recipe_cells("gcl", recipe, cards, "full")
+    made = cards | {"collab": cards["imdb-multi"].model_copy(update={"name": "collab"})}
+    after = recipe_cells("gcl", recipe, made, "full")
+    assert [cell for cell in after if cell.dataset != "collab"] == before
+    assert {cell.variant for cell in after if cell.dataset == "collab"} == set(recipe.variants)
 
 
 def test_a_variant_may_be_tuned_per_data_set():
