@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from methods.dynacl import few_labels
+from methods.dynacl.data import Part
 from retable.cards import CardError, load_dataset, load_paper
 from retable.plan import Cell, recipe_cells
 from retable.run import make_deterministic
@@ -114,3 +116,20 @@ def test_labels_teach_and_come_back_from_kept_weights(tmp_path):
 def test_shares_that_mean_nothing_are_named(labels, tmp_path):
     with pytest.raises(CardError, match=f"labels is '{labels}'; expected a share"):
         few_labels.build(*make(tmp_path, labels=labels))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_steps_of_the_full_recipe(tmp_path):
+    """ResNet-18 at 32 pixels: an epoch of two batches of teacher and of student, with the authors' attack."""
+    full = next(c for c in recipe_cells("dynacl", RECIPE, DATASETS, "full") if c.variant == "dynacl-plus")
+    cell, context = make(tmp_path, **full.settings | {"teacher_batch": 2, "student_batch": 6})
+    few = few_labels.build(cell, context)
+    torch.manual_seed(0)
+    parts = (Part(torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8), torch.arange(n)) for n in (4, 8, 5))
+    few.labelled, few.unlabelled, few.val = parts
+    for teach, network in ((few._teacher_epoch, few.teacher), (few._student_epoch, few.student)):
+        before = [p.detach().clone() for p in network.parameters()]
+        assert math.isfinite(teach(1))
+        assert all(not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
+    assert set(few.best["robust"].weights) == set(few.student.state_dict())

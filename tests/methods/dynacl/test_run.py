@@ -1,12 +1,13 @@
 """The story on digits and at the paper's size; every demo variant is in tests/methods/test_contract.py."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from methods.dynacl.data import views
+from methods.dynacl.data import Part, views
 from methods.dynacl.run import build, evaluate, run
 from methods.dynacl.schedules import Augmentation
 from retable.cards import CardError, load_dataset, load_paper
@@ -141,3 +142,24 @@ def test_two_steps_of_the_full_recipe(arch, tmp_path, monkeypatch):
         moved = [far / float(old.norm()) for far, old in zip(q, before, strict=True) if old.ndim > 1]
     assert all(1e-3 < share < 0.1 for share in moved)
     assert 0 < sum(k) < 0.05 * sum(q)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_steps_of_every_full_evaluation(tmp_path):
+    """ResNet-18 at 32 pixels: LP-AFT on pseudo-labels, SLF, ALF, AFF, each with the authors' attacks and rates."""
+    asked = cell("full", "dynacl-plus", tune_batch=4, probe_batch=4, aff_batch=4)
+    digits = dataclasses.replace(cell("demo", "dynacl-plus"), settings=asked.settings)
+    story = build(digits, context(digits, tmp_path))
+    torch.manual_seed(0)
+    data = Part(torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8), torch.arange(8))
+    rates = {"lp": 0.01, "aft": 0.1, "slf": 0.01, "alf": 0.01, "aff": 0.1}
+    trainings = dict(zip(("lp", "aft"), story.tunings, strict=True)) | story.trainings
+    assert set(trainings) == set(rates)
+    for name, training in trainings.items():
+        before = {key: p.detach().clone() for key, p in training.classifier.named_parameters()}
+        assert math.isfinite(training.epoch(1, data, seed=0))
+        assert training.optimiser.param_groups[0]["lr"] == rates[name]
+        moved = {key for key, p in training.classifier.named_parameters() if not torch.equal(p, before[key])}
+        linear = {"linear.weight", "linear.bias"}
+        assert moved == linear if training.plan.what != "trades" else moved > linear
