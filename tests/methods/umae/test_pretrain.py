@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from methods.umae.models import MAE
+from methods.umae.models import MAE, SimMIM
 from methods.umae.pretrain import Pretrainer, build, fixed_batch, make_model, memory_task, objective, reconstructions
 from retable.cards import CardError, Scalar
 from retable.config import Config, Workspace
@@ -142,6 +142,25 @@ def test_bfloat16_gives_nearly_the_same_loss(context: Context) -> None:
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
+@pytest.mark.parametrize("change", [{"autocast": "float16"}, {"compile": "eager"}])
+def test_half_precision_and_compiled_code_train_as_float32_does(change: dict, context: Context) -> None:
+    def losses(**settings: Scalar) -> list[float]:
+        task, model = build(cell := demo(batch_size=100, **settings), context)
+        pretrainer = Pretrainer(task, model, cell.settings)
+        torch.manual_seed(0)
+        return [pretrainer.epoch(number)["loss"] for number in (1, 2)]
+
+    exact = losses()
+    assert exact[1] < exact[0]
+    assert losses(**change) == pytest.approx(exact, rel=0.02)
+
+
+def test_a_name_that_is_no_precision_is_refused(context: Context) -> None:
+    task, model = build(cell := demo(autocast="fp16"), context)
+    with pytest.raises(CardError, match="unknown half precision 'fp16'"):
+        Pretrainer(task, model, cell.settings)
+
+
 def full_recipe(name: str, variant: str) -> dict[str, Scalar]:
     """Settings of an ImageNet recipe at full scale."""
     workspace = whole_workspace()
@@ -175,3 +194,24 @@ def test_two_real_steps_of_the_imagenet_recipe_at_full_size() -> None:
     # Of two steps an epoch the second is at half an epoch of 40: blr * 1024 / 256 / 80.
     assert pretrainer.optimiser.param_groups[0]["lr"] == pytest.approx(6e-4 / 80)
     assert not torch.equal(before, model.blocks[11].mlp.fc2.weight)
+
+
+@pytest.mark.slow
+def test_two_real_steps_of_simmim_at_full_size() -> None:
+    recipe = whole_workspace().papers["umae"].recipe("pretrain")
+    settings = {key: sourced.value for key, sourced in recipe.hyper.items()} | recipe.variants["u-simmim"].settings
+    torch.manual_seed(0)
+    model = make_model(settings, 224, 3, 1000)
+    assert isinstance(model, SimMIM)
+    assert (len(model.encoder.blocks), model.squares, model.tokens_per_square) == (12, 49, 2)
+    pretrainer = Pretrainer(Noise(), model, settings)  # type: ignore[arg-type]
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    losses = pretrainer.epoch(1)
+    assert all(np.isfinite(value) for value in losses.values())
+    moved = [name for name, weight in model.named_parameters() if not torch.equal(before[name], weight)]
+    assert {
+        "mask_token",
+        "decoder.0.weight",
+        "encoder.blocks.11.mlp.fc2.weight",
+        "encoder.patch_embed.proj.weight",
+    } <= {*moved}
