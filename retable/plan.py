@@ -36,8 +36,8 @@ class Cell:
 
     @property
     def slug(self) -> str:
-        """A folder name that a person can read: variant, axes, identity."""
-        axes = [f"{key.replace('_', '-')}-{value}" for key, value in sorted(self.axes.items())]
+        """A folder name that a person can read: variant, axes (10% as 10), identity."""
+        axes = [f"{key.replace('_', '-')}-{value}".replace("%", "") for key, value in sorted(self.axes.items())]
         return "_".join([self.variant, *axes, self.identity])
 
     def folder(self, results: Path) -> Path:
