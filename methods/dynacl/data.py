@@ -36,7 +36,11 @@ class Part:
 
 
 class Task:
-    """Training, validation and test images of a cell; the test images in an order that the data set's name decides."""
+    """Training, validation and test images of a cell; the test images in an order that the data set's name decides.
+
+    `unlabelled` is what is learned without labels: the images that have none (STL-10, as in the authors' code), or
+    where all have one the training images. `train` holds those with a label.
+    """
 
     def __init__(self, images: ImageSet, split: ImageSplit, device: torch.device) -> None:
         self.name, self.classes, self.size = images.name, len(images.classes), images.images.shape[-1]
@@ -45,7 +49,11 @@ class Task:
             Part(torch.from_numpy(images.images[rows]).to(device), torch.from_numpy(images.labels[rows]).to(device))
             for rows in (split.train, split.val, order)
         )
-        present = torch.bincount(self.train.y[self.train.y >= 0], minlength=self.classes)
+        self.unlabelled = self.train
+        if (known := self.train.y >= 0).logical_not().any():
+            self.unlabelled = Part(self.train.x[~known], self.train.y[~known])
+            self.train = Part(self.train.x[known], self.train.y[known])
+        present = torch.bincount(self.train.y, minlength=self.classes)
         if empty := (present == 0).nonzero().flatten().tolist():
             names = ", ".join(images.classes[number] for number in empty)
             raise DataError(f"{images.name}: no training image of class {names}; choose a split that has every class")

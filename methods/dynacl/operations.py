@@ -24,7 +24,7 @@ def of_seed(cell: Cell) -> float:
         return 0.0
     s, x, y = cell.settings, torch.rand(2, 3, SIDE, SIDE), torch.zeros(2, dtype=torch.long)
     part = Part(torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8), y)
-    task = cast(Task, SimpleNamespace(train=part, val=part, test=part, classes=CLASSES))
+    task = cast(Task, SimpleNamespace(train=part, unlabelled=part, val=part, test=part, classes=CLASSES))
     # The context draws numbers, which nothing here depends on.
     story = Story(task, s, cast(Context, None))
     pretraining, method, total = story.pretraining, str(s["method"]), 0.0

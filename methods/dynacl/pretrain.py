@@ -37,7 +37,7 @@ class Pretraining:
 
     def epoch(self, epoch: int) -> float:
         """One pass over the training images; the mean loss of a step."""
-        s, train = self.settings, self.task.train
+        s, train = self.settings, self.task.unlabelled
         strength, weight = self.schedule(epoch)
         augmentation = Augmentation.of_strength(strength)
         set_rate(self.optimiser, warmup_cosine_epoch(epoch, float(s["lr"]), int(s["warmup"]), self.epochs, FLOOR))

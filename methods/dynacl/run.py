@@ -58,7 +58,7 @@ class Story:
         self.curve = LearningCurve()
         self.pretraining = Pretraining(task, settings)
         self.tuned = self._classifier(int(settings["clusters"])) if settings["lp_aft"] else None
-        self.labels = PseudoLabels(len(task.train)).to(task.train.x.device)
+        self.labels = PseudoLabels(len(task.unlabelled)).to(task.train.x.device)
         s = settings
         lp = Plan("linear", int(s["lp_epochs"]), float(s["lp_lr"]), 1e-4, int(s["tune_batch"]), drops=())
         lp = replace(lp, views=int(s["probe_views"]))
@@ -126,7 +126,7 @@ class Story:
         """Pseudo-labels from the clean route, and the pre-trained encoder in the network that learns them."""
         assert self.tuned is not None
         encoder = self.pretraining.pair.result
-        features = representations(encoder, self.task.train.x, "normal")
+        features = representations(encoder, self.task.unlabelled.x, "normal")
         seed = self.context.derive("clusters")
         self.labels.y.copy_(pseudo_labels(features, int(self.settings["clusters"]), self.task.classes, seed))
         self.tuned.encoder.load_state_dict(encoder.state_dict())
@@ -134,8 +134,8 @@ class Story:
 
     def _epoch_of(self, training: Training, name: str, *, pseudo: bool = False) -> Callable[[int], float]:
         # Halved: the views' numbers are added to it.
-        seed, train = self.context.derive("augmentations", name) >> 1, self.task.train
-        data = Part(train.x, self.labels.y) if pseudo else train
+        seed = self.context.derive("augmentations", name) >> 1
+        data = Part(self.task.unlabelled.x, self.labels.y) if pseudo else self.task.train
         return lambda epoch: training.epoch(epoch, data, seed)
 
     def _start_of(self, name: str) -> Callable[[], None]:
@@ -217,16 +217,16 @@ def majority(context: Context) -> Measured:
 def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
     """The trained network and its loss on one batch, views and adversarial images drawn once."""
     story = build(cell, context)
-    s, train = cell.settings, story.task.train.first(int(cell.settings["batch_size"]))
+    s, size = cell.settings, int(cell.settings["batch_size"])
     context.seed_torch("fixed batch")
     if story.method == "supervised":
-        training = story.trainings["supervised"]
+        training, train = story.trainings["supervised"], story.task.train.first(size)
         x = training_images(train.x, s)
         attacked = training.attack(x, train.y)
         return training.classifier, lambda: training.loss(x, attacked, train.y)
     pretraining = story.pretraining
     strength, weight = pretraining.schedule(1)
-    clean = views(train.x, Augmentation.of_strength(strength), s)
+    clean = views(story.task.unlabelled.first(size).x, Augmentation.of_strength(strength), s)
     attacked_views = pretraining.attack(clean) if s["adversarial"] else None
     pretraining.pair.train()
     return pretraining.pair, lambda: pretraining.loss(clean, attacked_views, weight)

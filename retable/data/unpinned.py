@@ -222,7 +222,7 @@ KNOWN = {
     ),
     "stl10": _stl10("STL-10", {"official": "5,000 training and 8,000 test images; the unlabelled ones are not read"}),
     "stl10-unlabelled": _stl10(
-        "STL-10 (with unlabelled images)",
+        "STL-10",
         {"with-unlabelled": "5,000 labelled and 100,000 unlabelled training images, 8,000 test images"},
         "unlabeled_X",
     ),

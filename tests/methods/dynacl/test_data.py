@@ -29,6 +29,15 @@ def test_parts_hold_the_splits_images():
     assert len(task.test.first(1)) == 1
 
 
+def test_images_without_labels_are_what_is_learned_without_labels():
+    images = image_set([0, 1, 2, -1, -1, 0])
+    task = Task(images, split([0, 1, 2, 3, 4], [5]), torch.device("cpu"))
+    assert torch.equal(task.unlabelled.x, torch.from_numpy(images.images[3:5]))
+    assert task.train.y.tolist() == [0, 1, 2]
+    every = Task(image_set([0, 1, 2, 0]), split([0, 1, 2], [3]), torch.device("cpu"))
+    assert every.unlabelled is every.train
+
+
 def test_an_empty_class_and_images_that_are_no_squares_are_named():
     with pytest.raises(DataError, match="toy: no training image of class b, c"):
         Task(image_set([0, 0, 1, 2]), split([0, 1], [2, 3]), torch.device("cpu"))

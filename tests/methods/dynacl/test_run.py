@@ -44,6 +44,19 @@ def test_all_evaluations_stand_side_by_side_and_come_back_from_kept_weights(tmp_
     assert here.pictures["adversarial-examples"].width == 2 * 8 * 16
 
 
+def test_what_has_no_label_is_pretrained_on_and_what_has_one_is_classified(tmp_path, monkeypatch):
+    """As with STL-10: DYNACL++ on digits of which most have lost their label."""
+    asked = cell("demo", "dynacl-plus", **SHORT | {"lp_epochs": 1, "aft_epochs": 1})
+    here = context(asked, tmp_path)
+    images, split = here.data()
+    images.labels.flags.writeable = True
+    images.labels[split.train[200:]] = -1
+    monkeypatch.setattr(here, "data", lambda: (images, split))
+    story = build(asked, here)
+    assert (len(story.task.unlabelled), len(story.task.train), len(story.labels.y)) == (800, 200, 800)
+    assert {"accuracy", "pgd_accuracy"} <= set(run(asked, here).metrics)
+
+
 def test_a_standard_autoattack_bears_its_own_name(tmp_path):
     asked = cell("demo", "untrained", aa_version="standard", **SHORT | {"aa_images": 2})
     metrics = run(asked, context(asked, tmp_path)).metrics
