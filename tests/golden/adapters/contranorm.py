@@ -37,7 +37,12 @@ def node_norm(arrays: Arrays) -> Iterator[tuple]:
         name, _, tau = mode.partition("_tau")
         options = {"tau": float(tau)} if tau else {}
         layer = make_norm("none" if name == "None" else name, x.shape[1], arrays["scale"].item(), **options)
-        yield from forward_backward(arrays, mode, x, lambda x, layer=layer: layer(x, mask))
+        (y, of_y), (key, gradient) = forward_backward(arrays, mode, x, lambda x, layer=layer: layer(x, mask))
+        yield y, of_y, {"expected": where_defined(arrays[y], x)}
+        if np.isnan(arrays[key]).any():
+            yield f"{mode}: finite gradient", gradient.isfinite().all(), {"expected": True}
+        else:
+            yield key, gradient
 
 
 def node_norm_edges(arrays: Arrays) -> Iterator[tuple]:
@@ -46,9 +51,7 @@ def node_norm_edges(arrays: Arrays) -> Iterator[tuple]:
         x = tensor(arrays[f"{case}/x"]).requires_grad_()
         mask = neighbours(arrays.get(f"{case}/adj", np.eye(len(x))))
         y = layer(x, mask)
-        # The authors' code gives NaN for a node that is adjacent to all; ours is to return its row unchanged.
-        expected = tensor(arrays[f"{case}/y"])
-        yield f"{case}/y", y, {"expected": torch.where(expected.isnan().any(1, keepdim=True), x, expected)}
+        yield f"{case}/y", y, {"expected": where_defined(arrays[f"{case}/y"], x)}
         (gradient,) = torch.autograd.grad(y.square().sum(), x)
         yield f"{case}: finite gradient", gradient.isfinite().all(), {"expected": True}
 
@@ -201,8 +204,9 @@ def gat_layer(arrays: Arrays) -> Iterator[tuple]:
     for head in range(heads):
         yield f"grad/graph_atts.{head}.weight", layer.weight.grad[head]
         yield f"grad/graph_atts.{head}.a", layer.a.grad[head]
-    y = ContraNorm(arrays["cn_scale"].item())(layer(x, propagation), neighbours(arrays["adj_dense"]))
-    yield "after_cn_elu", F.elu(y)
+    y = layer(x, propagation)
+    normed = ContraNorm(arrays["cn_scale"].item())(y, neighbours(arrays["adj_dense"]))
+    yield "after_cn_elu", F.elu(normed), {"expected": where_defined(arrays["after_cn_elu"], F.elu(y))}
 
 
 def metrics(arrays: Arrays) -> Iterator[tuple]:
@@ -229,6 +233,12 @@ def theory(arrays: Arrays) -> Iterator[tuple]:
     yield "var_after", dispersion(after)
     yield "erank_before", effective_rank(tensor(arrays["H_scaled"]))
     yield "erank_after", effective_rank(tensor(arrays["H_linear_after"]))
+
+
+def where_defined(expected: np.ndarray, unchanged: Tensor) -> Tensor:
+    """The authors' code gives NaN for a node that is adjacent to all; ours is to return its row unchanged."""
+    rows = tensor(expected)
+    return torch.where(rows.isnan().any(1, keepdim=True), unchanged.to(rows.dtype), rows)
 
 
 def tensor(array: np.ndarray) -> Tensor:
