@@ -70,7 +70,9 @@ def objective(
         draw = model.draw(len(images), images.device)
     with autocast(images.device, settings["autocast"]):
         out = model(images, draw)
-        monitor = F.cross_entropy(model.fc(out.z.detach()).float(), labels)
+        # Images without a label have -1; a batch of such alone would give 0 / 0.
+        monitor = F.cross_entropy(model.fc(out.z.detach()).float(), labels, ignore_index=-1)
+        monitor = monitor.nan_to_num(0.0, posinf=float("inf"))
     # Without the term its value is still logged.
     with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
         uniformity = uniformity_loss(out.z, int(settings["emulate_world_size"]))

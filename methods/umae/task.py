@@ -43,8 +43,8 @@ def task_of(data: tuple, settings: dict[str, Scalar], context: Context) -> "InMe
 class InMemory:
     """Images uint8 (N, C, S, S) on the device with labels and parts.
 
-    Parts: `train`, `test`, and for the probe `fit` and `val`, which are disjoint (`fit` is `train` where the split has
-    validation images). ``CardError`` for images that are not square.
+    Parts: `train`, `test`, and for the probe `fit` and `val`, which are disjoint and hold labelled images only (`fit`
+    is those of `train` where the split has validation images). ``CardError`` for images that are not square.
     """
 
     def __init__(self, images: ImageSet, split: ImageSplit, settings: dict[str, Scalar], context: Context) -> None:
@@ -57,11 +57,12 @@ class InMemory:
         self.labels = torch.from_numpy(images.labels).to(self.device)
         self.classes = len(images.classes)
         own_val = len(split.val) > 0
+        labelled = split.train[images.labels[split.train] >= 0]
         parts = {
             "train": split.train,
             "test": split.test,
-            "val": split.val if own_val else split.train[::CHOSEN_ON],
-            "fit": split.train if own_val else np.delete(split.train, np.s_[::CHOSEN_ON]),
+            "val": split.val if own_val else labelled[::CHOSEN_ON],
+            "fit": labelled if own_val else np.delete(labelled, np.s_[::CHOSEN_ON]),
         }
         self.parts = {name: torch.from_numpy(places).to(self.device) for name, places in parts.items()}
 

@@ -72,6 +72,23 @@ def test_the_monitor_does_not_reach_the_encoder(context: Context) -> None:
         assert torch.equal(found[0][name], found[1][name]) is not name.startswith("fc.")
 
 
+def test_images_without_a_label_do_not_reach_the_monitor(context: Context) -> None:
+    task, model = build(cell := demo(), context)
+    images, labels = (part[:8] for part in next(task.whole("train")))
+    draw = torch.rand(8, model.length)
+    some = torch.where(torch.arange(8) < 3, labels, -1)
+    found = gradients(model, objective(model, images, some, cell.settings, draw)[0])["fc.weight"]
+    # The uniformity is of the whole batch, the monitor's gradient that of the three.
+    z = model.masked_feature(images, draw)[:3].detach()
+    alone = torch.autograd.grad(torch.nn.functional.cross_entropy(model.fc(z), labels[:3]), model.fc.weight)[0]
+    torch.testing.assert_close(found, alone)
+    loss = objective(model, images, torch.full_like(labels, -1), cell.settings, draw)[0]
+    none = gradients(model, loss)
+    assert loss.isfinite()
+    assert not none["fc.weight"].any()
+    assert none["cls_token"].isfinite().all()
+
+
 def test_emulated_processes_scale_only_the_terms_gradient(context: Context) -> None:
     found = {}
     for processes, weight in ((1, 0.1), (8, 0.8)):

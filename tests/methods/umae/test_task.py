@@ -46,6 +46,16 @@ def test_without_validation_images_the_probe_chooses_on_every_tenth_training_ima
     assert in_memory(val=4).size("fit") == 30
 
 
+def test_images_without_a_label_train_and_are_not_probed() -> None:
+    images = image_set()
+    images.labels[:12] = -1
+    for val in (0, 4):
+        task = task_of((images, split(val)), SETTINGS, Place())  # type: ignore[arg-type]
+        assert task.size("train") == 30
+        assert task.size("fit") == (18 if val else 16)
+        assert all((task.labels[task.parts[part]] >= 0).all() for part in ("fit", "val", "test"))
+
+
 def test_an_epoch_takes_each_image_once_at_most_in_an_order_of_chance() -> None:
     task = in_memory()
     orders = []
