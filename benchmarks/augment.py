@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
+from turns import medians
 
 from retable.data import augment
 
@@ -173,13 +174,7 @@ def single(rounds: int = 15) -> None:
     for name, alternatives in pairs.items():
         results = [function() for function in alternatives]
         torch.testing.assert_close(*results, rtol=0, atol=1e-3)
-        times: list[list[float]] = [[], []]
-        for _ in range(rounds):
-            for k, function in enumerate(alternatives):
-                start = time.process_time()
-                function()
-                times[k].append((time.process_time() - start) * 1e3)
-        slow, fast = (statistics.median(values) for values in times)
+        slow, fast = medians({"one by one": alternatives[0], "ours": alternatives[1]}, rounds).values()
         print(f"| {name} | {slow:.0f} ms | {fast:.1f} ms | {slow / fast:.1f} |")
 
 

@@ -7,17 +7,16 @@ in one process; medians of processor time, which a busy machine distorts less th
     python benchmarks/contranorm.py layer epoch  # some of: layer, memory, epoch, seeds
 """
 
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from turns import medians, run_parts
 
 from methods.contranorm.models import DeepGCN
 from methods.contranorm.norm import ContraNorm, NeighbourMask
@@ -85,18 +84,6 @@ class AttentionContraNorm(nn.Module):
 
 
 # Measuring -----------------------------------------------------------------------------------------------
-
-
-def medians(alternatives: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median processor milliseconds of each alternative over `rounds` turns, after one to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in alternatives}
-    for turn in range(rounds + 1):
-        for name, function in alternatives.items():
-            start = time.process_time()
-            function()
-            if turn:
-                times[name].append((time.process_time() - start) * 1e3)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def forward_backward(layer: nn.Module, mask: NeighbourMask, n: int, d: int) -> Callable[[], None]:
@@ -245,8 +232,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["peak"]:
         peak(int(sys.argv[2]), int(sys.argv[3]))
     else:
-        parts = {"layer": layer, "memory": memory, "epoch": epoch, "seeds": seeds}
-        for name in sys.argv[1:] or parts:
-            if name not in parts:
-                sys.exit(f"unknown part {name!r}: choose among {', '.join(parts)}")
-            parts[name]()
+        run_parts({"layer": layer, "memory": memory, "epoch": epoch, "seeds": seeds}, head="")

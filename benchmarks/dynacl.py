@@ -9,16 +9,13 @@ give the same values first.
 """
 
 import copy
-import statistics
-import sys
-import time
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
+from turns import medians, run_parts
 
 from methods.dynacl.attack import adversarial_views
 from methods.dynacl.data import views
@@ -85,18 +82,6 @@ def obvious_trades(classifier: Classifier, x: Tensor, start: Tensor, iterations:
 
 
 # Measuring ------------------------------------------------------------------------------------------------------------
-
-
-def medians(alternatives: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median processor milliseconds of each alternative over `rounds` turns, after one to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in alternatives}
-    for turn in range(rounds + 1):
-        for name, function in alternatives.items():
-            start = time.process_time()
-            function()
-            if turn:
-                times[name].append((time.process_time() - start) * 1e3)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def report(what: str, times: dict[str, float]) -> None:
@@ -272,9 +257,4 @@ def loss() -> None:
 PARTS = {"step": step, "attack": attack, "pair": pair, "whole": whole, "trades": trades, "resnet": resnet, "loss": loss}
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    if unknown := set(sys.argv[1:]) - set(PARTS):
-        sys.exit(f"unknown part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
-    print("| what | obvious | ours | obvious / ours |\n|---|---|---|---|")
-    for part in sys.argv[1:] or PARTS:
-        PARTS[part]()
+    run_parts(PARTS)

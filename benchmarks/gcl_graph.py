@@ -12,9 +12,7 @@ processor time, which a busy machine distorts less than wall time.
 import copy
 import os
 import random
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,7 @@ import torch
 from torch import nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GINConv, global_add_pool
+from turns import medians
 
 from methods.gcl.gin import GIN
 from methods.gcl.graph_augment import cut, drop_nodes
@@ -183,18 +182,6 @@ def step(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     optimiser.step()
 
 
-def medians(alternatives: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median processor seconds of each alternative, after one turn to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in alternatives}
-    for turn in range(ROUNDS + 1):
-        for name, function in alternatives.items():
-            start = time.process_time()
-            function()
-            if turn:
-                times[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def collate_all(whole: GraphBatch, order: torch.Tensor) -> list[GraphBatch]:
     """All first views of an epoch."""
     return list(batches(whole, order, BATCH))
@@ -227,12 +214,12 @@ def main() -> None:
     print(f"{source}: {whole.graphs} graphs, {len(whole.x)} nodes, torch {torch.__version__}")
     print("| what | published, s | loop, s | ours, s | published / ours | loop / ours |\n|---|---|---|---|---|---|")
     for title, alternatives in {"views of an epoch": views, "training epoch of GraphCL": epochs}.items():
-        times = medians(alternatives)
-        cells = [f"{seconds:.3f}" for seconds in times.values()]
+        times = medians(alternatives, ROUNDS)
+        cells = [f"{milliseconds / 1e3:.3f}" for milliseconds in times.values()]
         cells += [f"{times[name] / times['ours']:.1f}" for name in ("published", "loop")]
         print(f"| {title} | {' | '.join(cells)} |")
-    times = medians({"collate": lambda: collate_all(whole, order)})
-    print(f"collating an epoch's first views takes {times['collate']:.3f} s, once: they are kept")
+    times = medians({"collate": lambda: collate_all(whole, order)}, ROUNDS)
+    print(f"collating an epoch's first views takes {times['collate']:.0f} ms, once: they are kept")
 
 
 if __name__ == "__main__":

@@ -9,17 +9,16 @@ busy machine distorts less than wall time. Loss and gradients of both agree, whi
 """
 
 import os
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from turns import medians, run_parts
 
 from methods.gcl.gin import GIN
 from methods.gcl.graph_batch import GraphBatch, alike, take
@@ -60,17 +59,6 @@ def gradients(model: InfoGraph, loss: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad(loss, list(model.parameters())))
 
 
-def medians(alternatives: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median processor seconds, the alternatives taking turns."""
-    times: dict[str, list[float]] = {name: [] for name in alternatives}
-    for _ in range(ROUNDS):
-        for name, function in alternatives.items():
-            start = time.process_time()
-            function()
-            times[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def check(batch: GraphBatch, layers: int) -> None:
     """Both ways give the same loss and gradients, in float64: deep sums leave float32 few digits."""
     batch = replace(batch, x=batch.x.double())
@@ -93,18 +81,16 @@ def compare(name: str, mirror: str) -> None:
         {
             "every": lambda: gradients(model, all_nodes(model, batch)),
             "once": lambda: gradients(model, model.loss(batch, "contrast")),
-        }
+        },
+        ROUNDS,
     )
     nodes, kinds = len(batch.x), len(alike(batch, layers)[0])
     what = f"InfoGraph step, {name}, width {width}, {layers} layers, {kinds} of {nodes} nodes scored"
-    print(f"| {what} | {times['every']:.2f} s | {times['once']:.2f} s | {times['every'] / times['once']:.1f} |")
+    every, once = times["every"] / 1e3, times["once"] / 1e3
+    print(f"| {what} | {every:.2f} s | {once:.2f} s | {every / once:.1f} |")
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     mirror = os.environ.get("RETABLE_MIRROR") or sys.exit("set RETABLE_MIRROR to a folder with the real data")
-    if unknown := set(sys.argv[1:]) - set(SIZES):
-        sys.exit(f"unknown data set {', '.join(unknown)}: choose from {', '.join(SIZES)}")
-    print("| what | every node | alike nodes once | ratio |\n|---|---|---|---|")
-    for name in sys.argv[1:] or SIZES:
-        compare(name, mirror)
+    parts = {name: partial(compare, name, mirror) for name in SIZES}
+    run_parts(parts, "| what | every node | alike nodes once | ratio |")

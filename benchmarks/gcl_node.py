@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from turns import medians, run_parts
 
 from methods.gcl.bgrl import BGRL, bootstrap_loss
 from methods.gcl.dgi import DGI, discrimination_loss
@@ -97,18 +98,6 @@ def masked(x: Tensor, p: float) -> Tensor:
 
 
 # Measuring ------------------------------------------------------------------------------------------------------------
-
-
-def medians(alternatives: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median processor milliseconds of each alternative over `rounds` turns, after one to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in alternatives}
-    for turn in range(rounds + 1):
-        for name, function in alternatives.items():
-            start = time.process_time()
-            function()
-            if turn:
-                times[name].append((time.process_time() - start) * 1e3)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def report(what: str, times: Mapping[str, float]) -> None:
@@ -255,9 +244,4 @@ def arxiv_step() -> None:
 PARTS = {"loss": loss, "memory": memory, "probe": probing, "encoders": encoders, "arxiv": arxiv}
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    if unknown := set(sys.argv[1:]) - set(PARTS):
-        sys.exit(f"unknown part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
-    print("| what | obvious | ours | obvious / ours |\n|---|---|---|---|")
-    for part in sys.argv[1:] or PARTS:
-        PARTS[part]()
+    run_parts(PARTS)

@@ -10,13 +10,12 @@ forms are compared first.
 
 import math
 import statistics
-import sys
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from turns import run_parts, turns
 
 from methods.dynacl.losses import nt_xent
 from methods.tricl.losses import scl, simclr
@@ -109,13 +108,7 @@ def looped_lars(params: list[Tensor], buffers: list[Tensor], lr: float, decay: f
 
 def report(what: str, obvious: Callable[[], object], ours: Callable[[], object], rounds: int) -> None:
     """Print a row: medians of both in turns after one to warm up, and the median ratio of neighbours."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for turn in range(rounds + 1):
-        for function, kept in zip((obvious, ours), times, strict=True):
-            start = time.process_time()
-            function()
-            if turn:
-                kept.append((time.process_time() - start) * 1e3)
+    times = turns({"obvious": obvious, "ours": ours}, rounds).values()
     slow, fast = (statistics.median(kept) for kept in times)
     ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
     print(f"| {what} | {slow:.3g} ms | {fast:.3g} ms | {ratio:.1f} |", flush=True)
@@ -202,9 +195,4 @@ def lars() -> None:
 PARTS = {"uniformity": uniformity, "nt_xent": contrast, "spectral": spectral, "retrieval": nearest, "lars": lars}
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    if unknown := set(sys.argv[1:]) - set(PARTS):
-        sys.exit(f"unknown part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
-    print("| what | obvious | ours | obvious / ours |\n|---|---|---|---|")
-    for part in sys.argv[1:] or PARTS:
-        PARTS[part]()
+    run_parts(PARTS)

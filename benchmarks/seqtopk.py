@@ -8,13 +8,13 @@ time, which a busy machine distorts less than wall time. Each comparison first c
 """
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from turns import medians, run_parts
 
 from methods.seqtopk.moe import Experts, MoE
 from methods.seqtopk.online import OnlineState
@@ -72,18 +72,6 @@ class FullCache:
 
 
 # Measuring ------------------------------------------------------------------------------------------------------------
-
-
-def medians(alternatives: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median processor milliseconds of each alternative over `rounds` turns, after one to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in alternatives}
-    for turn in range(rounds + 1):
-        for name, function in alternatives.items():
-            start = time.process_time()
-            function()
-            if turn:
-                times[name].append((time.process_time() - start) * 1e3)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def report(what: str, times: Mapping[str, float]) -> None:
@@ -178,9 +166,4 @@ def decoding() -> None:
 PARTS = {"selection": selection, "experts": experts, "layer": layer, "decoding": decoding}
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    if unknown := set(sys.argv[1:]) - set(PARTS):
-        sys.exit(f"unknown part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
-    print("| what | obvious | ours | obvious / ours |\n|---|---|---|---|")
-    for part in sys.argv[1:] or PARTS:
-        PARTS[part]()
+    run_parts(PARTS)
