@@ -17,4 +17,5 @@ def of_seed(cell: Cell) -> float:
         return 0.0
     images, side = DATA[cell.dataset]
     learner, view, batch = make_learner(s, side), torch.rand(2, 3, side, side), int(s["batch_size"])
-    return images // batch * batch * int(s["epochs"]) / 2 * counted(lambda: batch_loss(learner, view, view, s)["loss"])
+    seen = images // batch * batch * int(s["epochs"]) * int(s.get("runs", 1))
+    return seen / 2 * counted(lambda: batch_loss(learner, view, view, s)["loss"])
