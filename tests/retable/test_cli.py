@@ -13,7 +13,7 @@ def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_plan_lists_cells(capsys: pytest.CaptureFixture) -> None:
-    assert main(["plan", "--scale", "demo", "--papers", "contranorm"]) == 0
+    assert main(["plan", "--scale", "demo", "--papers", "contranorm", "--recipes", "node-depth"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 12
     assert "contranorm/node-depth  digits-knn  contranorm  depth=8 norm_scale=1.0  x3" in lines[9]

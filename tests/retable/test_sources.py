@@ -97,7 +97,8 @@ def test_a_papers_hashes_cover_its_folder_and_what_it_shares(root, paper):
     stories = {recipe.story for recipe in load_paper(root / "methods" / paper / "card.yaml").recipes}
     found = {name for story in stories for name in imported_modules(root, f"methods.{paper}.{story}")}
     own = {f"methods.{paper}.{path.stem}" for path in (root / "methods" / paper).glob("*.py")} - {
-        f"methods.{paper}.__init__"
+        f"methods.{paper}.__init__",
+        f"methods.{paper}.operations",  # estimates from it, no results
     }
     assert own <= found
     assert any(name.startswith("retable.") for name in found)
