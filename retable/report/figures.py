@@ -16,7 +16,7 @@ from typing import Any
 
 import vl_convert
 
-from retable.cards import Curve, DatasetCard, Scale
+from retable.cards import Curve, DatasetCard, Recipe, Scale
 from retable.records import write_atomically
 from retable.report.words import anchor
 from retable.rows import Row
@@ -177,7 +177,7 @@ def _axis_figure(
     metric = recipe.metric.replace("_", " ")
     dash = {"field": "by", "scale": {"domain": [OURS, PAPER], "range": [[1, 0], [5, 3]]}, "legend": None}
     x = {"field": "x", "type": "ordinal", "title": axis, "axis": {"labelAngle": 0}}
-    y = {"field": "mean", "type": "quantitative", "title": f"{metric} ({recipe.unit})", "scale": {"zero": False}}
+    y = {"field": "mean", "type": "quantitative", "title": _measure(recipe), "scale": {"zero": False}}
     ours = [{"filter": f"datum.by === '{OURS}'"}]
     bar = {"y": y | {"field": "low"}, "y2": {"field": "high"}}
     layers: list[dict] = [
@@ -226,7 +226,7 @@ def _by_variant(rows: Sequence[Row], scale: Scale, labels: dict[str, str]) -> li
         return []
     recipe = rows[0].recipe
     metric = recipe.metric.replace("_", " ")
-    x = {"field": "mean", "type": "quantitative", "title": f"{metric} ({recipe.unit})", "scale": {"zero": False}}
+    x = {"field": "mean", "type": "quantitative", "title": _measure(recipe), "scale": {"zero": False}}
     y = {"field": "method", "type": "nominal", "title": None, "sort": None, "axis": {"labelLimit": 260}}
     colour = {"color": {"value": COLOURS[0]}}
     layers = [
@@ -369,6 +369,12 @@ def _series_data(row: Row, curve: Curve) -> list[dict]:
         x = curve.at[place] if curve.at else place + 1
         data.append({"method": name, "x": x, "mean": mean, "low": low, "high": mean + spread, "n": len(values)})
     return data
+
+
+def _measure(recipe: Recipe) -> str:
+    """A recipe's metric as an axis' title, with its unit if it has one."""
+    metric = recipe.metric.replace("_", " ")
+    return f"{metric} ({recipe.unit})" if recipe.unit else metric
 
 
 def _methods(rows: Sequence[Row], axis: str | None) -> dict:

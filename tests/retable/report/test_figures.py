@@ -79,6 +79,17 @@ def test_without_an_axis_each_row_is_a_point_with_its_spread(world):
     assert figures.to_svg(figure).startswith("<svg")
 
 
+def test_a_metric_without_a_unit_has_no_empty_brackets(world):
+    titles = []
+    for unit in ("%", ""):
+        data = world.paper.model_dump()
+        data["recipes"][0]["unit"] = unit
+        recipe = type(world.paper).model_validate(data).recipes[0]
+        titles.append(figures._measure(recipe))
+    assert titles[0].endswith(" (%)")
+    assert titles[1] == titles[0].removesuffix(" (%)")
+
+
 def test_rows_without_a_result_are_not_drawn(world):
     assert draw(drawn_world(world, source_sha256="0" * 64)) == []
 
