@@ -33,7 +33,7 @@ class FolderTask:
     """
 
     def __init__(self, images: FolderSet, split: FolderSplit, settings: dict[str, Scalar], context: Context) -> None:
-        self.settings, self.device, self.derive = settings, context.device, context.derive
+        self.device, self.derive = context.device, context.derive
         self.classes = len(images.classes)
         self.train, self.test = split.train, split.test
         self.every = torch.arange(len(self.train)) % HELD_OUT == 0
@@ -55,10 +55,7 @@ class FolderTask:
 
     def batches(self, batch: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Two views of each image, (B, 3, 224, 224) each; order and crops depend on the epoch's number."""
-        unreadable = str(self.settings["unreadable"])
-        loaded = training_batches(
-            self.train, SIDE, batch, self.derive("images", epoch), views=2, unreadable=unreadable, **self.loading
-        )
+        loaded = training_batches(self.train, SIDE, batch, self.derive("images", epoch), views=2, **self.loading)
         for pixels, _ in loaded:
             first, second = pixels.to(self.device, non_blocking=True).unbind(1)
             yield self.normalised(coloured(first)), self.normalised(coloured(second))
