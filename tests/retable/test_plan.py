@@ -51,7 +51,7 @@ def test_tuned_variants_get_a_cell_for_each_candidate() -> None:
         ({"only_papers": ["contranrom"]}, "unknown paper 'contranrom'; did you mean 'contranorm'?"),
         ({"only_datasets": ["korea"]}, "unknown data set 'korea'"),
         ({"only_recipes": ["x"]}, "unknown recipe 'x'"),
-        ({"only_papers": ["tricl"], "only_recipes": ["node"]}, "unknown recipe 'node'; valid: agreement, identifiability, "),
+        ({"only_papers": ["tricl"], "only_recipes": ["node"]}, "unknown recipe 'node'; valid: agreement, ident"),
         ({"only_datasets": ["cora"]}, "nothing to run at scale demo"),
     ],
 )
