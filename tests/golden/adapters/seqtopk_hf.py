@@ -19,9 +19,11 @@ FAMILIES = {"olmoe": "Olmoe", "qwen2": "Qwen2Moe", "qwen3": "Qwen3Moe", "mixtral
 
 def hf_model(arrays: Arrays) -> Iterator[tuple]:
     model = stored_model(arrays)
-    valid = tensor(arrays["attention_mask"]).bool()
+    # A sequence that is all padding is refused by ours; sequences do not depend on each other.
+    kept = arrays["attention_mask"].any(1)
+    valid = tensor(arrays["attention_mask"])[kept].bool()
     names = ("input_ids", "attention_mask", "labels", "position_ids")
-    inputs = {name: tensor(arrays[name]) for name in names if name in arrays}
+    inputs = {name: tensor(arrays[name])[kept] for name in names if name in arrays}
     K, experts = int(arrays["K"]), model.config.num_experts
     bounds = {"seq": (int(arrays["lower"]), K + int(arrays["extra"])), "seqfree": (0, experts)}
     for name in ("topk", *bounds):
@@ -29,18 +31,20 @@ def hf_model(arrays: Arrays) -> Iterator[tuple]:
         with torch.no_grad():
             out = model(**inputs, output_router_logits=True)
         router_logits = [logits for logits in out.router_logits if logits is not None]
-        yield f"{name}_logits", out.logits[valid], {"expected": arrays[f"{name}_logits"][valid.numpy()], **LOGITS}
+        expected = arrays[f"{name}_logits"][kept][valid.numpy()]
+        yield f"{name}_logits", out.logits[valid], {"expected": expected, **LOGITS}
         if f"{name}_loss" in arrays:
             yield f"{name}_loss", out.loss, LOSS
         if handle is None:
             yield "topk_aux", out.aux_loss, LOSS
             for layer, logits in enumerate(router_logits):
-                yield f"topk_router_logits_{layer}", logits, LOGITS
+                expected = arrays[f"topk_router_logits_{layer}"].reshape(len(kept), -1, experts)[kept]
+                yield f"topk_router_logits_{layer}", logits.view(expected.shape), {"expected": expected, **LOGITS}
             continue
         yield f"{name}_aux_hf", out.aux_loss, LOSS
         yield f"{name}_aux_from_mask", lb_from_mask(router_logits, handle.masks, valid), LOSS
         for layer, mask in enumerate(handle.masks):
-            yield f"{name}_mask_{layer}", mask
+            yield f"{name}_mask_{layer}", mask, {"expected": arrays[f"{name}_mask_{layer}"][kept]}
         unpatch(model)
 
 
