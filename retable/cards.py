@@ -14,6 +14,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+# libyaml's, where it was built in: ten times as fast, and every command reads all cards.
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 Scale = Literal["demo", "reduced", "full"]
 SCALES: tuple[Scale, ...] = ("demo", "reduced", "full")
 Scalar = bool | int | float | str
@@ -389,7 +392,7 @@ def _allowed_keys(model: type[BaseModel], location: tuple) -> list[str]:
 
 def _load(path: Path, model: type[Card]) -> Card:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except FileNotFoundError:
         raise CardError(f"{path}: no such card") from None
     except yaml.YAMLError as error:

@@ -1,4 +1,7 @@
-"""What every method promises, asked of each variant that the demo runs: a new paper is covered by its card."""
+"""What every method promises, asked of each variant that the demo runs: a new paper is covered by its card.
+
+By default one variant speaks for a method of a recipe, and the others are asked with `-m slow`.
+"""
 
 import dataclasses
 import json
@@ -6,7 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +24,7 @@ from retable.run import evaluate_cell, load_method, make_context, make_determini
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = {"epochs": 6}
+PAPERS = load_papers(ROOT)
 
 
 def demo_cells() -> list[Cell]:
@@ -37,23 +42,49 @@ def demo_cells() -> list[Cell]:
 
 
 CELLS = demo_cells()
-each_cell = pytest.mark.parametrize("cell", CELLS, ids=[f"{c.paper}-{c.recipe}-{c.variant}" for c in CELLS])
 
 
 def is_control(cell: Cell) -> bool:
-    return load_papers(ROOT)[cell.paper].recipe(cell.recipe).variants[cell.variant].control
+    return PAPERS[cell.paper].recipe(cell.recipe).variants[cell.variant].control
 
 
 LEARNING = [cell for cell in CELLS if not is_control(cell)]
-each_learner = pytest.mark.parametrize("cell", LEARNING, ids=[f"{c.paper}-{c.recipe}-{c.variant}" for c in LEARNING])
+# The last one of a recipe is the paper's own form.
+SPEAKERS = {(cell.paper, cell.recipe, cell.settings.get("method")): cell for cell in LEARNING}.values()
+
+
+def each(cells: list[Cell]) -> pytest.MarkDecorator:
+    """Parametrises a test over cells; those that speak for no method are slow."""
+    marks = [() if cell in SPEAKERS else pytest.mark.slow for cell in cells]
+    names = [f"{cell.paper}-{cell.recipe}-{cell.variant}" for cell in cells]
+    rows = zip(cells, marks, names, strict=True)
+    return pytest.mark.parametrize("cell", [pytest.param(cell, marks=mark, id=name) for cell, mark, name in rows])
+
+
+def workspace_at(folder: Path) -> Workspace:
+    """The project's cards and methods over an empty results folder."""
+    for name in ("methods", "datasets", "retable"):
+        (folder / name).symlink_to(ROOT / name)
+    return Workspace(folder, Config(device="cpu"))
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """The project's cards and methods over an empty results folder."""
-    for name in ("methods", "datasets", "retable"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    return Workspace(tmp_path, Config(device="cpu"))
+    return workspace_at(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Cell], Workspace]:
+    """Gives the workspace where seeds 0 and 1 of a cell are measured; several tests look at one measurement."""
+
+    @cache
+    def of(identity: str) -> Workspace:
+        (cell,) = (cell for cell in CELLS if cell.identity == identity)
+        workspace = workspace_at(tmp_path_factory.mktemp("measured"))
+        run_cell(workspace, dataclasses.replace(cell, seeds=(0, 1)))
+        return workspace
+
+    return lambda cell: of(cell.identity)
 
 
 def meaning(path: Path) -> dict:
@@ -61,14 +92,20 @@ def meaning(path: Path) -> dict:
     return read_record(path).model_dump(exclude={"cost", "started", "ended"})
 
 
-@pytest.mark.parametrize("paper", sorted(load_papers(ROOT)))
+def curve(folder: Path, seed: int) -> bytes:
+    """What a seed logged; nothing for rows without training."""
+    path = folder / f"seed-{seed}.curve.jsonl"
+    return path.read_bytes() if path.exists() else b""
+
+
+@pytest.mark.parametrize("paper", sorted(PAPERS))
 def test_card_is_valid_and_has_a_demo(paper: str) -> None:
-    card = load_papers(ROOT)[paper]
+    card = PAPERS[paper]
     assert any("demo" in recipe.scales for recipe in card.recipes)
     assert (ROOT / "methods" / paper / "README.md").exists()
 
 
-@each_learner
+@each(LEARNING)
 def test_one_step_lowers_the_loss_on_a_fixed_batch(cell: Cell, workspace: Workspace) -> None:
     make_deterministic(torch.device("cpu"))
     context = make_context(workspace, cell, 0, torch.device("cpu"))
@@ -84,27 +121,27 @@ def test_one_step_lowers_the_loss_on_a_fixed_batch(cell: Cell, workspace: Worksp
     assert loss().item() < before.item()
 
 
-@each_cell
-def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(cell: Cell, workspace: Workspace) -> None:
-    folder = run_cell(workspace, dataclasses.replace(cell, seeds=(0, 1))).parent
+@each(CELLS)
+def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(
+    cell: Cell, workspace: Workspace, measured: Callable[[Cell], Workspace]
+) -> None:
+    folder = cell.folder(measured(cell).results)
     first, other = meaning(folder / "seed-0.json"), meaning(folder / "seed-1.json")
     assert first["state"] == "ok"
     assert first["metrics"]
-    curves = [folder / "seed-0.curve.jsonl", folder / "seed-1.curve.jsonl"]
-    kept = [path.read_bytes() if path.exists() else b"" for path in curves]
-    (folder / "seed-0.json").unlink()
-    run_cell(workspace, dataclasses.replace(cell, seeds=(0,)))
-    assert meaning(folder / "seed-0.json") == first
-    assert (curves[0].read_bytes() if kept[0] else b"") == kept[0]
+    again = run_cell(workspace, dataclasses.replace(cell, seeds=(0,))).parent
+    assert meaning(again / "seed-0.json") == first
+    assert curve(again, 0) == curve(folder, 0)
     if not is_control(cell):
-        assert kept[0] != kept[1]
+        assert curve(folder, 0) != curve(folder, 1)
         assert first["settings"] == other["settings"]
 
 
-@each_cell
-def test_evaluation_runs_alone(cell: Cell, workspace: Workspace) -> None:
-    folder = run_cell(workspace, dataclasses.replace(cell, seeds=(0,))).parent
-    assert evaluate_cell(workspace, cell, 0).metrics == read_record(folder / "seed-0.json").metrics
+@each(CELLS)
+def test_evaluation_runs_alone(cell: Cell, measured: Callable[[Cell], Workspace]) -> None:
+    workspace = measured(cell)
+    record = read_record(cell.folder(workspace.results) / "seed-0.json")
+    assert evaluate_cell(workspace, cell, 0).metrics == record.metrics
 
 
 # Killed at a named point, then resumed --------------------------------------------------------------------------------
@@ -202,16 +239,49 @@ def drive(driver: subprocess.Popen, workspace: Workspace, cell: Cell, point: str
     return int(driver.stdout.readline()), errors.read_text()
 
 
-def representative() -> list[Cell]:
-    """One learner of each story of each paper: the last one of the demo, which is the paper's own method."""
+@pytest.fixture(scope="module")
+def uninterrupted(
+    tmp_path_factory: pytest.TempPathFactory, driver: subprocess.Popen
+) -> Callable[[Cell], tuple[dict, bytes]]:
+    """Gives record and curve of seed 0 of a cell that nothing stopped; runs once for all points of a cell."""
+
+    @cache
+    def of(identity: str) -> tuple[dict, bytes]:
+        (cell,) = (cell for cell in CELLS if cell.identity == identity)
+        workspace = workspace_at(tmp_path_factory.mktemp("uninterrupted"))
+        assert drive(driver, workspace, dataclasses.replace(cell, seeds=(0,)), "never")[0] == 0
+        folder = cell.folder(workspace.results)
+        assert read_record(folder / "seed-0.json").cost.resumed == 0
+        return meaning(folder / "seed-0.json"), curve(folder, 0)
+
+    return lambda cell: of(cell.identity)
+
+
+def kills() -> list[pytest.param]:
+    """A learner of each story at each point. What the engine does at the points is the same for all stories, so by
+    default one of them is asked all, and the others what they themselves must keep: a step's outcome.
+    """
     workspace = Workspace(ROOT, Config())
-    return list({(cell.paper, workspace.story(cell)): cell for cell in LEARNING}.values())
+    cells = {(cell.paper, workspace.story(cell)): cell for cell in LEARNING}
+    return [
+        pytest.param(
+            cell,
+            point,
+            marks=() if number == 0 or point == "after a step" else pytest.mark.slow,
+            id=f"{cell.paper}-{cell.recipe}-{point}",
+        )
+        for number, cell in enumerate(cells.values())
+        for point in [*POINTS, "SIGTERM"]
+    ]
 
 
-@pytest.mark.parametrize("point", [*POINTS, "SIGTERM"])
-@pytest.mark.parametrize("cell", representative(), ids=[f"{c.paper}-{c.recipe}" for c in representative()])
+@pytest.mark.parametrize(("cell", "point"), kills())
 def test_killed_and_resumed_equals_uninterrupted(
-    cell: Cell, point: str, workspace: Workspace, driver: subprocess.Popen
+    cell: Cell,
+    point: str,
+    workspace: Workspace,
+    driver: subprocess.Popen,
+    uninterrupted: Callable[[Cell], tuple[dict, bytes]],
 ) -> None:
     cell = dataclasses.replace(cell, seeds=(0,))
     folder = cell.folder(workspace.results)
@@ -223,11 +293,4 @@ def test_killed_and_resumed_equals_uninterrupted(
 
     assert drive(driver, workspace, cell, "never")[0] == 0
     assert read_record(folder / "seed-0.json").cost.resumed == 1
-    resumed = meaning(folder / "seed-0.json"), (folder / "seed-0.curve.jsonl").read_bytes()
-
-    (folder / "seed-0.json").unlink()
-    for state in (workspace.results / ".state").rglob("state-*.pt"):
-        state.unlink()
-    assert drive(driver, workspace, cell, "never")[0] == 0
-    assert read_record(folder / "seed-0.json").cost.resumed == 0
-    assert (meaning(folder / "seed-0.json"), (folder / "seed-0.curve.jsonl").read_bytes()) == resumed
+    assert (meaning(folder / "seed-0.json"), curve(folder, 0)) == uninterrupted(cell)
