@@ -14,6 +14,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="folder with <paper>/index.csv and the arrays it lists (default: tests/golden)",
     )
+    parser.addoption(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="where the contract of the methods is tested (default: cpu)",
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,7 @@
 """What every method promises, asked of each variant that the demo runs: a new paper is covered by its card.
 
-By default one variant speaks for a method of a recipe, and the others are asked with `-m slow`.
+By default one variant speaks for a method of a recipe, and the others are asked with `-m slow`. `--device cuda` asks
+the same on a GPU.
 """
 
 import dataclasses
@@ -61,26 +62,31 @@ def each(cells: list[Cell]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("cell", [pytest.param(cell, marks=mark, id=name) for cell, mark, name in rows])
 
 
-def workspace_at(folder: Path) -> Workspace:
+@pytest.fixture(scope="module")
+def device(request: pytest.FixtureRequest) -> str:
+    return request.config.getoption("--device")
+
+
+def workspace_at(folder: Path, device: str) -> Workspace:
     """The project's cards and methods over an empty results folder."""
     for name in ("methods", "datasets", "retable"):
         (folder / name).symlink_to(ROOT / name)
-    return Workspace(folder, Config(device="cpu"))
+    return Workspace(folder, Config(device=device))
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return workspace_at(tmp_path)
+def workspace(tmp_path: Path, device: str) -> Workspace:
+    return workspace_at(tmp_path, device)
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Cell], Workspace]:
+def measured(tmp_path_factory: pytest.TempPathFactory, device: str) -> Callable[[Cell], Workspace]:
     """Gives the workspace where seeds 0 and 1 of a cell are measured; several tests look at one measurement."""
 
     @cache
     def of(identity: str) -> Workspace:
         (cell,) = (cell for cell in CELLS if cell.identity == identity)
-        workspace = workspace_at(tmp_path_factory.mktemp("measured"))
+        workspace = workspace_at(tmp_path_factory.mktemp("measured"), device)
         run_cell(workspace, dataclasses.replace(cell, seeds=(0, 1)))
         return workspace
 
@@ -90,6 +96,17 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Cell], Works
 def meaning(path: Path) -> dict:
     """A record without what may differ between two runs of the same thing: times, memory, resumption."""
     return read_record(path).model_dump(exclude={"cost", "started", "ended"})
+
+
+def assert_same(record: dict, other: dict, workspace: Workspace) -> None:
+    """Equal to the last bit, but for the numbers that a GPU computed: sums of sparse products come in any order there,
+    which training magnifies, and the record says "best effort".
+    """
+    if workspace.config.device != "cpu":
+        assert record.pop("metrics").keys() == other["metrics"].keys()
+        assert record.pop("series").keys() == other["series"].keys()
+        other = {key: value for key, value in other.items() if key not in ("metrics", "series")}
+    assert record == other
 
 
 def curve(folder: Path, seed: int) -> bytes:
@@ -106,9 +123,9 @@ def test_card_is_valid_and_has_a_demo(paper: str) -> None:
 
 
 @each(LEARNING)
-def test_one_step_lowers_the_loss_on_a_fixed_batch(cell: Cell, workspace: Workspace) -> None:
-    make_deterministic(torch.device("cpu"))
-    context = make_context(workspace, cell, 0, torch.device("cpu"))
+def test_one_step_lowers_the_loss_on_a_fixed_batch(cell: Cell, workspace: Workspace, device: str) -> None:
+    make_deterministic(torch.device(device))
+    context = make_context(workspace, cell, 0, torch.device(device))
     model, loss = load_method(cell.paper, workspace.story(cell)).fixed_batch(cell, context)
     before = loss()
     before.backward()
@@ -130,18 +147,20 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(
     assert first["state"] == "ok"
     assert first["metrics"]
     again = run_cell(workspace, dataclasses.replace(cell, seeds=(0,))).parent
-    assert meaning(again / "seed-0.json") == first
-    assert curve(again, 0) == curve(folder, 0)
+    assert_same(meaning(again / "seed-0.json"), first, workspace)
+    if workspace.config.device == "cpu":
+        assert curve(again, 0) == curve(folder, 0)
     if not is_control(cell):
         assert curve(folder, 0) != curve(folder, 1)
         assert first["settings"] == other["settings"]
 
 
 @each(CELLS)
-def test_evaluation_runs_alone(cell: Cell, measured: Callable[[Cell], Workspace]) -> None:
+def test_evaluation_runs_alone(cell: Cell, measured: Callable[[Cell], Workspace], device: str) -> None:
     workspace = measured(cell)
     record = read_record(cell.folder(workspace.results) / "seed-0.json")
-    assert evaluate_cell(workspace, cell, 0).metrics == record.metrics
+    metrics = evaluate_cell(workspace, cell, 0).metrics
+    assert metrics == (record.metrics if device == "cpu" else pytest.approx(record.metrics, rel=1e-5))
 
 
 # Killed at a named point, then resumed --------------------------------------------------------------------------------
@@ -183,7 +202,7 @@ def terminates_itself(self, value, name, epoch, check=context.Context.check_fini
         os.kill(os.getpid(), signal.SIGTERM)
     return check(self, value, name, epoch)
 
-def job(root, cell, point, errors):
+def job(root, device, cell, point, errors):
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     if point == "before a step":
         dies_on_draw_after_saving(2)
@@ -197,7 +216,7 @@ def job(root, cell, point, errors):
         context.Context.check_finite = terminates_itself
     stop = context.StopRequest()
     stop.install()
-    retable.run.run_cell(Workspace(Path(root), Config(device="cpu")), Cell(**cell), stop)
+    retable.run.run_cell(Workspace(Path(root), Config(device=device)), Cell(**cell), stop)
 
 for line in sys.stdin:
     child = os.fork()
@@ -244,23 +263,22 @@ def drive(driver: subprocess.Popen, workspace: Workspace, cell: Cell, point: str
     assert driver.stdout
     fields = {name: getattr(cell, name) for name in cell.__dataclass_fields__}
     errors = workspace.root / "stderr"
-    driver.stdin.write(
-        json.dumps({"root": str(workspace.root), "cell": fields, "point": point, "errors": str(errors)}) + "\n"
-    )
+    where = {"root": str(workspace.root), "device": workspace.config.device, "errors": str(errors)}
+    driver.stdin.write(json.dumps(where | {"cell": fields, "point": point}) + "\n")
     driver.stdin.flush()
     return int(driver.stdout.readline()), errors.read_text()
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(
-    tmp_path_factory: pytest.TempPathFactory, driver: subprocess.Popen
+    tmp_path_factory: pytest.TempPathFactory, driver: subprocess.Popen, device: str
 ) -> Callable[[Cell], tuple[dict, bytes]]:
     """Gives record and curve of seed 0 of a cell that nothing stopped; runs once for all points of a cell."""
 
     @cache
     def of(identity: str) -> tuple[dict, bytes]:
         (cell,) = (cell for cell in CELLS if cell.identity == identity)
-        workspace = workspace_at(tmp_path_factory.mktemp("uninterrupted"))
+        workspace = workspace_at(tmp_path_factory.mktemp("uninterrupted"), device)
         assert drive(driver, workspace, dataclasses.replace(cell, seeds=(0,)), "never")[0] == 0
         folder = cell.folder(workspace.results)
         assert read_record(folder / "seed-0.json").cost.resumed == 0
@@ -305,4 +323,7 @@ def test_killed_and_resumed_equals_uninterrupted(
 
     assert drive(driver, workspace, cell, "never")[0] == 0
     assert read_record(folder / "seed-0.json").cost.resumed == 1
-    assert (meaning(folder / "seed-0.json"), curve(folder, 0)) == uninterrupted(cell)
+    record, steps = uninterrupted(cell)
+    assert_same(meaning(folder / "seed-0.json"), record, workspace)
+    if workspace.config.device == "cpu":
+        assert curve(folder, 0) == steps
