@@ -107,8 +107,8 @@ def encoder_of(learner: nn.Module) -> nn.Module:
 class Training:
     """A learner with its optimisers and batches."""
 
-    def __init__(self, task: Task, learner: nn.Module, settings: dict[str, Scalar], context: Context) -> None:
-        self.learner, self.settings, self.graphs = learner, settings, task.graphs
+    def __init__(self, graphs: GraphBatch, learner: nn.Module, settings: dict[str, Scalar], context: Context) -> None:
+        self.learner, self.settings, self.graphs = learner, settings, graphs
         trained = learner.model if isinstance(learner, ADGCL) else learner
         self.optimisers = {"optimiser": torch.optim.Adam(trained.parameters(), lr=float(settings["lr"]), fused=True)}
         if isinstance(learner, ADGCL):
@@ -164,14 +164,31 @@ def build(cell: Cell, context: Context) -> tuple[Task, nn.Module]:
 def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
     """The learner and its loss on the first batch, with the same draws each time."""
     task, learner = build(cell, context)
-    order = torch.arange(task.graphs.graphs, device=context.device)
-    batch = next(batches(task.graphs, order, int(cell.settings["batch_size"])))
+    return learner, first_batch_loss(task.graphs, learner, cell.settings, context)
+
+
+def first_batch_loss(
+    graphs: GraphBatch, learner: nn.Module, settings: dict[str, Scalar], context: Context
+) -> Callable[[], Tensor]:
+    """The loss on the first graphs, with the same draws each time it is called."""
+    order = torch.arange(graphs.graphs, device=graphs.x.device)
+    batch = next(batches(graphs, order, int(settings["batch_size"])))
 
     def loss() -> Tensor:
         context.seed_torch("fixed batch")
-        return batch_loss(learner, batch, cell.settings)
+        return batch_loss(learner, batch, settings)
 
-    return learner, loss
+    return loss
+
+
+def train(graphs: GraphBatch, learner: nn.Module, settings: dict[str, Scalar], context: Context) -> nn.Module:
+    """Train for the epochs of the recipe, none where it says so; keeps and returns the encoder."""
+    training = Training(graphs, learner, settings, context)
+    for epoch in context.epochs(int(settings["epochs"]) if settings["trained"] else 0, **training.parts()):
+        context.log(epoch, loss=training.epoch())
+    encoder = encoder_of(learner)
+    context.keep("encoder", encoder.state_dict())
+    return encoder
 
 
 def run(cell: Cell, context: Context) -> Measured:
@@ -179,14 +196,7 @@ def run(cell: Cell, context: Context) -> Measured:
     if cell.settings["method"] in CONTROLS:
         return control(cell, context)
     task, learner = build(cell, context)
-    training = Training(task, learner, cell.settings, context)
-    epochs = int(cell.settings["epochs"]) if cell.settings["trained"] else 0
-    for epoch in context.epochs(epochs, **training.parts()):
-        loss = training.epoch()
-        context.log(epoch, loss=loss)
-    encoder = encoder_of(learner)
-    context.keep("encoder", encoder.state_dict())
-    return measure(task, encoder, cell.settings)
+    return measure(task, train(task.graphs, learner, cell.settings, context), cell.settings)
 
 
 def evaluate(cell: Cell, context: Context) -> Measured:

@@ -7,16 +7,14 @@ OGB's own archive (ogbg-molhiv), whose card a user makes once, or MoleculeNet's 
 """
 
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods.gcl import graph
 from methods.gcl.autogcl import with_degrees
-from methods.gcl.graph import CONTROLS, WITH_SELF_LOOPS, Training, batch_loss, encoder_of, geometry, make_learner
-from methods.gcl.graph_batch import GraphBatch, batches, with_self_loops
+from methods.gcl.graph import CONTROLS, WITH_SELF_LOOPS, encoder_of, first_batch_loss, geometry, make_learner, train
+from methods.gcl.graph_batch import GraphBatch, with_self_loops
 from retable.data.containers import DataError, NodeSplit
 from retable.data.molecules import MoleculeSet
 from retable.evaluate.ogb import ogb_score
@@ -69,14 +67,7 @@ def build(cell: Cell, context: Context) -> tuple[Task, nn.Module]:
 def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
     """The learner and its loss on the first batch, with the same draws each time."""
     task, learner = build(cell, context)
-    order = torch.arange(task.graphs.graphs, device=context.device)
-    batch = next(batches(task.graphs, order, int(cell.settings["batch_size"])))
-
-    def loss() -> Tensor:
-        context.seed_torch("fixed batch")
-        return batch_loss(learner, batch, cell.settings)
-
-    return learner, loss
+    return learner, first_batch_loss(task.graphs, learner, cell.settings, context)
 
 
 def run(cell: Cell, context: Context) -> Measured:
@@ -84,14 +75,7 @@ def run(cell: Cell, context: Context) -> Measured:
     if cell.settings["method"] in CONTROLS:
         return control(cell, context)
     task, learner = build(cell, context)
-    training = Training(cast(graph.Task, task), learner, cell.settings, context)  # of which it reads the graphs
-    epochs = int(cell.settings["epochs"]) if cell.settings["trained"] else 0
-    for epoch in context.epochs(epochs, **training.parts()):
-        loss = training.epoch()
-        context.log(epoch, loss=loss)
-    encoder = encoder_of(learner)
-    context.keep("encoder", encoder.state_dict())
-    return measure(task, encoder)
+    return measure(task, train(task.graphs, learner, cell.settings, context))
 
 
 def evaluate(cell: Cell, context: Context) -> Measured:
