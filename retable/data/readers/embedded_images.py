@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from retable.cards import DatasetCard
 from retable.data.image_sets import ImageSet
+from retable.data.readers.embedded import digits
 from retable.data.readers.images import balanced_order, image_split
 from retable.data.readers.splits import named_order
 
@@ -19,7 +19,7 @@ def digits_16(card: DatasetCard, raw: Path) -> ImageSet:
     Ink 0 to 16 becomes 0 to 255, rounded down, the same in all three channels. Split `default`: 1,000 for training,
     297 for choosing, 500 for testing, balanced by class.
     """
-    ink, y = load_digits(return_X_y=True)
+    ink, y = digits()
     grey = ink.reshape(-1, 1, 8, 8).astype(np.int64) * 255 // 16
     images = grey.repeat(2, axis=2).repeat(2, axis=3).repeat(3, axis=1).astype(np.uint8)
     labels = y.astype(np.int64)
