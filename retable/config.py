@@ -42,6 +42,7 @@ class Config(Model):
     seeds: int | None = None
     mirror: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    runs_per_gpu: int = 1
     wandb: Wandb = Wandb()
 
     @field_validator("papers", "datasets", "recipes", mode="before")
@@ -49,11 +50,11 @@ class Config(Model):
     def _split_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    @field_validator("seeds")
+    @field_validator("seeds", "runs_per_gpu")
     @classmethod
     def _at_least_one(cls, value: int | None) -> int | None:
         if value is not None and value < 1:
-            raise ValueError("needs at least 1 seed")
+            raise ValueError("needs at least 1")
         return value
 
 

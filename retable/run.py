@@ -83,7 +83,7 @@ def run_seed(
     cpu = time.process_time()
     measured, error = Measured({}), None
     state: State = "ok"
-    with claim_device(workspace.config.device, workspace.results / ".state" / "locks") as device:
+    with claimed_device(workspace) as device:
         context = make_context(workspace, cell, seed, device, provenance, stop)
         determinism = make_deterministic(device)
         try:
@@ -137,6 +137,12 @@ def run_seed(
     )
 
 
+def claimed_device(workspace: Workspace) -> contextlib.AbstractContextManager[torch.device]:
+    """The device that the settings give a run; locks lie beside the saved states."""
+    chosen = workspace.config
+    return claim_device(chosen.device, workspace.results / ".state" / "locks", chosen.runs_per_gpu)
+
+
 def make_context(
     workspace: Workspace,
     cell: Cell,
@@ -161,7 +167,7 @@ def make_context(
 
 def evaluate_cell(workspace: Workspace, cell: Cell, seed: int) -> Measured:
     """Evaluate the weights that a finished run kept, without training."""
-    with claim_device(workspace.config.device, workspace.results / ".state" / "locks") as device:
+    with claimed_device(workspace) as device:
         make_deterministic(device)
         method = load_method(cell.paper, workspace.story(cell))
         return method.evaluate(cell, make_context(workspace, cell, seed, device))

@@ -1,6 +1,7 @@
 """Which device a run computes on. Snakemake counts GPUs but does not name them, so a lock file hands them out."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,12 @@ from retable.train.distributed import world_size
 
 
 @contextlib.contextmanager
-def claim_device(preference: str, locks: Path) -> Iterator[torch.device]:
+def claim_device(preference: str, locks: Path, runs_per_gpu: int = 1) -> Iterator[torch.device]:
     """Hold a device for a run: `cpu`, `cuda`, or `auto` (a GPU where there is one).
 
-    With several visible GPUs the first one that no other run holds is taken; when all are held, the run waits for the
-    first. A process that torchrun started has the GPU of its own number. Raises CardError when `cuda` is asked for and
-    there is none.
+    Of the visible GPUs the one is taken that the fewest of `runs_per_gpu` other runs hold; when all are held by as
+    many, the run waits for the first. A process that torchrun started has the GPU of its own number. Raises CardError
+    when `cuda` is asked for and there is none.
     """
     gpus = torch.cuda.device_count() if preference != "cpu" and torch.cuda.is_available() else 0
     if not gpus:
@@ -30,13 +31,13 @@ def claim_device(preference: str, locks: Path) -> Iterator[torch.device]:
         yield torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         return
     locks.mkdir(parents=True, exist_ok=True)
-    for index in range(gpus):
-        lock = FileLock(locks / f"gpu-{index}.lock", timeout=0)
+    for place, index in itertools.product(range(runs_per_gpu), range(gpus)):
+        lock = FileLock(locks / f"gpu-{index}-{place}.lock", timeout=0)
         try:
             with lock:
                 yield torch.device("cuda", index)
                 return
         except Timeout:
             continue
-    with FileLock(locks / "gpu-0.lock"):
+    with FileLock(locks / "gpu-0-0.lock"):
         yield torch.device("cuda", 0)

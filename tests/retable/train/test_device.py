@@ -1,3 +1,4 @@
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ def test_runs_side_by_side_get_different_gpus(tmp_path: Path) -> None:
             assert {first.index, second.index} == {0, 1}
         with claim_device("auto", tmp_path) as third:
             assert third == second
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_runs_that_share_gpus_fill_them_evenly(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as held:
+        devices = [held.enter_context(claim_device("cuda", tmp_path, runs_per_gpu=2)) for _ in range(4)]
+        assert [device.index for device in devices] == [0, 1, 0, 1]
 
 
 @pytest.mark.usefixtures("two_gpus")
