@@ -130,7 +130,11 @@ def claim_name(claim: Claim) -> str:
 
 def summary(assessment: Assessment, recipe: Recipe) -> list[str]:
     """What the verdicts of a recipe say, a sentence a finding: generated from counts, never by hand."""
-    sentences = [*_value_findings(assessment, recipe), *_order_findings(assessment, recipe)]
+    sentences = [
+        *_value_findings(assessment, recipe),
+        *_order_findings(assessment, recipe),
+        *_comparison_findings(assessment, recipe),
+    ]
     rows = [row.state for row in assessment.rows if row.recipe.name == recipe.name]
     own = sorted({name for scale in recipe.scales.values() for name in scale.own})
     if own and not rows:
@@ -164,22 +168,43 @@ def _value_findings(assessment: Assessment, recipe: Recipe) -> list[str]:
 
 
 def _order_findings(assessment: Assessment, recipe: Recipe) -> list[str]:
-    asked: dict[tuple[str, Scale], list[str]] = {}
+    asked: dict[tuple[Scale, str, str], list[str]] = {}
     for verdict in assessment.orderings:
         if verdict.better.recipe.name == recipe.name:
-            key = statement(verdict.better, verdict.worse), verdict.better.scale
+            key = verdict.better.scale, verdict.better.label, verdict.worse.label
             asked.setdefault(key, []).append(verdict.state)
-    findings, waiting = [], []
-    for (text, scale), states in sorted(asked.items(), key=lambda item: list(SCALE_WORDS).index(item[0][1])):
+    waiting: list[Scale] = []
+    alike: dict[tuple[Scale, str, str], list[str]] = {}
+    for (scale, better, worse), states in asked.items():
         if set(states) == {"not run"}:
             waiting.append(scale)
             continue
-        places = plural(len(states), "place")
-        findings.append(f"{text}, {scale} scale, {places}: {counted(count_states(states, ORDER_STATES))}.")
+        found = f"{plural(len(states), 'place')}: {counted(count_states(states, ORDER_STATES))}"
+        alike.setdefault((scale, worse, found), []).append(f"“{better}”")
+    findings = [
+        f"{', '.join(betters)} better than “{worse}”, {scale} scale, {found}."
+        for wanted in SCALE_WORDS
+        for (scale, worse, found), betters in alike.items()
+        if scale == wanted
+    ]
     if waiting:
         scales = ", ".join(f"{waiting.count(scale)} at {scale} scale" for scale in SCALE_WORDS if scale in waiting)
         findings.append(f"Statements about order that were not run: {scales}.")
     return findings
+
+
+def _comparison_findings(assessment: Assessment, recipe: Recipe) -> list[str]:
+    found: dict[tuple[Scale, str], dict[str, list[str]]] = {}
+    for each in assessment.comparisons:
+        if each.recipe.name == recipe.name and each.differences:
+            label = f"“{recipe.variants[each.variant].label}”"
+            found.setdefault((each.scale, each.reference), {}).setdefault(compared(each), []).append(label)
+    return [
+        f"Against “{recipe.variants[reference].label}”, {scale} scale: "
+        + "; ".join(f"{finding}: {', '.join(labels)}" for finding, labels in sorted(by_finding.items()))
+        + "."
+        for (scale, reference), by_finding in found.items()
+    ]
 
 
 def statement(better: Row, worse: Row) -> str:
@@ -188,9 +213,7 @@ def statement(better: Row, worse: Row) -> str:
 
 
 def compared(found: Compared) -> str:
-    """What a comparison says, in words."""
-    if found.state == "not run":
-        return "no place where both are measured"
+    """What a comparison with pairs says, in words."""
     if found.state == "inconclusive":
         return "no difference shown"
     up = (found.state == "above") == found.recipe.higher_is_better
@@ -198,9 +221,7 @@ def compared(found: Compared) -> str:
 
 
 def pairs(found: Compared, title_of: Callable[[str], str]) -> str:
-    """What the pairs of a comparison are: `5 seeds of Cora, CiteSeer; 7 above, 3 below`."""
-    if not found.differences:
-        return "–"
+    """What the pairs of a comparison are: `seeds of Cora, CiteSeer; 7 above, 3 below`."""
     above, below = (sum(1 for d in found.differences if sign * d > 0) for sign in (1, -1))
     equal = len(found.differences) - above - below
     text = f"{found.recipe.protocol.spread} of {', '.join(map(title_of, found.datasets))}"
