@@ -74,7 +74,7 @@ def dirichlet_energy(x: Tensor, edges: Tensor) -> Tensor:
 
 
 def is_collapsed(x: Tensor) -> bool:
-    """Whether the mean cosine between rows exceeds 0.99."""
+    """Whether the mean cosine between rows exceeds 0.99; not so for rows that are all zero, which have no direction."""
     return bool(mean_cosine_similarity(x) > COLLAPSED)
 
 
