@@ -129,6 +129,12 @@ class Compared:
             return "inconclusive"
         return "above" if side(self.differences) > 0 else "below"
 
+    @property
+    def too_few(self) -> bool:
+        """Whether its unequal pairs would decide nothing even if all lay on one side."""
+        unequal = sum(1 for difference in self.differences if difference)
+        return unequal > 0 and least_p_signed_rank(unequal) > ALPHA
+
 
 @dataclass(frozen=True)
 class Assessment:

@@ -215,7 +215,7 @@ def statement(better: Row, worse: Row) -> str:
 def compared(found: Compared) -> str:
     """What a comparison with pairs says, in words."""
     if found.state == "inconclusive":
-        return "no difference shown"
+        return "too few pairs to tell" if found.too_few else "no difference shown"
     up = (found.state == "above") == found.recipe.higher_is_better
     return f"{'better' if up else 'worse'} (5 %)"
 
