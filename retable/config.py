@@ -69,7 +69,8 @@ def parse_config(values: dict[str, Any], where: str = "config") -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise CardError(f"{where}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        place, what = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+        raise CardError(f"{where}: {place}: {what}") from None
 
 
 def load_config(path: Path, **overrides: Any) -> Config:

@@ -27,7 +27,7 @@ def test_plan_lists_cells(capsys: pytest.CaptureFixture) -> None:
         (["run", "contranorm/nodes"], "unknown recipe 'nodes'"),
         (["run", "contranorm", "--cell", "zz"], "0 planned cells"),
         (["data", "check", "korea"], "unknown data set 'korea'"),
-        (["plan", "--seeds", "0"], "seeds: Value error, needs at least 1"),
+        (["plan", "--seeds", "0"], "seeds: needs at least 1"),
     ],
 )
 def test_bad_input_gets_one_line_and_status_2(
