@@ -130,10 +130,14 @@ class Compared:
         return "above" if side(self.differences) > 0 else "below"
 
     @property
+    def unequal(self) -> int:
+        """Number of the pairs that the signed-rank test looks at."""
+        return sum(1 for difference in self.differences if difference)
+
+    @property
     def too_few(self) -> bool:
         """Whether its unequal pairs would decide nothing even if all lay on one side."""
-        unequal = sum(1 for difference in self.differences if difference)
-        return unequal > 0 and least_p_signed_rank(unequal) > ALPHA
+        return self.unequal > 0 and least_p_signed_rank(self.unequal) > ALPHA
 
 
 @dataclass(frozen=True)
@@ -408,18 +412,17 @@ def _adjust_comparisons(found: list[Compared]) -> list[Compared]:
     for family in families.values():
         adjusted = holm([p_signed_rank(found[index].differences) for index in family])
         for index, p in zip(family, adjusted, strict=True):
-            unequal = sum(1 for difference in found[index].differences if difference)
-            note = _few_pairs(unequal, len(family)) if p > ALPHA else ""
+            note = _few_pairs(found[index], len(family)) if p > ALPHA else ""
             found[index] = replace(found[index], p=p, tests=len(family), note=note)
     return found
 
 
-def _few_pairs(unequal: int, tests: int) -> str:
+def _few_pairs(found: Compared, tests: int) -> str:
     """Why a comparison that shows no difference could hardly have shown one; empty where it could."""
-    if not unequal:
+    if not found.unequal:
         return "all pairs are equal"
-    least = least_p_signed_rank(unequal)
-    if least > ALPHA:
+    least = least_p_signed_rank(found.unequal)
+    if found.too_few:
         return f"too few unequal pairs: all on one side give p = {least:.3g}, which decides nothing at 5 %"
     if least * tests > ALPHA:
         return f"few unequal pairs: all on one side give p = {least:.3g} before the adjustment for {tests} tests"

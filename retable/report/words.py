@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from retable.cards import Claim, Recipe, Scalar, Scale
-from retable.rows import Row
 from retable.significance import deviation
 from retable.verdicts import ORDER_STATES, VALUE_STATES, Assessment, Compared
 
@@ -180,9 +179,9 @@ def _order_findings(assessment: Assessment, recipe: Recipe) -> list[str]:
             waiting.append(scale)
             continue
         found = f"{plural(len(states), 'place')}: {counted(count_states(states, ORDER_STATES))}"
-        alike.setdefault((scale, worse, found), []).append(f"“{better}”")
+        alike.setdefault((scale, worse, found), []).append(better)
     findings = [
-        f"{', '.join(betters)} better than “{worse}”, {scale} scale, {found}."
+        f"{statement(betters, worse)}, {scale} scale, {found}."
         for wanted in SCALE_WORDS
         for (scale, worse, found), betters in alike.items()
         if scale == wanted
@@ -197,19 +196,24 @@ def _comparison_findings(assessment: Assessment, recipe: Recipe) -> list[str]:
     found: dict[tuple[Scale, str], dict[str, list[str]]] = {}
     for each in assessment.comparisons:
         if each.recipe.name == recipe.name and each.differences:
-            label = f"“{recipe.variants[each.variant].label}”"
+            label = recipe.variants[each.variant].label
             found.setdefault((each.scale, each.reference), {}).setdefault(compared(each), []).append(label)
     return [
-        f"Against “{recipe.variants[reference].label}”, {scale} scale: "
-        + "; ".join(f"{finding}: {', '.join(labels)}" for finding, labels in sorted(by_finding.items()))
+        f"Against {quoted(recipe.variants[reference].label)}, {scale} scale: "
+        + "; ".join(f"{finding}: {quoted(*labels)}" for finding, labels in sorted(by_finding.items()))
         + "."
         for (scale, reference), by_finding in found.items()
     ]
 
 
-def statement(better: Row, worse: Row) -> str:
-    """An ordering in words."""
-    return f"“{better.label}” better than “{worse.label}”"
+def quoted(*labels: str) -> str:
+    """Labels of rows in a sentence."""
+    return ", ".join(f"“{label}”" for label in labels)
+
+
+def statement(betters: Iterable[str], worse: str) -> str:
+    """An ordering, or several alike, in words; by labels."""
+    return f"{quoted(*betters)} better than {quoted(worse)}"
 
 
 def compared(found: Compared) -> str:
