@@ -27,6 +27,7 @@ include: "workflows/rules/report.smk"
 rule all:
     default_target: True
     input:
+        indices(),
         rules.leaderboard.input,
         wandb_marker(),
     localrule: True
@@ -34,6 +35,7 @@ rule all:
 
 onsuccess:
     print(closing_line())
+    end_with_failures()
 
 
 onerror:

@@ -31,9 +31,9 @@ class CardError(ValueError):
 
 
 class Model(BaseModel):
-    """A format whose unknown keys are an error."""
+    """A format whose unknown keys are an error, as are infinities and NaN."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 # Data sets

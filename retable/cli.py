@@ -2,14 +2,19 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retable import __version__
 from retable.cards import CardError, unknown
 from retable.config import Workspace, find_root, load_config
 from retable.data.containers import DataError
 from retable.plan import Cell
+
+if TYPE_CHECKING:
+    from retable.currency import RecordStore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,11 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("recipe", nargs="?", help="<paper> or <paper>/<recipe>")
     run.add_argument("--cell", help="only the cell whose identity begins so (see `retable plan`)")
     run.add_argument("--seed", type=int, help="only this seed")
+    run.add_argument("--skip-published", action="store_true", help="leave out seeds whose published record is current")
     run.add_argument("--threads", type=int, default=1, help="CPU threads (default 1; run cells side by side instead)")
     run.add_argument("--evaluate-only", action="store_true", help="evaluate kept weights without training")
-    command("status", _status, "how many seeds of each cell are measured, failed, stale or missing")
-    command("estimate", _estimate, "what would run: time, disk, licences")
-    command("verify", _verify, "check records against the tree; exit 1 when some are stale, failed or missing")
+    command("status", _status, "how many seeds of each cell were measured here, failed, are stale or missing, and why")
+    command("estimate", _estimate, "what would run: time, disk, memory, licences")
+    command("verify", _verify, "check records against the tree; exit 1 when some are stale, failed, damaged or missing")
     data = command("data", _data, "list, fetch or check data sets, or print what a card must pin", select=False)
     data.add_argument("action", choices=["list", "fetch", "check", "pin"])
     data.add_argument("names", nargs="*", help="data sets, default all")
@@ -61,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     command("report", _report, "draw the pages from what is measured")
     publish = command("publish", _publish, "copy finished records into results/published/")
     publish.add_argument("recipe", help="<paper>/<recipe>")
+    prove = command("prove", _prove, "run another commit's code beside this one's and compare bytes", select=False)
+    prove.add_argument("selection", nargs="?", help="<paper> or <paper>/<recipe>, default all")
+    prove.add_argument("--base", required=True, help="the commit whose records stay current where nothing differs")
     command("wandb", _wandb, "replay measured runs to Weights & Biases")
     return parser
 
@@ -85,17 +94,27 @@ def _plan(chosen: argparse.Namespace) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from dataclasses import replace
-
     from retable.data.fetch import fetch
-    from retable.run import evaluate_cell, find_cell, run_cell, threads
+    from retable.run import evaluate_cell, find_cell, run_cell
     from retable.train.context import StopRequest
+    from retable.train.determinism import threads
     from retable.train.distributed import process_group
 
+    if chosen.seed is not None and chosen.seed < 0:
+        raise CardError(f"--seed {chosen.seed}: seeds are counted from 0")
     workspace = open_workspace(chosen)
     cells = [find_cell(workspace.cells, chosen.cell)] if chosen.cell else workspace.cells
-    if chosen.seed is not None:
-        cells = [replace(cell, seeds=(chosen.seed,)) for cell in cells]
+    known = _published_seeds(workspace) if chosen.skip_published else set()
+    wanted = {
+        cell.identity: [
+            seed
+            for seed in (cell.seeds if chosen.seed is None else (chosen.seed,))
+            if (cell.identity, seed) not in known
+        ]
+        for cell in cells
+    }
+    cells = [cell for cell in cells if wanted[cell.identity]]
+    failed = 0
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         fetch(workspace.datasets[dataset], workspace.raw, workspace.mirror, progress=sys.stderr.isatty())
     stop = StopRequest()
@@ -104,21 +123,51 @@ def _run(chosen: argparse.Namespace) -> int:
     with process_group(), threads(chosen.threads):
         for cell in cells:
             if chosen.evaluate_only:
-                for seed in cell.seeds:
+                for seed in wanted[cell.identity]:
                     for name, value in evaluate_cell(workspace, cell, seed).metrics.items():
                         print(f"{cell.slug} seed {seed}: {name} {value!r}")
             else:
-                run_cell(workspace, cell, stop)
-    return 0
+                failed += len(run_cell(workspace, cell, stop, wanted[cell.identity]).failed)
+    if failed:
+        print(
+            f"retable: {failed} seeds failed; `retable status` says why, the same command tries again", file=sys.stderr
+        )
+    return 1 if failed else 0
+
+
+def _published_seeds(workspace: Workspace) -> set[tuple[str, int]]:
+    store = _open_store(workspace)
+    return {
+        (record.identity, record.seed)
+        for record in store.published.records
+        if record.state != "failed" and store.currency.reason(record) is None
+    }
+
+
+def _open_store(workspace: Workspace) -> "RecordStore":
+    from retable.currency import RecordStore
+
+    return RecordStore.open(workspace)
+
+
+def _print_troubles(store: "RecordStore") -> int:
+    """Print what cannot be used; how many there are."""
+    for trouble in store.troubles:
+        print(f"retable: {trouble}", file=sys.stderr)
+    return len(store.troubles)
 
 
 def _status(chosen: argparse.Namespace) -> None:
-    from retable.verify import cell_states
-
     workspace = open_workspace(chosen)
-    for cell, states in cell_states(workspace):
-        counts = {state: states.count(state) for state in dict.fromkeys(states)}
+    store = _open_store(workspace)
+    _print_troubles(store)
+    for cell in workspace.cells:
+        states = store.states(cell)
+        counts = Counter(state for state, _ in states.values())
         print(f"{cell.identity}  {_name(cell)}  " + ", ".join(f"{number} {state}" for state, number in counts.items()))
+        for seed, (state, reason) in states.items():
+            if reason:
+                print(f"    seed {seed} {state}: {reason}")
 
 
 def _estimate(chosen: argparse.Namespace) -> None:
@@ -128,18 +177,36 @@ def _estimate(chosen: argparse.Namespace) -> None:
 
 
 def _verify(chosen: argparse.Namespace) -> int:
-    from retable.verify import cell_states
-
-    bad = 0
     workspace = open_workspace(chosen)
-    for cell, states in cell_states(workspace):
-        for seed, state in zip(cell.seeds, states, strict=True):
-            if state != "ok":
+    store = _open_store(workspace)
+    bad = _print_troubles(store)
+    missing = 0
+    for cell in workspace.cells:
+        for seed, (state, reason) in store.states(cell).items():
+            if state == "not run":
+                missing += 1
+            elif state != "ok":
                 bad += 1
-                print(f"{_name(cell)} seed {seed}: {state}; measure again: {cell.command}")
+                print(f"{_name(cell)} seed {seed}: {state}{f' ({reason})' if reason else ''}; measure: {cell.command}")
+    cells = {cell.identity: cell for cell in workspace.cells}
+    published = Counter[str]()
+    for record in store.published.records:
+        if record.identity in cells:
+            state, reason = store.state(record)
+            published[state] += 1
+            if state in ("stale", "failed"):
+                bad += 1
+                cell = cells[record.identity]
+                print(f"published {_name(cell)} seed {record.seed}: {state} ({reason}); measure: {cell.command}")
     total = sum(len(cell.seeds) for cell in workspace.cells)
-    print(f"{total - bad} of {total} seeds are measured and current at scale {workspace.config.scale}")
-    return 1 if bad else 0
+    states = [state for cell in workspace.cells for state, _ in store.states(cell).values()]
+    scale = workspace.config.scale
+    print(
+        f"{states.count('ok')} of {total} seeds are measured and current at scale {scale}, {missing} were not run here"
+    )
+    if published:
+        print("published: " + ", ".join(f"{number} {state}" for state, number in sorted(published.items())))
+    return 1 if bad or missing else 0
 
 
 def _data(chosen: argparse.Namespace) -> int:
@@ -178,16 +245,33 @@ def _report(chosen: argparse.Namespace) -> None:
 
 
 def _publish(chosen: argparse.Namespace) -> None:
-    from retable.records import load_records, publish
-    from retable.verify import is_current
+    from retable.checkout import require_clean, running_tree
+    from retable.records import publish
 
     workspace = open_workspace(chosen)
+    require_clean(running_tree(), "publish")
+    store = _open_store(workspace)
+    _print_troubles(store)
     wanted = {cell.identity for cell in workspace.cells}
-    records = [record for record in load_records(workspace.results) if record.identity in wanted]
-    good = [record for record in records if record.state != "failed" and is_current(workspace, record)]
+    good, left = [], Counter[str]()
+    for record in store.own.records:
+        if record.identity not in wanted:
+            continue
+        if store.currency.reason(record):
+            left["stale"] += 1
+        elif record.clean is not True:
+            left["measured with uncommitted changes" if record.commit else "measured outside of a git repository"] += 1
+        else:
+            good.append(record)
     for path in publish(good, workspace.results):
         print(path.relative_to(workspace.root))
-    print(f"{len(good)} records published, {len(records) - len(good)} left out as failed or stale")
+    print(f"{len(good)} records published" + "".join(f", {number} left out as {why}" for why, number in left.items()))
+
+
+def _prove(chosen: argparse.Namespace) -> int:
+    from retable.prove import prove
+
+    return 1 if prove(open_workspace(chosen), chosen.base, chosen.selection) else 0
 
 
 def _wandb(chosen: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from retable.cards import (
     load_papers,
     unknown,
 )
+from retable.checkout import require_running
 from retable.plan import Cell, plan
 from retable.records import RunRecord
 
@@ -86,10 +87,16 @@ def load_config(path: Path, **overrides: Any) -> Config:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A checkout with its cards and settings: where things lie and what a run consists of."""
+    """A checkout with its cards and settings: where things lie and what a run consists of.
+
+    Raises CardError where `root` is a checkout but another checkout's code is running.
+    """
 
     root: Path
     config: Config
+
+    def __post_init__(self) -> None:
+        require_running(self.root)
 
     @cached_property
     def datasets(self) -> dict[str, DatasetCard]:

@@ -1,6 +1,7 @@
 """What the job graph's scripts do: each takes Snakemake's job, logs to its file and writes its output."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,23 @@ from retable.records import to_json, write_atomically
 
 
 def begin(job: Any) -> Workspace:
-    """Direct what the job prints, libraries included, to its log file and open its workspace."""
+    """Direct what the job prints, libraries included, to its log file and open its workspace.
+
+    Snakemake deletes a job's log before it tries again, so the log's file has a second name below `logs/tries/`: both
+    names show all tries.
+    """
     path = Path(job.log[0])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as log:
+    kept = Path("logs/tries") / path.relative_to("logs")
+    for place in (path, kept):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    with kept.open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
+    path.unlink(missing_ok=True)
+    os.link(kept, path)
+    # What is printed is in the log at once, not when a buffer is full.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     return Workspace(Path.cwd(), parse_config(job.config))
 
 
@@ -31,8 +43,9 @@ def download(job: Any) -> None:
 
 def measure(job: Any) -> None:
     """Measure a cell's seeds that have no current record; a SIGTERM saves the state and ends the job."""
-    from retable.run import find_cell, run_cell, threads
+    from retable.run import find_cell, run_cell
     from retable.train.context import StopRequest
+    from retable.train.determinism import threads
 
     workspace = begin(job)
     stop = StopRequest()

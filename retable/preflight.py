@@ -2,82 +2,185 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
+from retable.cards import DataFile, DatasetCard
 from retable.config import Workspace
+from retable.currency import RecordStore
 from retable.plan import Cell
-from retable.records import RunRecord, load_records
-from retable.verify import cell_states
+from retable.records import RunRecord
 
 # Operations a second that a GPU is taken to do: about 40 % of an H100's bfloat16 peak without sparsity, which large
 # networks reach. Small ones do not: for them the hours are the least that it can take.
 GPU_RATE = 300e12
 
+Device = Literal["cpu", "cuda"]
+# A machine's other users slow a run down but take no processor time of it; of a GPU the time that it is held is known.
+HOURS: dict[Device, str] = {"cpu": "processor-hours", "cuda": "GPU-hours"}
+MEMORY: dict[Device, str] = {"cpu": "of memory", "cuda": "of GPU memory"}
+
 
 @dataclass
 class Estimate:
-    """Of one recipe on one data set: seeds to run, seconds of those with a history, seeds without one, memory.
+    """What the seeds to run of some cells need.
 
-    `counted` of the seeds without a history have `operations` together, as their card counts them.
+    `timed` of the `seeds` have a history: they take `seconds` together, of a processor or a GPU, and each run has at
+    most `peak_bytes` of memory. `counted` of the others have `operations` together, as their card counts them.
     """
 
     seeds: int = 0
+    timed: int = 0
     seconds: float = 0.0
-    unknown: int = 0
     peak_bytes: int = 0
     counted: int = 0
     operations: float = 0.0
 
+    def add(self, other: "Estimate") -> None:
+        """Take in the seeds of other cells; the peak becomes the larger one, since it is of one run."""
+        self.seeds += other.seeds
+        self.timed += other.timed
+        self.seconds += other.seconds
+        self.peak_bytes = max(self.peak_bytes, other.peak_bytes)
+        self.counted += other.counted
+        self.operations += other.operations
+
+    @property
+    def hours(self) -> float:
+        """Hours of the seeds with a history."""
+        return self.seconds / 3600
+
+    @property
+    def gpu_hours(self) -> float:
+        """Hours of the counted operations on a GPU."""
+        return self.operations / GPU_RATE / 3600
+
+
+class History:
+    """The runs that ended well on one device, current or not, run here or published."""
+
+    def __init__(self, records: Iterable[RunRecord], device: Device) -> None:
+        self.device = device
+        self._runs: dict[Hashable, list[RunRecord]] = defaultdict(list)
+        for record in records:
+            if record.state == "ok" and record.environment.get("device", "").startswith(device):
+                for key in _keys(record):
+                    self._runs[key].append(record)
+
+    def of(self, cell: Cell) -> list[RunRecord]:
+        """Runs of the same cell; else of its variant at its axes, else at any, of the same scale and data set."""
+        return next((self._runs[key] for key in _keys(cell) if key in self._runs), [])
+
+    def seconds(self, cell: Cell) -> float:
+        """Median seconds of a seed, of a processor or a GPU. Raises StatisticsError for a cell without runs."""
+        costs = [record.cost for record in self.of(cell)]
+        return statistics.median(cost.cpu_s if self.device == "cpu" else cost.gpu_s for cost in costs)
+
+
+def _keys(subject: Cell | RunRecord) -> tuple[Hashable, ...]:
+    """What runs of a like cell have in common, the most alike first."""
+    kind = (subject.paper, subject.recipe, subject.scale, subject.dataset, subject.variant)
+    return subject.identity, (kind, tuple(sorted(subject.axes.items()))), kind
+
+
+def device_of(workspace: Workspace) -> Device:
+    """The device that an estimate is for: a GPU only where the settings ask for one, whatever this machine has."""
+    return "cuda" if workspace.config.device == "cuda" else "cpu"
+
 
 def estimate(workspace: Workspace) -> str:
-    """A text table: one line a recipe and data set, then one a data set.
+    """A text table of what `run` would measure: a line a recipe and data set, a line a data set, the totals.
 
-    The time of a seed is the median of measured seeds of the same cell, else what its counted operations take on a GPU,
-    if the card holds them, else the median of the same variant and axes on any data set and scale of the recipe. Where
-    no time was measured, the card's own words are quoted.
+    The time of a seed is the median of runs on the same device, scale and data set (see `History.of`), else what its
+    counted operations take on a GPU, if the card holds them. For seeds without a history the card's own words are
+    quoted. Raises CardError for a selection that leaves nothing.
     """
-    history = _history(load_records(workspace.results))
+    store, device = RecordStore.open(workspace), device_of(workspace)
+    history = History([*store.published.records, *store.own.records], device)
     rows: dict[tuple[str, str, str], Estimate] = defaultdict(Estimate)
-    for cell, states in cell_states(workspace):
-        row = rows[cell.paper, cell.recipe, cell.dataset]
-        missing = sum(state != "ok" for state in states)
-        count = operations(workspace, cell)
-        # Where operations are counted, a run of another size says less than they do.
-        known = history.get(cell.identity) or ([] if count else history.get(_kind(cell), []))
-        row.seeds += missing
-        if known:
-            row.seconds += missing * statistics.median(record.cost.wall_s for record in known)
-            row.peak_bytes = max(row.peak_bytes, *(record.cost.peak_memory_bytes for record in known))
-        else:
-            row.unknown += missing
-            if missing and count:
-                row.counted += missing
-                row.operations += missing * count
-    scale = workspace.config.scale
-    lines = [f"scale {scale}: what would run (hours of one job after the other; divide by the jobs side by side)"]
-    for (paper, recipe, dataset), row in rows.items():
-        text = f"  {paper}/{recipe} on {dataset}: {row.seeds} seeds to run"
-        if row.seconds:
-            text += f", {row.seconds / 3600:.2f} h and {row.peak_bytes / 2**30:.1f} GiB at the peak by history"
-        if row.unknown:
-            cost = workspace.papers[paper].recipe(recipe).scales[scale].cost
-            text += f", {row.unknown} of them without history (card: {cost})"
-        if row.operations:
-            hours = row.operations / GPU_RATE / 3600
-            text += (
-                f", {hours:.1f} GPU-hours for {row.counted} of these: {row.operations:.2g} counted operations "
-                f"at {GPU_RATE / 1e12:.0f} TFLOP/s"
-            )
-        lines.append(text)
-    for name in dict.fromkeys(dataset for _, _, dataset in rows):
-        card = workspace.datasets[name]
-        place = (
-            f"to be provided at datasets/raw/{card.local}" if card.local else f"{card.bytes / 1e6:.1f} MB to download"
+    total = Estimate()
+    for cell in workspace.cells:
+        needs = _of_seeds(workspace, cell, len(store.unfinished(cell)), history)
+        rows[cell.paper, cell.recipe, cell.dataset].add(needs)
+        total.add(needs)
+    cards = [workspace.datasets[name] for name in dict.fromkeys(dataset for _, _, dataset in rows)]
+    lines = [_title(workspace, device)]
+    lines += [_row_line(workspace, *key, row, device) for key, row in rows.items()]
+    lines += [_data_line(workspace, card) for card in cards]
+    return "\n".join([*lines, *_total_lines(workspace, total, cards, device)])
+
+
+def _of_seeds(workspace: Workspace, cell: Cell, seeds: int, history: History) -> Estimate:
+    """What a number of seeds of a cell need."""
+    if known := history.of(cell):
+        # Nothing to run needs no memory.
+        peak = max(record.cost.peak_memory_bytes for record in known) if seeds else 0
+        return Estimate(seeds, timed=seeds, seconds=seeds * history.seconds(cell), peak_bytes=peak)
+    count = operations(workspace, cell)
+    return Estimate(seeds, counted=seeds if count else 0, operations=seeds * count)
+
+
+def _title(workspace: Workspace, device: Device) -> str:
+    asked = ", which `device: auto` is taken as" if workspace.config.device == "auto" else ""
+    hint = {
+        "cpu": "divide by the jobs side by side",
+        "cuda": "as if one run came after the other; runs that shared a GPU count in full",
+    }
+    return f"scale {workspace.config.scale} on {device}{asked}: what would run ({HOURS[device]}: {hint[device]})"
+
+
+def _row_line(workspace: Workspace, paper: str, recipe: str, dataset: str, row: Estimate, device: Device) -> str:
+    text = f"  {paper}/{recipe} on {dataset}: {row.seeds} seeds to run"
+    if row.timed:
+        text += f", {row.hours:.2f} {HOURS[device]} and {_gib(row)} {MEMORY[device]} at the peak by history"
+    if unknown := row.seeds - row.timed:
+        cost = workspace.papers[paper].recipe(recipe).scales[workspace.config.scale].cost
+        text += f", {unknown} of them without history (card: {cost})"
+    if row.counted:
+        text += (
+            f", {row.gpu_hours:.1f} GPU-hours for {row.counted} of these: {row.operations:.2g} counted operations "
+            f"at {GPU_RATE / 1e12:.0f} TFLOP/s"
         )
-        place = "derived on this machine" if card.embedded else place
-        lines.append(f"  data {name}: {place}; licence: {card.licence}")
-    return "\n".join(lines)
+    return text
+
+
+def _data_line(workspace: Workspace, card: DatasetCard) -> str:
+    if card.local:
+        place = f"to be provided at datasets/raw/{card.local}"
+    else:
+        place = "derived on this machine" if card.embedded else _download(workspace, card.files)
+    return f"  data {card.name}: {place}; licence: {card.licence}"
+
+
+def _total_lines(workspace: Workspace, total: Estimate, cards: list[DatasetCard], device: Device) -> list[str]:
+    """The sums. Counted operations are a time on a GPU only."""
+    counted = total.counted if device == "cuda" else 0
+    timed = total.timed + counted
+    time = f"{total.hours + (total.gpu_hours if counted else 0):.2f} {HOURS[device]} for {timed} of them"
+    if counted:
+        time += f" ({total.gpu_hours:.2f} of these hours for {counted} by counted operations)"
+    return [
+        f"total: {total.seeds} seeds to run",
+        f"  time: {time}, {total.seeds - timed} without a time",
+        f"  disk: {_download(workspace, [file for card in cards for file in card.files])}",
+        f"  memory: {f'{_gib(total)} {MEMORY[device]} at the peak of the largest run' if total.timed else 'unknown'}",
+    ]
+
+
+def _download(workspace: Workspace, files: list[DataFile]) -> str:
+    """Megabytes of the files that are not below `datasets/raw`, or not whole, beside those of all."""
+    missing = sum(file.bytes for file in files if not _is_here(workspace, file))
+    return f"{missing / 1e6:.1f} of {sum(file.bytes for file in files) / 1e6:.1f} MB to download"
+
+
+def _is_here(workspace: Workspace, file: DataFile) -> bool:
+    path = workspace.raw / file.path
+    return path.is_file() and path.stat().st_size == file.bytes
+
+
+def _gib(needs: Estimate) -> str:
+    return f"{needs.peak_bytes / 2**30:.1f} GiB"
 
 
 def operations(workspace: Workspace, cell: Cell) -> float:
@@ -90,16 +193,3 @@ def operations(workspace: Workspace, cell: Cell) -> float:
         if fits and all(cell.settings.get(axis) in values for axis, values in entry.axes.items()):
             return entry.count
     return 0.0
-
-
-def _history(records: list[RunRecord]) -> dict[Hashable, list[RunRecord]]:
-    history: dict[Hashable, list[RunRecord]] = defaultdict(list)
-    for record in records:
-        if record.state == "ok":
-            history[record.identity].append(record)
-            history[_kind(record)].append(record)
-    return history
-
-
-def _kind(subject: Cell | RunRecord) -> Hashable:
-    return subject.paper, subject.recipe, subject.variant, tuple(sorted(subject.axes.items()))

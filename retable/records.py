@@ -1,14 +1,21 @@
-"""Run records: one honest JSON file for each finished seed, written in one step or not at all."""
+"""Run records: one honest JSON file for each finished seed, written in one step or not at all.
+
+What is read is checked: a record's identity against its settings, its place against its cell. What disagrees is a
+trouble with a name, never a result.
+"""
 
 import json
 import os
 import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from retable.cards import CardError, Model, Scalar, Scale
+from retable.cards import SCALES, CardError, Model, Scalar, Scale
+from retable.plan import Cell
+from retable.renames import RENAMES, Renames, load_renames
 
 State = Literal["ok", "failed", "diverged"]
 
@@ -24,7 +31,10 @@ class Cost(Model):
 
 
 class RunRecord(Model):
-    """What one seed of one cell measured. Metrics are in the unit that the recipe names, at full precision."""
+    """What one seed of one cell measured. Metrics are in the unit that the recipe names, at full precision.
+
+    `commit` is that of the code that ran and `clean` whether the files were the commit's; older records lack both.
+    """
 
     schema_version: Literal[1] = 1
     identity: str
@@ -37,7 +47,7 @@ class RunRecord(Model):
     settings: dict[str, Scalar]
     scale: Scale
     protocol: str
-    seed: int
+    seed: int = Field(ge=0)
     state: State
     error: str | None = None
     metrics: dict[str, float] = {}
@@ -45,10 +55,18 @@ class RunRecord(Model):
     source_sha256: str
     data_sha256: str
     split_sha256: str
+    commit: str | None = None
+    clean: bool | None = None
     cost: Cost
     environment: dict[str, str]
     started: str
     ended: str
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that the record's own fields describe."""
+        names = ("paper", "recipe", "dataset", "split", "variant", "axes", "settings", "scale", "protocol")
+        return Cell(**{name: getattr(self, name) for name in names}, seeds=(self.seed,))
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -77,50 +95,201 @@ def write_record(path: Path, record: RunRecord) -> None:
     write_atomically(path, to_json(record.model_dump(mode="json")))
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """A record that cannot be used: where it is, and what is wrong with it and what to do, in one line."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass
+class Loaded:
+    """Records that are what they say, and those that are not."""
+
+    records: list[RunRecord] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+
+
 def parse_record(text: str | bytes, where: str) -> RunRecord:
-    """Raises CardError, naming `where`, when the text is no record of this schema version."""
+    """Raises CardError, naming `where`, when the text is no record of this schema version, or disagrees with itself."""
     try:
-        return RunRecord.model_validate_json(text)
+        record = RunRecord.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"]) or "file"
-        raise CardError(f"{where}: not a run record ({place}: {problem['msg']}); delete it to measure again") from None
+        raise CardError(f"{where}: not a run record ({place}: {problem['msg']}); {_remedy(where)}") from None
+    if (identity := record.cell.identity) != record.identity:
+        raise CardError(
+            f"{where}: names the cell {record.identity}, but its settings are those of {identity}; {_remedy(where)}"
+        )
+    return record
+
+
+def _remedy(where: str) -> str:
+    if ".jsonl:" in where:
+        return "restore that line from git, or delete it and measure its seed again"
+    return "delete it to measure again"
 
 
 def read_record(path: Path) -> RunRecord:
-    """Read one record file. Raises CardError that says what to do."""
-    return parse_record(path.read_bytes(), str(path))
+    """Read one record file, `seed-<n>.json` in its cell's folder, under the names that its cards had.
+
+    Raises CardError that says what to do for a file that is no record, and for one that is in another cell's or
+    seed's place.
+    """
+    record = parse_record(path.read_bytes(), str(path))
+    place = record.cell.folder(Path()) / f"seed-{record.seed}.json"
+    if path.parts[-len(place.parts) :] != place.parts:
+        raise CardError(f"{path}: holds the record of {place}; move it there, or delete it to measure again")
+    return record
 
 
-def load_records(results: Path) -> list[RunRecord]:
+def load_records(results: Path, renames: Renames | None = None) -> Loaded:
     """All records below `results`: what was run here, and the published ones (`published/<paper>/*.jsonl`).
 
-    Where both have the same cell and seed, the one that was run here counts.
+    Where both have the same cell and seed, the one that was run here counts. Records of older cards are read under
+    the names of today's. What cannot be read, or is not what it says, costs its own seed only.
     """
-    found: dict[tuple[str, int], RunRecord] = {}
+    published, own = load_published(results, renames), load_own(results, renames)
+    found = {(record.identity, record.seed): record for record in [*published.records, *own.records]}
+    return Loaded(list(found.values()), published.troubles + own.troubles)
+
+
+def load_published(results: Path, renames: Renames | None = None) -> Loaded:
+    """The published records."""
+    renames = load_renames(results) if renames is None else renames
+    loaded, reader = Loaded(), _Reader(renames)
     for path in sorted((results / "published").glob("*/*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            record = parse_record(line, f"{path}:{number}")
-            found[record.identity, record.seed] = record
-    for scale in ("demo", "reduced", "full"):
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            loaded.troubles.append(Trouble(str(path), f"cannot be read ({error}); restore it from git"))
+            continue
+        for number, line in enumerate(lines, start=1):
+            where = f"{path}:{number}"
+            try:
+                record = parse_record(line, where)
+                if published_path(results, record) != path:
+                    raise CardError(
+                        f"{where}: belongs into {published_path(results, record).relative_to(results)}; move it there"
+                    )
+                loaded.records.append(reader.read(record, where))
+            except CardError as error:
+                loaded.troubles.append(_trouble(where, error))
+    return loaded
+
+
+def load_own(results: Path, renames: Renames | None = None) -> Loaded:
+    """The records of what was run here."""
+    renames = load_renames(results) if renames is None else renames
+    loaded, reader = Loaded(), _Reader(renames)
+    for scale in SCALES:
         for path in sorted((results / scale).glob("*/*/*/*/seed-*.json")):
-            record = read_record(path)
-            found[record.identity, record.seed] = record
-    return list(found.values())
+            try:
+                loaded.records.append(reader.read(read_record(path), str(path)))
+            except (CardError, OSError) as error:
+                loaded.troubles.append(_trouble(str(path), error))
+    return loaded
+
+
+def load_cell(results: Path, cell: Cell, renames: Renames, seed: int | None = None) -> Loaded:
+    """Records of one cell that was run here, of one seed if it is named, under older names too."""
+    loaded, reader = Loaded(), _Reader(renames)
+    name = f"seed-{'*' if seed is None else seed}.json"
+    paths = sorted(cell.folder(results).glob(name))
+    if any(entry.paper == cell.paper for entry in renames.entries):
+        paths = sorted({*paths, *(results / cell.scale / cell.paper).glob(f"*/{cell.dataset}/*/{name}")})
+    for path in paths:
+        try:
+            record = reader.read(read_record(path), str(path))
+        except (CardError, OSError) as error:
+            loaded.troubles.append(_trouble(str(path), error))
+            continue
+        if record.identity == cell.identity:
+            loaded.records.append(record)
+    return loaded
+
+
+class _Reader:
+    """Gives records today's names; two that become one are a trouble."""
+
+    def __init__(self, renames: Renames) -> None:
+        self.renames = renames
+        self.seen: dict[tuple[str, int], tuple[str, str]] = {}
+
+    def read(self, record: RunRecord, where: str) -> RunRecord:
+        renamed = self.renames.apply(record)
+        key, said = (renamed.identity, renamed.seed), (record.identity, where)
+        before = self.seen.setdefault(key, said)
+        if before != said:
+            if before[0] == record.identity:
+                raise CardError(f"{where}: the cell and seed of {before[1]} again; delete one of the two")
+            raise CardError(
+                f"{where}: {RENAMES} makes its cell {record.identity} and the cell {before[0]} of {before[1]} one; "
+                "mend the entry that does"
+            )
+        return renamed
+
+
+def _trouble(where: str, error: Exception) -> Trouble:
+    return Trouble(where, str(error).removeprefix(f"{where}: "))
+
+
+def published_path(results: Path, record: RunRecord) -> Path:
+    """`published/<paper>/<recipe>-<scale>-<data set>.jsonl`."""
+    return results / "published" / record.paper / f"{record.recipe}-{record.scale}-{record.dataset}.jsonl"
 
 
 def publish(records: list[RunRecord], results: Path) -> list[Path]:
-    """Merge finished records into `results/published/<paper>/<recipe>-<scale>-<dataset>.jsonl`, sorted and stable."""
-    groups: dict[Path, dict[tuple, RunRecord]] = {}
+    """Merge records into `results/published/<paper>/<recipe>-<scale>-<dataset>.jsonl`, sorted and stable.
+
+    A record takes the place of the one of the same row and seed, also where that has older names. A failed seed is
+    kept too, unless its finished record is there already. Raises CardError where a line of a file that is to be
+    merged is damaged.
+    """
+    renames = load_renames(results)
+    files: dict[Path, dict[tuple, RunRecord]] = {}
+    damaged: dict[Path, CardError] = {}
+    slots: dict[tuple, Path] = {}
+    for path in sorted((results / "published").glob("*/*.jsonl")):
+        files[path] = {}
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                old = parse_record(line, f"{path}:{number}")
+            except CardError as error:
+                damaged.setdefault(path, error)
+                continue
+            slot = _slot(renames.apply(old), results)
+            files[path][slot] = old
+            slots[slot] = path
+    touched = set()
     for record in records:
-        name = f"{record.recipe}-{record.scale}-{record.dataset}.jsonl"
-        path = results / "published" / record.paper / name
-        if path not in groups:
-            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            known = [parse_record(line, str(path)) for line in lines]
-            groups[path] = {(old.variant, json.dumps(old.axes, sort_keys=True), old.seed): old for old in known}
-        groups[path][record.variant, json.dumps(record.axes, sort_keys=True), record.seed] = record
-    for path, group in groups.items():
-        rows = [json.dumps(group[key].model_dump(mode="json"), sort_keys=True) for key in sorted(group)]
-        write_atomically(path, ("\n".join(rows) + "\n").encode())
-    return sorted(groups)
+        path, slot = published_path(results, record), _slot(record, results)
+        before = files[slots[slot]].get(slot) if slot in slots else None
+        if record.state == "failed" and before is not None and before.state != "failed":
+            continue
+        if before is not None:
+            del files[slots[slot]][slot]
+            touched.add(slots[slot])
+        files.setdefault(path, {})[slot] = record
+        slots[slot] = path
+        touched.add(path)
+    for path in sorted(touched & set(damaged)):
+        raise damaged[path]
+    for path in touched:
+        rows = [json.dumps(files[path][slot].model_dump(mode="json"), sort_keys=True) for slot in sorted(files[path])]
+        if rows:
+            write_atomically(path, ("\n".join(rows) + "\n").encode())
+        else:
+            path.unlink()
+    return sorted(touched)
+
+
+def _slot(record: RunRecord, results: Path) -> tuple:
+    """What one published record fills: a seed of a row of a table."""
+    axes = json.dumps(record.axes, sort_keys=True)
+    return str(published_path(results, record)), record.variant, axes, record.seed

@@ -5,30 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from retable.cards import SCALES, DatasetCard, PaperCard, Recipe, Scalar, Scale
+from retable.cards import SCALES, PaperCard, Recipe, Scalar, Scale
+from retable.currency import Currency
 from retable.plan import Cell
 from retable.records import RunRecord
 
 LOWER_IS_BETTER = ("loss", "error", "perplexity")
-
-
-@dataclass(frozen=True)
-class Staleness:
-    """What the tree holds now: the source hash of each paper's recipes and the data-set cards."""
-
-    sources: Mapping[tuple[str, str], str]
-    datasets: Mapping[str, DatasetCard]
-
-    def reason(self, record: RunRecord) -> str | None:
-        """Why a record no longer speaks for the tree, or None."""
-        if record.source_sha256 != self.sources.get((record.paper, record.recipe)):
-            return "the code changed since it ran"
-        card = self.datasets.get(record.dataset)
-        if card is None or record.split not in card.splits:
-            return f"no card has the data set {record.dataset!r} with the split {record.split!r}"
-        if record.data_sha256 != card.content_sha256 or record.split_sha256 != card.splits[record.split].sha256:
-            return "the data or its split changed since it ran"
-        return None
 
 
 @dataclass(frozen=True)
@@ -75,7 +57,7 @@ class Row:
 
 
 def group_rows(
-    paper: PaperCard, cells: Iterable[Cell], by_cell: Mapping[str, list[RunRecord]], staleness: Staleness
+    paper: PaperCard, cells: Iterable[Cell], by_cell: Mapping[str, list[RunRecord]], currency: Currency
 ) -> list[Row]:
     """Rows of a paper's planned cells, in the plan's order; `by_cell` holds records by cell identity."""
     groups: dict[tuple, list[Cell]] = defaultdict(list)
@@ -84,7 +66,7 @@ def group_rows(
         fixed = tuple((key, value) for key, value in cell.axes.items() if key not in tuned)
         groups[cell.recipe, cell.scale, cell.dataset, cell.variant, fixed].append(cell)
     return [
-        _row(paper.recipe(recipe), dict(fixed), group, by_cell, staleness)
+        _row(paper.recipe(recipe), dict(fixed), group, by_cell, currency)
         for (recipe, _, _, _, fixed), group in groups.items()
     ]
 
@@ -94,10 +76,10 @@ def higher_is_better(metric: str) -> bool:
     return not any(word in metric for word in LOWER_IS_BETTER)
 
 
-def _row(recipe: Recipe, axes: dict, cells: list[Cell], by_cell: Mapping, staleness: Staleness) -> Row:
+def _row(recipe: Recipe, axes: dict, cells: list[Cell], by_cell: Mapping, currency: Currency) -> Row:
     first = cells[0]
     row = Row(recipe, first.scale, first.dataset, first.variant, axes, tuple(cells), "not run")
-    found = [cell_state(by_cell.get(cell.identity, []), staleness) for cell in cells]
+    found = [cell_state(cell, by_cell.get(cell.identity, []), currency) for cell in cells]
     states = [state for state, _, _ in found]
     for state in ("failed", "stale"):
         if state in states:
@@ -116,14 +98,16 @@ def _row(recipe: Recipe, axes: dict, cells: list[Cell], by_cell: Mapping, stalen
     return replace(row, state="measured", note=note, chosen=cells[best], records=tuple(runs))
 
 
-def cell_state(records: Iterable[RunRecord], staleness: Staleness) -> tuple[str, str, list[RunRecord]]:
+def cell_state(cell: Cell, records: Iterable[RunRecord], currency: Currency) -> tuple[str, str, list[RunRecord]]:
     """State (`ok`, `failed`, `diverged`, `stale`, `not run`), reason and usable runs of a cell.
 
-    One bad seed is enough to have no result: the mean of the others would flatter.
+    One bad seed is enough to have no result: the mean of the others would flatter. A seed that the plan does not list
+    is no part of the result.
     """
+    records = [record for record in records if record.seed in cell.seeds]
     fresh, reasons = [], []
     for record in sorted(records, key=lambda record: record.seed):
-        reason = staleness.reason(record)
+        reason = currency.reason(record)
         if reason:
             reasons.append(f"seed {record.seed}: {reason}")
         else:

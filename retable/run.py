@@ -5,36 +5,42 @@ import datetime
 import hashlib
 import importlib
 import json
-import os
 import platform
 import resource
-import sys
-import time
+import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 
 import torch
+from filelock import FileLock, Timeout
 
 from retable.cards import CardError
+from retable.checkout import running_tree
 from retable.config import Workspace
+from retable.currency import Provenance, RecordStore, provenance_of, write_index
 from retable.data.containers import DataError
 from retable.plan import Cell
 from retable.records import (
     Cost,
     RunRecord,
     State,
-    read_record,
-    to_json,
+    load_cell,
     write_atomically,
     write_record,
 )
 from retable.train.context import Context, Diverged, Measured, Picture, StopRequest
+from retable.train.determinism import make_deterministic
 from retable.train.device import claim_device
 from retable.train.distributed import world_size
 from retable.train.parallel import agreed, leads
-from retable.verify import Provenance
+
+# Distributions whose version can change a number.
+COMPUTING = ("numpy", "scipy", "scikit-learn", "timm", "transformers", "torch-geometric")
+LOCK_POLL_SECONDS = 1.0
 
 
 def load_method(paper: str, story: str) -> ModuleType:
@@ -42,35 +48,82 @@ def load_method(paper: str, story: str) -> ModuleType:
     return importlib.import_module(f"methods.{paper}.{story}")
 
 
-def run_cell(workspace: Workspace, cell: Cell, stop: StopRequest | None = None) -> Path:
-    """Measure the seeds of `cell` that have no current record; returns the path of its index, `cell.json`.
+@dataclass(frozen=True)
+class Outcome:
+    """What `run_cell` found or made of each seed it was asked for."""
+
+    folder: Path
+    records: dict[int, RunRecord]
+
+    @property
+    def failed(self) -> list[int]:
+        return [seed for seed, record in self.records.items() if record.state == "failed"]
+
+
+def run_cell(
+    workspace: Workspace, cell: Cell, stop: StopRequest | None = None, seeds: Sequence[int] | None = None
+) -> Outcome:
+    """Measure the seeds of `cell`, or those of them that are named, that have no current record.
 
     A seed that fails or diverges leaves a record that says so, and the others go on. A stop by signal saves the state
-    and raises SystemExit; missing data raises DataError, a full disk OSError, and both leave no record. Of several
-    processes that torchrun started the first one writes; CardError if the cell's story does not share its work.
+    and raises SystemExit; missing data raises DataError, a full disk OSError, and both leave no record. A seed that
+    another process measures is waited for. Of several processes that torchrun started the first one writes; CardError
+    if the cell's story does not share its work.
     """
     if world_size() > 1 and not getattr(load_method(cell.paper, workspace.story(cell)), "PARALLEL", False):
         raise CardError(
             f"{cell.paper}/{cell.recipe} does not share its work among processes: run it without torchrun, or cells "
             "side by side"
         )
+    stop = stop or StopRequest()
     folder = cell.folder(workspace.results)
-    provenance = Provenance.of(workspace, cell)
-    states = {}
-    for seed in cell.seeds:
-        path = folder / f"seed-{seed}.json"
-        # One process decides, or another might see the record that the first has just written.
-        record = agreed(_current(path, provenance))
-        if record is None:
-            record = run_seed(workspace, cell, seed, provenance, stop)
-            if leads():
-                write_record(path, record)
-                print(_said(record), flush=True)
-        states[str(seed)] = record.state
-    index = folder / "cell.json"
+    provenance = provenance_of(workspace, cell)
+    records = {}
+    for seed in cell.seeds if seeds is None else seeds:
+        with seed_lock(workspace, cell, seed, stop):
+            # One process decides, or another might see the record that the first has just written.
+            record = agreed(_finished(workspace, cell, seed))
+            if record is None:
+                if leads():
+                    print(f"{_name(cell)} seed {seed}: started", flush=True)
+                record = run_seed(workspace, cell, seed, provenance, stop)
+                if leads():
+                    write_record(folder / f"seed-{seed}.json", record)
+                    print(_said(record), flush=True)
+        records[seed] = record
     if leads():
-        write_atomically(index, to_json({"identity": cell.identity, "command": cell.command, "seeds": states}))
-    return index
+        with FileLock(workspace.results / ".state" / cell.identity / "index.lock"):
+            write_index(RecordStore.open(workspace), cell)
+    return Outcome(folder, records)
+
+
+@contextlib.contextmanager
+def seed_lock(workspace: Workspace, cell: Cell, seed: int, stop: StopRequest) -> Iterator[None]:
+    """Hold a seed of a cell; the lock ends with the process that holds it, however that ends.
+
+    Waits while another process holds it, and says so once. A stop by signal ends the wait with SystemExit.
+    """
+    if not leads():
+        yield
+        return
+    folder = workspace.results / ".state" / cell.identity / f"seed-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "run.lock", timeout=0)
+    waited = False
+    while True:
+        try:
+            lock.acquire()
+            break
+        except Timeout:
+            if not waited:
+                print(f"{_name(cell)} seed {seed}: another process measures it; waiting", flush=True)
+                waited = True
+            if stop.wait(LOCK_POLL_SECONDS):
+                raise SystemExit(128 + (stop.signal or signal.SIGTERM)) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def run_seed(
@@ -80,7 +133,6 @@ def run_seed(
     `seed-<n>.<name>.png` with their captions in `seed-<n>.pictures.jsonl`.
     """
     started = _now()
-    cpu = time.process_time()
     measured, error = Measured({}), None
     state: State = "ok"
     with claimed_device(workspace) as device:
@@ -88,8 +140,7 @@ def run_seed(
         determinism = make_deterministic(device)
         try:
             measured = load_method(cell.paper, workspace.story(cell)).run(cell, context)
-            for name, value in measured.metrics.items():
-                context.check_finite(value, name, 0)
+            context.check_measured(measured)
         except Diverged as problem:
             state, error = "diverged", str(problem)
         except (OSError, CardError, DataError):
@@ -124,9 +175,11 @@ def run_seed(
         source_sha256=provenance.source_sha256,
         data_sha256=provenance.data_sha256,
         split_sha256=provenance.split_sha256,
+        commit=running_tree().commit,
+        clean=running_tree().clean,
         cost=Cost(
             wall_s=wall,
-            cpu_s=time.process_time() - cpu,
+            cpu_s=context.cpu_seconds(),
             gpu_s=wall * world_size() if device.type == "cuda" else 0.0,
             peak_memory_bytes=gpu_memory or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             resumed=context.resumed,
@@ -152,7 +205,7 @@ def make_context(
     stop: StopRequest | None = None,
 ) -> Context:
     """What a method is handed for one seed; its resume state lies in `results/.state/<identity>/seed-<n>`."""
-    provenance = provenance or Provenance.of(workspace, cell)
+    provenance = provenance or provenance_of(workspace, cell)
     return Context(
         cell=cell,
         seed=seed,
@@ -183,41 +236,27 @@ def find_cell(cells: list[Cell], identity: str) -> Cell:
     return found[0]
 
 
-def make_deterministic(device: torch.device) -> str:
-    """Ask torch for deterministic operations, before any layer is built; returns the level for the record.
-
-    On a GPU operations without a deterministic form only warn, so the level says so.
-    """
-    if device.type == "cpu":
-        torch.use_deterministic_algorithms(True)
-        return "bitwise: same machine, versions and thread count give the same bytes"
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    return "best effort: some GPU operations have no deterministic form"
-
-
 def environment(device: torch.device) -> dict[str, str]:
-    """Versions, device and threads, for the record."""
+    """Versions of everything that computes, device, instruction set and threads, for the record."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
+        **{distribution: _version(distribution) for distribution in COMPUTING},
+        "cuda": torch.version.cuda or "none",
         "device": f"{device.type}: {name}",
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "threads": str(torch.get_num_threads()),
         **({"processes": str(world_size())} if world_size() > 1 else {}),
         "system": f"{platform.system()} {platform.machine()}",
     }
 
 
-@contextlib.contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Compute with `number` threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
+def _version(distribution: str) -> str:
     try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        return version(distribution)
+    except PackageNotFoundError:
+        return "none"
 
 
 def _write_pictures(folder: Path, seed: int, pictures: dict[str, Picture]) -> None:
@@ -244,22 +283,25 @@ def _processor() -> str:
     return platform.processor() or "unknown processor"
 
 
-def _current(path: Path, provenance: Provenance) -> RunRecord | None:
-    """The finished record at `path` if it speaks of this tree; a failed one is measured again."""
-    if not path.exists():
+def _finished(workspace: Workspace, cell: Cell, seed: int) -> RunRecord | None:
+    """The finished record of a seed that was run here and speaks of this tree; a failed one is measured again."""
+    if not leads():
         return None
-    try:
-        record = read_record(path)
-    except CardError as error:
-        print(error, file=sys.stderr)
-        return None
-    return record if record.state != "failed" and provenance.matches(record) else None
+    store = RecordStore.open(workspace)
+    loaded = load_cell(workspace.results, cell, store.renames, seed)
+    for trouble in loaded.troubles:
+        print(f"{trouble} (measured again now)", flush=True)
+    usable = [r for r in loaded.records if r.state != "failed" and store.currency.reason(r) is None]
+    return usable[0] if usable else None
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.paper}/{cell.recipe} {cell.dataset} {cell.variant}"
 
 
 def _said(record: RunRecord) -> str:
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in record.metrics.items()) or record.error
-    name = f"{record.paper}/{record.recipe} {record.dataset} {record.variant}"
-    return f"{name} seed {record.seed}: {record.state}, {numbers}"
+    return f"{_name(record.cell)} seed {record.seed}: {record.state}, {numbers}"
 
 
 def _now() -> str:

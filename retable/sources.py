@@ -1,7 +1,10 @@
-"""The meaning hash of a paper's sources: real edits change it, comments, docstrings and formatting do not.
+"""The meaning hash of an experiment's sources: real edits change it, comments, names of files and texts do not.
 
-It covers the modules that the story of a recipe, `methods.<paper>.run` by default, imports, directly or not, from this
-project, but for `NEUTRAL` ones. So editing one story leaves the results of a paper's other stories as they are.
+It covers the modules of this project that the experiment reaches by import statements, directly or not, but for
+`NEUTRAL` ones, and those in `ALWAYS`. A module counts by its syntax tree without docstrings, import statements,
+annotations of functions and texts of errors, and by what each imported name that it uses stands for: the content of
+the module that defines it, wherever that file lies and whichever module hands it on. So moving a file is free, and
+editing one experiment leaves the results of a paper's other experiments as they are.
 """
 
 import ast
@@ -12,41 +15,56 @@ from pathlib import Path
 
 # These decide when and where a run's numbers are computed and kept, not what they are: cards, plan and config enter a
 # cell's identity, parsed data has its own hashes in the record, and the contract tests hold runs, resumed runs and
-# reruns to the same bytes.
+# reruns to the same bytes. A name that one of them hands on is followed to the module that defines it.
 NEUTRAL = ("retable.cards", "retable.config", "retable.data.containers", "retable.data.fetch", "retable.data.load",
            "retable.data.readers", "retable.plan", "retable.records", "retable.train.context",
            "retable.train.checkpoint", "retable")  # fmt: skip
+# Every run goes through these, whatever its experiment imports.
+ALWAYS = ("retable.train.randomness", "retable.train.determinism")
+TOPS = ("retable", "methods")
 
 
 @cache
 def source_sha256(root: Path, paper: str, story: str = "run") -> str:
-    """64 hexadecimal digits over the syntax trees that decide the numbers of a paper's recipes with that story."""
-    digest = hashlib.sha256()
-    for name, path in sorted(imported_modules(root, f"methods.{paper}.{story}").items()):
-        digest.update(f"{name}\x00{_meaning(path)}\x00".encode())
-    return digest.hexdigest()
+    """64 hexadecimal digits over what decides the numbers of a paper's recipes with that experiment module."""
+    start = f"methods.{paper}.{story}"
+    contents = {name: _content(root, name) for name in imported_modules(root, start)}
+    return _sha256([contents.get(start, ""), *sorted(set(contents.values()))])
 
 
 def imported_modules(root: Path, start: str) -> dict[str, Path]:
-    """The project's modules that `start` reaches by import statements, itself included, without the neutral ones."""
+    """The project's modules that `start` reaches, itself, the packages around them and `ALWAYS` included, without the
+    neutral ones.
+    """
     found: dict[str, Path] = {}
-    waiting = [start]
+    waiting = [start, *ALWAYS]
     while waiting:
         name = waiting.pop()
         path = _file_of(root, name)
-        if path is None or name in found or name in NEUTRAL:
+        if path is None or name in found or _neutral(name):
             continue
         found[name] = path
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        waiting += _packages(name)
+        for _, target, attribute in _imports(root, name):
+            waiting += [target, *_packages(target)]
+            if attribute:
+                waiting.append(_definition(root, target, attribute)[0])
     return found
 
 
+def _neutral(name: str) -> bool:
+    return name in NEUTRAL
+
+
+def _packages(name: str) -> list[str]:
+    """`a`, `a.b` of `a.b.c`: Python runs them first."""
+    parts = name.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts))]
+
+
+@cache
 def _file_of(root: Path, module: str) -> Path | None:
-    if module.split(".")[0] not in ("retable", "methods"):
+    if module.split(".")[0] not in TOPS:
         return None
     base = root.joinpath(*module.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):
@@ -55,18 +73,148 @@ def _file_of(root: Path, module: str) -> Path | None:
     return None
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _imports(root: Path, name: str) -> tuple[tuple[str, str, str], ...]:
+    """(local name, module, attribute) of each imported name; the attribute is empty where a module is imported."""
+    path = _file_of(root, name)
+    if path is None:
+        return ()
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    found = []
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                found.append((alias.asname or alias.name.split(".")[0], alias.name, ""))
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            for alias in node.names:
+                local, inner = alias.asname or alias.name, f"{base}.{alias.name}"
+                found.append((local, inner, "") if _file_of(root, inner) else (local, base, alias.name))
+    return tuple(found)
+
+
+@cache
+def _definition(root: Path, module: str, attribute: str) -> tuple[str, str]:
+    """The module that defines what `from module import attribute` gives, and its name there; "" for a whole module."""
+    seen = set()
+    while (module, attribute) not in seen:
+        seen.add((module, attribute))
+        path = _file_of(root, module)
+        if path is None or attribute in _defined(path):
+            break
+        handed = [(target, name) for local, target, name in _imports(root, module) if local == attribute]
+        if not handed:
+            break
+        module, attribute = handed[-1]
+        if not attribute:
+            break
+    return module, attribute
+
+
+@cache
+def _defined(path: Path) -> frozenset[str]:
+    """Names that a module binds at its top level other than by imports."""
+    found: set[str] = set()
+    for node in _tree(path).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif not isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return frozenset(found)
+
+
+@cache
+def _content(root: Path, name: str) -> str:
+    """Hash of a module: its own meaning and what the imported names that it uses stand for."""
+    path = _file_of(root, name)
+    assert path is not None
+    used = {node.id for node in ast.walk(_tree(path)) if isinstance(node, ast.Name)}
+    bindings = {
+        json.dumps([local, *_stands_for(root, *where)]) for local, *where in _imports(root, name) if local in used
+    }
+    return _sha256([_meaning(path), *sorted(bindings)])
+
+
+def _stands_for(root: Path, module: str, attribute: str) -> list[str]:
+    """What an imported name means: a module's content and a name in it; for foreign modules their name."""
+    if attribute:
+        module, attribute = _definition(root, module, attribute)
+    path = _file_of(root, module)
+    if path is None:
+        return [module, attribute]
+    return ["neutral" if _neutral(module) else _meaning(path), attribute]
+
+
+@cache
 def _meaning(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:]
-    return json.dumps(_plain(tree))
+    """Hash of a file's syntax tree without docstrings, imports, annotations of functions and texts of errors."""
+    return _sha256([json.dumps(_plain(_Bare().visit(ast.parse(path.read_text(encoding="utf-8")))))])
+
+
+class _Bare(ast.NodeTransformer):
+    """Takes out what decides no number."""
+
+    def visit_Module(self, node: ast.Module) -> ast.Module:
+        return self._without_docstring(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        # A field keeps its annotation: settings are parsed by it.
+        members = [member if isinstance(member, ast.AnnAssign) else self.visit(member) for member in _body(node)]
+        node.body = [member for member in members if member is not None]
+        return node
+
+    def visit_FunctionDef(self, node):
+        node.returns = None
+        return self._without_docstring(node)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if node.value is None:
+            return None
+        return self.generic_visit(ast.Assign(targets=[node.target], value=node.value))
+
+    def visit_Import(self, node: ast.Import) -> None:
+        return None
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        return None
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        named = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        return None if named == ["__all__"] else self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        if isinstance(node.exc, ast.Call):
+            node.exc = node.exc.func
+        return self.generic_visit(node)
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        node.msg = None
+        return self.generic_visit(node)
+
+    def _without_docstring(self, node):
+        node.body = _body(node)
+        return self.generic_visit(node)
+
+
+def _body(node) -> list[ast.stmt]:
+    match node.body:
+        case [ast.Expr(value=ast.Constant(value=str())), *rest]:
+            return rest
+    return node.body
 
 
 def _plain(node: object) -> object:
@@ -77,3 +225,7 @@ def _plain(node: object) -> object:
     if isinstance(node, list):
         return [_plain(item) for item in node]
     return f"{type(node).__name__} {node!r}"
+
+
+def _sha256(parts: list[str]) -> str:
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()

@@ -23,9 +23,10 @@ from retable.cards import (
     Scalar,
     Scale,
 )
+from retable.currency import Currency
 from retable.plan import Cell
 from retable.records import RunRecord
-from retable.rows import Row, Staleness, group_rows
+from retable.rows import Row, group_rows
 from retable.significance import (
     ALPHA,
     MOST_SEEDS,
@@ -172,7 +173,7 @@ def assess(
     claims: Sequence[Claim],
     cells: Iterable[Cell],
     records: Iterable[RunRecord],
-    staleness: Staleness,
+    currency: Currency,
 ) -> Assessment:
     """Judge one paper. `cells` are the planned cells of all scales; those of other papers are left out.
 
@@ -183,13 +184,13 @@ def assess(
     for record in records:
         if record.paper == paper.id:
             by_cell[record.identity].append(record)
-    rows = group_rows(paper, planned, by_cell, staleness)
+    rows = group_rows(paper, planned, by_cell, currency)
     own = [claim for claim in claims if not claim.table.startswith(THIRD_PARTY)]
     lost = sorted(by_cell.keys() - {cell.identity for cell in planned})
     return Assessment(
         paper=paper,
         rows=rows,
-        values=_adjust_values(_judge_claims(paper, own, rows, staleness.datasets)),
+        values=_adjust_values(_judge_claims(paper, own, rows, currency.datasets)),
         orderings=_adjust_orderings([v for recipe in paper.recipes for v in _judge_orderings(recipe, rows)]),
         comparisons=_adjust_comparisons([v for recipe in paper.recipes for v in _compare(recipe, rows)]),
         third_party=[claim for claim in claims if claim.table.startswith(THIRD_PARTY)],

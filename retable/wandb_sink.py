@@ -6,7 +6,8 @@ from pathlib import Path
 
 from retable.cards import CardError
 from retable.config import Workspace
-from retable.records import RunRecord, load_records, to_json, write_atomically
+from retable.currency import RecordStore
+from retable.records import RunRecord, to_json, write_atomically
 
 
 def run_id(record: RunRecord) -> str:
@@ -32,7 +33,7 @@ def replay(workspace: Workspace) -> int:
     done = set(json.loads(done_path.read_text(encoding="utf-8"))) if done_path.exists() else set()
     fresh = [
         record
-        for record in load_records(workspace.results)
+        for record in RecordStore.open(workspace).own.records
         if record.identity in cells and f"{run_id(record)} {record.ended}" not in done
     ]
     for record in fresh:

@@ -16,11 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from retable.cards import CardError, Claim, DatasetCard, PaperCard, Recipe, Scalar, Scale, load_claims
 from retable.config import Workspace
+from retable.currency import Currency, RecordStore
 from retable.plan import Cell, recipe_cells
-from retable.records import RunRecord, load_records
+from retable.records import RunRecord, Trouble
 from retable.report import curves, figures, pictures, tables, words
-from retable.rows import Row, Staleness, cell_state
-from retable.sources import source_sha256
+from retable.rows import Row, cell_state
 from retable.verdicts import Assessment, ValueVerdict, assess
 
 HERE = Path(__file__).parent
@@ -34,26 +34,28 @@ def build(
     datasets: Mapping[str, DatasetCard],
     cells_by_scale: Mapping[Scale, Sequence[Cell]],
     records: Iterable[RunRecord],
-    staleness: Staleness,
+    currency: Currency,
     out: Path,
     results: Path | None = None,
+    troubles: Sequence[Trouble] = (),
 ) -> Path:
     """Draw the site into the folder `out`, replacing the site that is there, and return its index page.
 
-    `results` is the folder where runs left pictures; without it none are shown.
+    `results` is the folder where runs left pictures; without it none are shown. `troubles` are records that cannot be
+    used; the index lists them.
     Raises CardError when `out` holds something else, or when a claim has two answers.
     """
     cells = [cell for group in cells_by_scale.values() for cell in group]
     records = sorted(records, key=lambda record: (record.paper, record.identity, record.seed))
     assessments = {
-        name: assess(paper, claims.get(name, ()), cells, records, staleness) for name, paper in sorted(papers.items())
+        name: assess(paper, claims.get(name, ()), cells, records, currency) for name, paper in sorted(papers.items())
     }
     if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
         raise CardError(f"{out} is not a site that retable drew; choose an empty folder, or delete this one")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         fresh = Path(temporary) / "site"
-        _Site(fresh, assessments, datasets, records, staleness, results).write()
+        _Site(fresh, assessments, datasets, records, currency, results, troubles).write()
         if out.exists():
             out.rename(Path(temporary) / "old")
         fresh.rename(out)
@@ -62,16 +64,24 @@ def build(
 
 def assess_workspace(workspace: Workspace) -> dict[str, Assessment]:
     """Assessments of all papers in a checkout, at all scales, for tables and figures outside of the site."""
-    papers, claims, cells, records, staleness = _inputs(workspace)
+    papers, claims, cells, store = _inputs(workspace)
     planned = [cell for group in cells.values() for cell in group]
-    return {name: assess(paper, claims[name], planned, records, staleness) for name, paper in papers.items()}
+    return {name: assess(paper, claims[name], planned, store.records, store.currency) for name, paper in papers.items()}
 
 
 def build_site(workspace: Workspace) -> Path:
     """Draw `reports/site` of a checkout, all papers and scales whatever the selection; return its index."""
-    papers, claims, cells, records, staleness = _inputs(workspace)
+    papers, claims, cells, store = _inputs(workspace)
     return build(
-        papers, claims, workspace.datasets, cells, records, staleness, workspace.reports / "site", workspace.results
+        papers,
+        claims,
+        workspace.datasets,
+        cells,
+        store.records,
+        store.currency,
+        workspace.reports / "site",
+        workspace.results,
+        store.troubles,
     )
 
 
@@ -81,21 +91,20 @@ def _inputs(workspace: Workspace):
     for name in papers:
         path = workspace.root / "methods" / name / "claims.csv"
         claims[name] = load_claims(path) if path.exists() else []
+    # Seeds that the user asked for beyond the card's are part of the plan.
     cells: dict[Scale, list[Cell]] = {
         scale: [
             cell
             for name, paper in papers.items()
             for recipe in paper.recipes
-            for cell in recipe_cells(name, recipe, datasets, scale)
+            if scale in recipe.scales
+            for cell in recipe_cells(
+                name, recipe, datasets, scale, max(recipe.scales[scale].seeds, workspace.config.seeds or 0)
+            )
         ]
         for scale in tables.SCALES_DOWN
     }
-    sources = {
-        (name, recipe.name): source_sha256(workspace.root, name, recipe.story)
-        for name, paper in papers.items()
-        for recipe in paper.recipes
-    }
-    return papers, claims, cells, load_records(workspace.results), Staleness(sources, datasets)
+    return papers, claims, cells, RecordStore.open(workspace)
 
 
 @dataclass
@@ -106,8 +115,9 @@ class _Site:
     assessments: dict[str, Assessment]
     datasets: Mapping[str, DatasetCard]
     records: list[RunRecord]
-    staleness: Staleness
+    currency: Currency
     results: Path | None = None
+    troubles: Sequence[Trouble] = ()
     by_cell: dict[str, list[RunRecord]] = field(default_factory=lambda: defaultdict(list))
 
     def write(self) -> None:
@@ -150,7 +160,7 @@ class _Site:
             for scale in tables.SCALES_DOWN
         }
         papers = [(assessment, assessment.coverage()) for assessment in self.assessments.values()]
-        self._render("index.html", "index.html", papers=papers, lines=lines)
+        self._render("index.html", "index.html", papers=papers, lines=lines, troubles=self.troubles)
 
     def _paper(self, assessment: Assessment) -> None:
         drawn = figures.draw(assessment, self.datasets)
@@ -179,7 +189,7 @@ class _Site:
             figures=drawn,
             pictures=self._pictures(assessment),
             blocks=[block for recipe in assessment.paper.recipes for block in _blocks(assessment, recipe)],
-            reasons={record.identity: self.staleness.reason(record) for record in assessment.orphans},
+            reasons={record.identity: self.currency.reason(record) for record in assessment.orphans},
         )
 
     def _pictures(self, assessment: Assessment) -> dict[tuple[Scale, str], list[tuple[Row, pictures.Shown]]]:
@@ -199,7 +209,7 @@ class _Site:
         if records:
             text = ",\n".join(record.model_dump_json(indent=1) for record in records)
             (self.out / "records" / f"{cell.identity}.json").write_text(f"[{text}]\n", encoding="utf-8")
-        state, note, good = cell_state(records, self.staleness)
+        state, note, good = cell_state(cell, records, self.currency)
         self._render(
             "cell.html",
             f"cells/{cell.identity}.html",
@@ -208,7 +218,7 @@ class _Site:
             cell=cell,
             state="measured" if state == "ok" else state,
             note=note,
-            runs=[(record, self.staleness.reason(record)) for record in records],
+            runs=[(record, self.currency.reason(record), self._measured_at(record)) for record in records],
             metrics=tables.metric_values(row.recipe, good),
             settings=setting_sources(row.recipe, cell),
             curves=curves.draw(good),
@@ -216,6 +226,16 @@ class _Site:
             environment=_environment(records),
             verdicts=[v for v in assessment.values if v.row is row and row.chosen == cell],
         )
+
+    def _measured_at(self, record: RunRecord) -> str:
+        """The commit that a record was measured at and, where the code is another now, the proof that it is equal."""
+        text = f"measured at {record.commit[:9]}" if record.commit else "measured before commits were recorded"
+        if record.clean is False:
+            text += " with uncommitted changes"
+        if proofs := self.currency.proof(record):
+            kind = "" if record.environment.get("device", "").startswith("cpu") else " of the CPU path"
+            text += f"; equal by proof{kind} of {', '.join(entry.date for entry in proofs)}"
+        return text
 
     def _render(self, template: str, path: str, **values) -> None:
         root = "../" * path.count("/")

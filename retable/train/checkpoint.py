@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,34 @@ def save_state(folder: Path, step: int, state: dict[str, Any]) -> Path:
     return path
 
 
-def load_state(folder: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The newest undamaged state that carries `fingerprint`, or None. Nothing is unpickled before its hash matched."""
+def load_states(folder: Path, owner: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """States that are whole and whose fields `owner` have these values, newest first.
+
+    Nothing is unpickled before its hash matched. What is passed over is named on stderr with the reason.
+    """
     for path in sorted(folder.glob("state-*.pt"), reverse=True):
         data = path.read_bytes()
         digest, payload = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
         if hashlib.sha256(payload).hexdigest().encode() != digest:
+            _pass_over(path, "it is damaged")
             continue
-        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-        if state["fingerprint"] == fingerprint:
-            return state
-    return None
+        try:
+            state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        except Exception as problem:  # torch names no exceptions that it raises here
+            _pass_over(path, f"torch cannot read it ({type(problem).__name__})")
+            continue
+        if not isinstance(state, dict):
+            _pass_over(path, "it holds no state")
+            continue
+        foreign = [name for name, value in owner.items() if state.get(name) != value]
+        if foreign:
+            what = (
+                "code or data" if foreign == ["fingerprint"] else " and ".join(n for n in foreign if n != "fingerprint")
+            )
+            _pass_over(path, f"it is of another {what}")
+            continue
+        yield path, state
+
+
+def _pass_over(path: Path, why: str) -> None:
+    print(f"{path}: not resumed from, {why}", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """What a method's `run(cell, context)` is handed: data, device, named randomness, a curve log and resumable epochs."""
 
-import hashlib
+import copy
 import io
 import json
 import math
@@ -24,10 +24,12 @@ from retable.cards import DatasetCard
 from retable.data.load import load
 from retable.plan import Cell
 from retable.records import write_atomically
-from retable.train.checkpoint import load_state, save_state
+from retable.train import randomness
+from retable.train.checkpoint import load_states, save_state
 from retable.train.parallel import any_process, leads
 
 CHECKPOINT_SECONDS = 20.0
+PROGRESS_SECONDS = 30.0
 PICTURE_NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 
 
@@ -77,6 +79,11 @@ class StopRequest:
         self.signal = number
         print("stopping after this epoch; once more to stop at once", file=sys.stderr)
 
+    def wait(self, seconds: float) -> bool:
+        """Sleep, and tell whether a stop was asked for."""
+        time.sleep(seconds)
+        return self.signal is not None
+
 
 class Context:
     """One seed of one cell while it runs.
@@ -105,12 +112,14 @@ class Context:
         self.pictures: dict[str, Picture] = {}
         self.resumed = 0
         self.seconds_before = 0.0
+        self.cpu_before = 0.0
         self._card = card
         self._raw = raw
         self._fingerprint = fingerprint
         self._stop = stop or StopRequest()
         self._started = time.monotonic()
-        self._saved = self._started
+        self._cpu_started = _cpu_clock()
+        self._saved = self._told = self._started
         self._saving = 0.0
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -122,12 +131,11 @@ class Context:
 
     def derive(self, *names: str | int) -> int:
         """A 63-bit number that only the run's seed and `names` decide."""
-        text = "/".join(str(name) for name in ("retable", self.seed, *names))
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+        return randomness.derive(self.seed, *names)
 
     def seed_torch(self, *names: str | int) -> None:
         """Set torch's global streams (all devices) to the one that `names` decide."""
-        torch.manual_seed(self.derive(*names))
+        randomness.seed_torch(self.seed, *names)
 
     # The loop
 
@@ -138,11 +146,11 @@ class Context:
         often where saving takes longer than 2 seconds: at most a tenth of the time goes into it), and when a stop was
         asked for, after which SystemExit is raised. An OSError (a full disk) passes through: the previous state stays.
         """
-        done = self._resume(parts)
+        done = self._resume(parts, total)
         with self._bar() as bar:
             task = bar.add_task(f"{self.cell.slug} seed {self.seed}", total=total, completed=done)
             for epoch in range(done + 1, total + 1):
-                self.seed_torch("epoch", epoch)
+                randomness.start_epoch(self.seed, epoch)
                 yield epoch
                 bar.update(task, completed=epoch)
                 now = time.monotonic()
@@ -154,6 +162,13 @@ class Context:
                         file=sys.stderr,
                     )
                     raise SystemExit(128 + number)
+                if now - self._told >= PROGRESS_SECONDS and leads():
+                    self._told = now
+                    print(
+                        f"{self.cell.slug} seed {self.seed}: epoch {epoch} of {total} after {self.seconds():.0f} s",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                 pause = CHECKPOINT_SECONDS * max(1.0, self._saving / 2)
                 if now - self._saved >= pause and epoch < total:
                     self._save(epoch, parts)
@@ -172,6 +187,14 @@ class Context:
         if not math.isfinite(value):
             rate = self.cell.settings.get("lr")
             raise Diverged(f"{name} is {value} at epoch {epoch} (lr {rate}, seed {self.seed})")
+
+    def check_measured(self, measured: Measured) -> None:
+        """Raises Diverged for a metric or a value of a series that is no finite number."""
+        for name, value in measured.metrics.items():
+            self.check_finite(value, name, 0)
+        for name, values in measured.series.items():
+            for value in values:
+                self.check_finite(value, name, 0)
 
     # Weights that outlive the run, for evaluation alone
 
@@ -211,6 +234,10 @@ class Context:
         """Wall time of this run, the parts before an interruption included."""
         return self.seconds_before + time.monotonic() - self._started
 
+    def cpu_seconds(self) -> float:
+        """Processor time of this run in all threads and in child processes that ended, earlier parts included."""
+        return self.cpu_before + _cpu_clock() - self._cpu_started
+
     # Inside
 
     def _save(self, epoch: int, parts: dict[str, Stateful]) -> None:
@@ -221,32 +248,65 @@ class Context:
             with self.curve.open("rb") as file:
                 os.fsync(file.fileno())
         state = {
-            "fingerprint": self._fingerprint,
+            **self._owner(),
             "epoch": epoch,
             "parts": {name: part.state_dict() for name, part in parts.items()},
             "curve_bytes": self.curve.stat().st_size if self.curve.exists() else 0,
             "seconds": self.seconds(),
+            "cpu_seconds": self.cpu_seconds(),
             "resumed": self.resumed,
         }
         save_state(self.folder, epoch, state)
         self._saved = time.monotonic()
         self._saving = self._saved - begun
 
-    def _resume(self, parts: dict[str, Stateful]) -> int:
-        state = load_state(self.folder, self._fingerprint)
+    def _owner(self) -> dict[str, Any]:
+        """Whose a saved state is; one of another cell, seed, code or data is not taken."""
+        return {"cell": self.cell.identity, "seed": self.seed, "fingerprint": self._fingerprint}
+
+    def _resume(self, parts: dict[str, Stateful], total: int) -> int:
+        """Epochs done in the newest state that can be loaded; says why newer ones cannot."""
         written = self.curve.stat().st_size if self.curve.exists() else 0
-        if state is None or set(state["parts"]) != set(parts) or written < state["curve_bytes"]:
-            if leads():
-                self.curve.unlink(missing_ok=True)
-            return 0
-        if written and leads():
-            os.truncate(self.curve, state["curve_bytes"])
-        for name, part in parts.items():
-            part.load_state_dict(state["parts"][name])
-        self.resumed = state["resumed"] + 1
-        self.seconds_before = state["seconds"]
-        return state["epoch"]
+        fresh: dict[str, Any] | None = None
+        for path, state in load_states(self.folder, self._owner()):
+            fresh = fresh or {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
+            try:
+                self._check(state, parts, total, written)
+                for name, part in parts.items():
+                    part.load_state_dict(state["parts"][name])
+            except Exception as problem:  # whatever a part makes of a foreign state
+                reason = " ".join(str(problem).split())
+                print(f"{path}: not resumed from ({type(problem).__name__}: {reason})", file=sys.stderr, flush=True)
+                for name, part in parts.items():
+                    part.load_state_dict(fresh[name])
+                continue
+            if written and leads():
+                os.truncate(self.curve, state["curve_bytes"])
+            self.resumed = state["resumed"] + 1
+            self.seconds_before, self.cpu_before = state["seconds"], state["cpu_seconds"]
+            return state["epoch"]
+        if leads():
+            self.curve.unlink(missing_ok=True)
+        return 0
+
+    @staticmethod
+    def _check(state: dict[str, Any], parts: dict[str, Stateful], total: int, written: int) -> None:
+        """Raises ValueError or KeyError for a state that is not of this loop."""
+        if set(state["parts"]) != set(parts):
+            raise ValueError(f"it holds {sorted(state['parts'])}, the run has {sorted(parts)}")
+        if type(state["epoch"]) is not int or not 0 < state["epoch"] <= total:
+            raise ValueError(f"it is of epoch {state['epoch']}, the run has {total}")
+        if written < state["curve_bytes"]:
+            raise ValueError("the curve beside it is shorter than it was")
+        for name in ("seconds", "cpu_seconds", "resumed"):
+            if not math.isfinite(state[name]) or state[name] < 0:
+                raise ValueError(f"its {name} is {state[name]}")
 
     def _bar(self) -> Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         return Progress(*columns, disable=not (sys.stderr.isatty() and leads()), transient=True)
+
+
+def _cpu_clock() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

@@ -147,7 +147,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(
     first, other = meaning(folder / "seed-0.json"), meaning(folder / "seed-1.json")
     assert first["state"] == "ok"
     assert first["metrics"]
-    again = run_cell(workspace, dataclasses.replace(cell, seeds=(0,))).parent
+    again = run_cell(workspace, dataclasses.replace(cell, seeds=(0,))).folder
     assert outcome(again, 0, device) == outcome(folder, 0, device)
     if not is_control(cell):
         assert curve(folder, 0) != curve(folder, 1)
@@ -169,6 +169,7 @@ DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
 import retable.records, retable.run, retable.train.checkpoint, retable.train.context as context
+import retable.train.randomness as randomness
 import sklearn.linear_model, timm.models.vision_transformer, transformers.models.bert.modeling_bert
 from retable.config import Config, Workspace
 from retable.plan import Cell
@@ -186,15 +187,15 @@ def dies_on_call(module, name, number):
 
 def dies_on_draw_after_saving(number):
     # Stories draw differently often in an epoch; the first draw after a saved state begins a step in all of them.
-    replace, seed_torch, saved = os.replace, context.Context.seed_torch, []
+    replace, seed_torch, saved = os.replace, randomness.seed_torch, []
     def counted(*args, **kwargs):
         saved.append(1)
         return replace(*args, **kwargs)
-    def wrapped(self, *names):
+    def wrapped(seed, *names):
         if len(saved) >= number:
             os.kill(os.getpid(), signal.SIGKILL)
-        return seed_torch(self, *names)
-    os.replace, context.Context.seed_torch = counted, wrapped
+        return seed_torch(seed, *names)
+    os.replace, randomness.seed_torch = counted, wrapped
 
 def terminates_itself(self, value, name, epoch, check=context.Context.check_finite):
     if epoch == 3 and name == "loss":

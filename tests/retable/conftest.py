@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from retable.cards import Claim, DatasetCard, PaperCard
+from retable.currency import Currency
 from retable.plan import Cell, recipe_cells
 from retable.records import Cost, RunRecord
-from retable.rows import Staleness
 from retable.verdicts import Assessment, assess
 
 SOURCE, DATA, SPLIT = "a" * 64, "b" * 64, "c" * 64
@@ -82,8 +82,8 @@ class World:
     )
 
     @property
-    def staleness(self) -> Staleness:
-        return Staleness({("toy", "depth"): SOURCE}, {"cora": self.dataset})
+    def currency(self) -> Currency:
+        return Currency({("toy", "depth"): SOURCE}, {"cora": self.dataset})
 
     def cells(self, scale: str = "full") -> list[Cell]:
         found = [recipe_cells("toy", recipe, {"cora": self.dataset}, scale) for recipe in self.paper.recipes]
@@ -140,7 +140,7 @@ class World:
 
     def assess(self, *scales: str) -> Assessment:
         cells = [cell for scale in scales or ("full",) for cell in self.cells(scale)]
-        return assess(self.paper, self.claims, cells, self.records, self.staleness)
+        return assess(self.paper, self.claims, cells, self.records, self.currency)
 
 
 @pytest.fixture

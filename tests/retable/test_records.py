@@ -18,19 +18,25 @@ from retable.records import (
 
 def record(**changes) -> RunRecord:
     fields = {
-        "identity": "0123456789ab", "paper": "contranorm", "recipe": "node-depth", "dataset": "cora",
+        "paper": "contranorm", "recipe": "node-depth", "dataset": "cora",
         "split": "public-rest", "variant": "none", "axes": {"depth": 2}, "settings": {"depth": 2, "lr": 0.1},
         "scale": "full", "protocol": "last-epoch v1", "seed": 0, "state": "ok",
         "metrics": {"last_test_accuracy": 81.23456789012345}, "source_sha256": "a", "data_sha256": "b",
         "split_sha256": "c", "cost": Cost(wall_s=1.0, cpu_s=1.0, peak_memory_bytes=1), "environment": {},
         "started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T00:00:01+00:00",
     }  # fmt: skip
-    return RunRecord(**(fields | changes))
+    draft = RunRecord(**{"identity": "", **fields, **changes})
+    return draft.model_copy(update={"identity": changes.get("identity", draft.cell.identity)})
+
+
+def place(results: Path, of: RunRecord) -> Path:
+    return of.cell.folder(results) / f"seed-{of.seed}.json"
 
 
 def test_a_record_survives_the_round_trip_at_full_precision(tmp_path: Path) -> None:
-    write_record(tmp_path / "seed-0.json", record())
-    assert read_record(tmp_path / "seed-0.json") == record()
+    path = place(tmp_path, record())
+    write_record(path, record())
+    assert read_record(path) == record()
 
 
 def test_a_damaged_record_gets_one_line(tmp_path: Path) -> None:
@@ -52,11 +58,11 @@ def test_published_records_are_merged_and_give_way_to_local_ones(tmp_path: Path)
     publish([record(), record(seed=1)], tmp_path)
     (path,) = publish([record(seed=1, metrics={"last_test_accuracy": 80.0}), record(seed=2)], tmp_path)
     assert path == tmp_path / "published/contranorm/node-depth-full-cora.jsonl"
-    loaded = {r.seed: r.metrics["last_test_accuracy"] for r in load_records(tmp_path)}
+    loaded = {r.seed: r.metrics["last_test_accuracy"] for r in load_records(tmp_path).records}
     assert loaded == {0: 81.23456789012345, 1: 80.0, 2: 81.23456789012345}
     local = record(seed=2, metrics={"last_test_accuracy": 1.0})
-    write_record(tmp_path / "full/contranorm/node-depth/cora/x/seed-2.json", local)
-    assert {r.seed: r.metrics["last_test_accuracy"] for r in load_records(tmp_path)}[2] == 1.0
+    write_record(place(tmp_path, local), local)
+    assert {r.seed: r.metrics["last_test_accuracy"] for r in load_records(tmp_path).records}[2] == 1.0
 
 
 def test_files_are_as_readable_as_any_other(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from PIL import Image
 from methods.contranorm import run as method
 from retable.cards import CardError
 from retable.config import Config, Workspace
+from retable.currency import RecordStore
 from retable.plan import Cell, recipe_cells
 from retable.preflight import estimate
 from retable.records import load_records, read_record
 from retable.run import find_cell, make_context, run_cell
 from retable.train.context import Context, Measured
-from retable.verify import cell_states, is_current
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,24 +38,28 @@ def cell(workspace: Workspace) -> Cell:
     return dataclasses.replace(first, settings=first.settings | {"epochs": 4, "eval_every": 2}, seeds=(0, 1))
 
 
+def is_current(workspace: Workspace, path: Path) -> bool:
+    return RecordStore.open(workspace).currency.reason(read_record(path)) is None
+
+
 def test_a_finished_seed_is_not_measured_again(
     workspace: Workspace, cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = run_cell(workspace, cell)
-    before = (index.parent / "seed-0.json").read_bytes()
+    folder = run_cell(workspace, cell).folder
+    before = (folder / "seed-0.json").read_bytes()
     monkeypatch.setattr(method, "run", lambda *_: pytest.fail("measured again"))
     run_cell(workspace, cell)
-    assert (index.parent / "seed-0.json").read_bytes() == before
+    assert (folder / "seed-0.json").read_bytes() == before
 
 
 def test_a_record_of_other_sources_is_measured_again(workspace: Workspace, cell: Cell) -> None:
-    path = run_cell(workspace, cell).parent / "seed-0.json"
+    path = run_cell(workspace, cell).folder / "seed-0.json"
     record = read_record(path)
-    assert is_current(workspace, record)
+    assert is_current(workspace, path)
     path.write_text(path.read_text().replace(record.source_sha256, "0" * 64))
-    assert not is_current(workspace, read_record(path))
+    assert not is_current(workspace, path)
     run_cell(workspace, cell)
-    assert is_current(workspace, read_record(path))
+    assert is_current(workspace, path)
 
 
 def test_a_loss_that_is_no_number_makes_a_record_and_the_next_seed_goes_on(
@@ -70,7 +74,7 @@ def test_a_loss_that_is_no_number_makes_a_record_and_the_next_seed_goes_on(
     context = Context.__new__(Context)
     context.seed = 0
     second_epoch = context.derive("epoch", 2)
-    folder = run_cell(workspace, cell).parent
+    folder = run_cell(workspace, cell).folder
     diverged, other = (read_record(folder / f"seed-{seed}.json") for seed in (0, 1))
     assert diverged.state == "diverged"
     assert diverged.error == "loss is nan at epoch 2 (lr 0.005, seed 0)"
@@ -83,7 +87,7 @@ def test_an_exception_makes_a_failed_record_that_the_next_call_tries_again(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(method, "build", lambda *_: (_ for _ in ()).throw(ValueError("no\nsuch layer")))
-        folder = run_cell(workspace, cell).parent
+        folder = run_cell(workspace, cell).folder
     record = read_record(folder / "seed-0.json")
     assert (record.state, record.error) == ("failed", "ValueError: no such layer")
     assert "Traceback" in capfd.readouterr().err
@@ -99,16 +103,18 @@ def test_a_full_disk_leaves_no_record(workspace: Workspace, cell: Cell, monkeypa
     with pytest.raises(OSError, match="No space left"):
         run_cell(workspace, cell)
     monkeypatch.undo()
-    assert not [path for path in workspace.results.rglob("*") if path.is_file() and path.suffix != ".jsonl"]
+    left = [path for path in workspace.results.rglob("*") if path.is_file()]
+    assert not [path for path in left if path.suffix not in (".jsonl", ".lock")]
 
 
 def test_states_and_estimate_follow_the_records(workspace: Workspace, cell: Cell) -> None:
-    states = {c.identity: s for c, s in cell_states(workspace)}
-    assert {state for of_cell in states.values() for state in of_cell} == {"not run"}
+    store = RecordStore.open(workspace)
+    assert {state for c in workspace.cells for state, _ in store.states(c).values()} == {"not run"}
     planned = workspace.cells[0]
     short = dataclasses.replace(planned, seeds=(0,))
     run_cell(workspace, short)
-    assert {c.identity: s for c, s in cell_states(workspace)}[planned.identity] == ["ok", "not run", "not run"]
+    states = RecordStore.open(workspace).states(planned)
+    assert [state for state, _ in states.values()] == ["ok", "not run", "not run"]
     text = estimate(workspace)
     assert "35 seeds to run" in text
     assert "by history" in text
@@ -154,14 +160,14 @@ def test_pictures_lie_beside_the_record_and_a_new_run_replaces_them(
 
     monkeypatch.setattr(method, "run", run)
     cell = dataclasses.replace(cell, seeds=(0,))
-    folder = run_cell(workspace, cell).parent
+    folder = run_cell(workspace, cell).folder
     assert np.array_equal(np.asarray(Image.open(folder / "seed-0.before.png")), pixels)
     entry = {"name": "before", "caption": "A caption\nof two lines.", "width": 4, "height": 2}
     assert json.loads((folder / "seed-0.pictures.jsonl").read_text()) == entry
     (folder / "seed-0.json").unlink()
     run_cell(workspace, cell)
     assert [path.name for path in folder.glob("*.png")] == ["seed-0.after.png"]
-    assert [record.seed for record in load_records(workspace.results)] == [0]
+    assert [record.seed for record in load_records(workspace.results).records] == [0]
 
 
 @pytest.mark.parametrize(

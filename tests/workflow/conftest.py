@@ -90,6 +90,12 @@ class Checkout:
             check=False,
         )
 
+    def retable(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "retable", *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment(), capture_output=True, text=True, check=False
+        )
+
     def results(self, name: str) -> list[Path]:
         """Files of that name in the folders of cells."""
         return sorted((self.folder / "results").glob(f"*/*/*/*/*/{name}"))

@@ -25,10 +25,10 @@ def as_arguments(config: dict) -> list[str]:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: " ".join(str(value) for value in config.values()))
-def test_every_cell_and_data_set_of_a_selection_is_planned_once(checkout, config):
+def test_every_cell_and_data_set_of_a_selection_is_planned_once(checkout, root, config):
     done = checkout.snakemake("--dry-run", *as_arguments(config))
     assert done.returncode == 0, done.stderr
-    workspace = Workspace(checkout.folder, parse_config(config))
+    workspace = Workspace(root, parse_config(config))
     fetched = {cell.dataset for cell in workspace.cells if not workspace.datasets[cell.dataset].embedded}
     jobs = planned(done.stdout)
     assert jobs["measure"] == len(workspace.cells)

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -47,7 +48,52 @@ def test_real_edits_measure_again(measured):
     measured.edit("methods/tiny/run.py", "walk.place + ", "walk.place - ")
     said = plan(measured)
     assert said.count(": Measuring ") == 1
-    assert "Params have changed" in said
+    assert said.count(": Drawing ") == 1
+
+
+def test_a_record_that_was_deleted_is_measured_again(measured):
+    before = measured.results("seed-0.json")[0].read_bytes()
+    measured.results("seed-0.json")[0].unlink()
+    assert plan(measured).count(": Measuring ") == 1
+    assert measured.snakemake("--cores", "1").returncode == 0
+    after = measured.results("seed-0.json")[0].read_bytes()
+    assert json.loads(after)["metrics"] == json.loads(before)["metrics"]
+    assert "Nothing to be done" in plan(measured)
+
+
+def test_one_seed_by_hand_does_not_finish_the_cell(tiny):
+    tiny.edit("methods/tiny/card.yaml", "seeds: 1", "seeds: 2")
+    for arguments in (["--seed", "1"], ["--seed", "7"]):
+        done = tiny.retable("run", "tiny/numbers", *arguments)
+        assert done.returncode == 0, done.stderr
+        assert not tiny.results("cell.json")
+    assert plan(tiny).count(": Measuring ") == 1
+    assert tiny.snakemake("--cores", "1").returncode == 0
+    (index,) = tiny.results("cell.json")
+    assert json.loads(index.read_text())["seeds"] == {"0": "ok", "1": "ok", "7": "ok"}
+
+
+def test_the_log_is_written_while_it_runs_and_a_first_try_survives(tiny):
+    tiny.edit("methods/tiny/run.py", "        time.sleep(0.01)", "        print('a step'); time.sleep(0.01); 1 / 0")
+    assert tiny.snakemake("--cores", "1").returncode == 1
+    tiny.edit("methods/tiny/run.py", "; 1 / 0", "")
+    assert tiny.snakemake("--cores", "1").returncode == 0
+    for folder in ("logs/measure", "logs/tries/measure"):
+        (log,) = (tiny.folder / folder).rglob("*.log")
+        assert "ZeroDivisionError" in log.read_text()
+        assert "seed 0: ok, accuracy" in log.read_text()
+
+
+def test_two_checkouts_with_one_environment_are_not_mixed_up(tiny, root):
+    alien = tiny.environment() | {"PYTHONPATH": str(root)}
+    for command in (
+        [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(tiny.folder / "Snakefile"), "--dry-run"],
+        [sys.executable, "-P", "-m", "retable", "plan"],
+    ):
+        done = subprocess.run(command, cwd=tiny.folder, env=alien, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert f"{tiny.folder} is a checkout, but `retable` is imported from {root / 'retable'}" in done.stderr
+        assert f"PYTHONPATH={tiny.folder}" in done.stderr
 
 
 def test_an_edit_of_the_card_draws_the_page_again_and_measures_nothing(measured):
@@ -68,9 +114,11 @@ def test_a_further_seed_keeps_the_measured_one(measured):
 
 def test_a_failed_seed_is_counted_shown_and_tried_again_by_the_next_call(tiny):
     tiny.edit("methods/tiny/run.py", "    walk = Walk()", "    raise ValueError('a bug')")
-    done = tiny.snakemake("--cores", "1", "paper_tiny")
-    assert done.returncode == 0, done.stderr
+    done = tiny.snakemake("--cores", "1")
+    assert done.returncode == 1
     assert "0 of 1 seeds are measured at scale demo, 1 failed or diverged" in done.stdout
+    assert "1 seeds failed; `retable status` says why" in done.stderr
+    assert (tiny.folder / "reports/site/index.html").exists()
     (log,) = (tiny.folder / "logs/measure").rglob("*.log")
     assert "ValueError: a bug" in log.read_text()
     assert plan(tiny).count(": Measuring ") == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from retable.cards import CardError
 from retable.config import Workspace, parse_config
-from retable.sources import source_sha256
+from retable.currency import RecordStore, mend_indices
 
 CELL = "{scale}/{paper}/{recipe}/{dataset}/{cell}"
 MINUTES = {"demo": 30, "reduced": 240, "full": 1440}
@@ -14,6 +14,9 @@ MINUTES = {"demo": 30, "reduced": 240, "full": 1440}
 try:
     WORKSPACE = Workspace(Path(workflow.basedir), parse_config(config))
     CELLS = {cell.identity: cell for cell in WORKSPACE.cells}
+    # An index is there while all planned seeds have finished, current records: Snakemake measures what has none.
+    if workflow.is_main_process:
+        mend_indices(RecordStore.open(WORKSPACE), CELLS.values())
 except CardError as error:
     print(f"retable: {error}", file=sys.stderr)
     sys.exit(2)
@@ -58,29 +61,12 @@ def seeds(wildcards):
     return list(cell_of(wildcards).seeds)
 
 
-def provenance(wildcards):
-    """Real edits of the sources or the data measure again; comments, docstrings and formatting do not."""
-    cell = cell_of(wildcards)
-    card = WORKSPACE.datasets[cell.dataset]
-    return [
-        source_sha256(WORKSPACE.root, cell.paper, WORKSPACE.story(cell)),
-        card.content_sha256,
-        card.splits[cell.split].sha256,
-    ]
-
-
 def seed_states(index):
     """Seed -> state from a cell's index; empty where there is none."""
     try:
         return json.loads(Path(index).read_text(encoding="utf-8"))["seeds"]
     except (OSError, ValueError, KeyError):
         return {}
-
-
-def last_failure(wildcards):
-    """When a seed of the cell last failed: later than what the failed job was given, so the next call tries again."""
-    index = index_of(cell_of(wildcards))
-    return Path(index).stat().st_mtime_ns if "failed" in seed_states(index).values() else 0
 
 
 def memory_mb(wildcards, attempt):
@@ -150,6 +136,14 @@ def closing_line():
     if page.exists() and all(page.stat().st_mtime >= index.stat().st_mtime for index in known):
         line += f"; the page: {page.resolve().as_uri()}"
     return line
+
+
+def end_with_failures():
+    """Jobs with failed seeds end well, so that pages are drawn; the call itself ends with an error."""
+    known = [Path(index) for index in indices() if Path(index).exists()]
+    failed = sum(state == "failed" for index in known for state in seed_states(index).values())
+    if failed:
+        raise WorkflowError(f"{failed} seeds failed; `retable status` says why, the same call tries them again")
 
 
 def failing_line():

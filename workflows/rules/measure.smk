@@ -22,8 +22,6 @@ rule measure:
     params:
         identity=identity,
         seeds=seeds,
-        provenance=provenance,
-        last_failure=last_failure,
     message:
         "Measuring {wildcards.paper}/{wildcards.recipe} on {wildcards.dataset}, {wildcards.scale} scale: {wildcards.cell}"
     script:

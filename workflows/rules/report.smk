@@ -44,8 +44,10 @@ rule site:
         "../scripts/site.py"
 
 
+# Indices are named beside the page: Snakemake does not make a missing one again for a page that is there.
 rule leaderboard:
     input:
+        indices(),
         rules.site.output.page,
     localrule: True
 

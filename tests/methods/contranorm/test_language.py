@@ -150,7 +150,7 @@ def test_the_reduced_recipe_runs_on_real_rows_and_evaluates_alone(mirror, tmp_pa
     cell: Cell = next(cell for cell in cells if cell.variant == "tiny-contranorm" and cell.dataset == "glue-cola")
     cell = dataclasses.replace(cell, seeds=(0,), settings=cell.settings | {"epochs": 2, "max_length": 24})
     fetch(workspace.datasets["glue-cola"], workspace.raw, str(mirror))
-    folder = run_cell(workspace, cell).parent
+    folder = run_cell(workspace, cell).folder
     record = read_record(folder / "seed-0.json")
     curve = (folder / "seed-0.curve.jsonl").read_bytes()
     assert record.state == "ok", record.error

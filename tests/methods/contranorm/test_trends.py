@@ -35,7 +35,7 @@ def means(root, mirror, tmp_path_factory) -> dict[tuple[str, int], float]:
     )
     assert done.returncode == 0, done.stderr
     accuracies: dict[tuple[str, int], list[float]] = {}
-    for record in load_records(folder / "results"):
+    for record in load_records(folder / "results").records:
         assert record.state == "ok", record.error
         if "depth" in record.axes:
             key = record.variant, int(record.axes["depth"])

@@ -107,7 +107,7 @@ def test_the_reduced_recipe_runs_on_a_card_of_ones_own_with_permission_only(work
     with pytest.raises(DataError, match=f"set {PERMISSION}=1"):
         run_cell(workspace, cell)
     monkeypatch.setenv(PERMISSION, "1")
-    record = read_record(run_cell(workspace, cell).parent / "seed-0.json")
+    record = read_record(run_cell(workspace, cell).folder / "seed-0.json")
     assert record.state == "ok", record.error
     assert record.metrics["pass_at_1"] == 0  # four random bytes do not add
     assert record.metrics["experts_used"] == pytest.approx(2, abs=0.3)

@@ -170,7 +170,7 @@ def test_the_reduced_recipe_runs_on_real_problems_and_evaluates_alone(variant, m
     short = {"epochs": 1, "max_length": 160, "new_tokens": 4}
     cell = dataclasses.replace(cell, seeds=(0,), settings=cell.settings | short)
     fetch(workspace.datasets["gsm8k"], workspace.raw, str(mirror))
-    folder = run_cell(workspace, cell).parent
+    folder = run_cell(workspace, cell).folder
     record = read_record(folder / "seed-0.json")
     assert record.state == "ok", record.error
     assert record.metrics["experts_used"] == pytest.approx(2, abs=0 if variant == "tiny-topk" else 0.2)

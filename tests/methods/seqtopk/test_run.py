@@ -28,7 +28,7 @@ def measured(cell: Cell, folder: Path, **settings) -> dict[str, float]:
     for name in ("methods", "datasets", "retable"):
         (folder / name).symlink_to(ROOT / name)
     cell = dataclasses.replace(cell, settings=cell.settings | settings, seeds=(0,))
-    record = read_record(run_cell(Workspace(folder, Config(device="cpu")), cell).parent / "seed-0.json")
+    record = read_record(run_cell(Workspace(folder, Config(device="cpu")), cell).folder / "seed-0.json")
     assert record.state == "ok", record.error
     return record.metrics
 

@@ -41,9 +41,9 @@ def test_rows_of_a_recipe_without_claims_are_drawn_together(world):
     for cell in cells:
         if cell.recipe == "again" and cell.variant != "majority":
             world.measure(cell, VALUES)
-    (source,) = world.staleness.sources.values()
-    staleness = replace(world.staleness, sources={("toy", recipe): source for recipe in ("depth", "again")})
-    drawn = figures.draw(assess(world.paper, world.claims, cells, world.records, staleness), {"cora": world.dataset})
+    (source,) = world.currency.sources.values()
+    currency = replace(world.currency, sources={("toy", recipe): source for recipe in ("depth", "again")})
+    drawn = figures.draw(assess(world.paper, world.claims, cells, world.records, currency), {"cora": world.dataset})
     assert [figure.name for figure in drawn] == ["toy_again_full_cora_by-depth"]
     assert {point["method"] for point in drawn[0].data} == {"plain", "Ours"}
 

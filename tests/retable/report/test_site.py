@@ -66,7 +66,7 @@ def draw(world, out, results=None):
     cells = {scale: world.cells(scale) for scale in ("full", "demo")}
     claims = {"toy": world.claims}
     datasets = {"cora": world.dataset}
-    return build({"toy": world.paper}, claims, datasets, cells, world.records, world.staleness, out, results)
+    return build({"toy": world.paper}, claims, datasets, cells, world.records, world.currency, out, results)
 
 
 def pages(out):

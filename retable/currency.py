@@ -1,0 +1,183 @@
+"""Is a record current, and if not, why? The one answer for runs, the job graph, `verify` and the pages."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from retable.cards import CardError, DatasetCard
+from retable.config import Workspace
+from retable.ledger import Entry, Ledger, load_ledger
+from retable.plan import Cell
+from retable.records import (
+    Loaded,
+    RunRecord,
+    Trouble,
+    load_cell,
+    load_own,
+    load_published,
+    to_json,
+    write_atomically,
+)
+from retable.renames import Renames, load_renames
+from retable.sources import source_sha256
+
+# States of a seed that `run` leaves as they are.
+FINISHED = ("ok", "diverged")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The hashes that decide whether a record still speaks of this tree."""
+
+    source_sha256: str
+    data_sha256: str
+    split_sha256: str
+
+
+@dataclass(frozen=True)
+class Currency:
+    """What the tree holds now: the source hash of each paper's recipes, the data-set cards, and the ledger."""
+
+    sources: Mapping[tuple[str, str], str]
+    datasets: Mapping[str, DatasetCard]
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def reason(self, record: RunRecord) -> str | None:
+        """Why a record no longer speaks for the tree, or None."""
+        return self._judge(record)[0]
+
+    def proof(self, record: RunRecord) -> list[Entry]:
+        """The ledger's entries by which a current record speaks for other sources than it ran with; else none."""
+        return self._judge(record)[1]
+
+    def _judge(self, record: RunRecord) -> tuple[str | None, list[Entry]]:
+        try:
+            now = self.sources[record.paper, record.recipe]
+        except KeyError:
+            return f"no card has the recipe {record.paper}/{record.recipe}", []
+        card = self.datasets.get(record.dataset)
+        if card is None or record.split not in card.splits:
+            return f"no card has the data set {record.dataset!r} with the split {record.split!r}", []
+        if record.data_sha256 != card.content_sha256 or record.split_sha256 != card.splits[record.split].sha256:
+            return "the data or its split changed since it ran", []
+        way = self.ledger.path(record.identity, record.source_sha256, now)
+        return ("the code changed since it ran", []) if way is None else (None, way)
+
+
+def provenance_of(workspace: Workspace, cell: Cell) -> Provenance:
+    """The tree's present hashes for a cell. Raises KeyError or CardError for what no card has."""
+    card = workspace.datasets[cell.dataset]
+    source = source_sha256(workspace.root, cell.paper, workspace.story(cell))
+    return Provenance(source, card.content_sha256, card.splits[cell.split].sha256)
+
+
+class SourceHashes(dict[tuple[str, str], str]):
+    """Source hash by paper and recipe, computed when first asked for; KeyError for what no card has."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self.workspace = workspace
+
+    def __missing__(self, key: tuple[str, str]) -> str:
+        paper, recipe = key
+        try:
+            story = self.workspace.papers[paper].recipe(recipe).story
+        except CardError:
+            raise KeyError(key) from None
+        self[key] = source_sha256(self.workspace.root, paper, story)
+        return self[key]
+
+
+@dataclass
+class RecordStore:
+    """The records of a workspace, read once, and what is known about them."""
+
+    workspace: Workspace
+    currency: Currency
+    renames: Renames
+
+    @classmethod
+    def open(cls, workspace: Workspace) -> "RecordStore":
+        """Reads the ledger and the table of names; the records are read when asked for."""
+        renames = load_renames(workspace.results)
+        renames.check(workspace.papers)
+        currency = Currency(SourceHashes(workspace), workspace.datasets, load_ledger(workspace.results))
+        return cls(workspace, currency, renames)
+
+    @cached_property
+    def own(self) -> Loaded:
+        """What was run here."""
+        return load_own(self.workspace.results, self.renames)
+
+    @cached_property
+    def published(self) -> Loaded:
+        return load_published(self.workspace.results, self.renames)
+
+    @property
+    def records(self) -> list[RunRecord]:
+        """All records; where a cell and seed are published and were run here too, the latter counts."""
+        found = {(r.identity, r.seed): r for r in [*self.published.records, *self.own.records]}
+        return list(found.values())
+
+    @property
+    def troubles(self) -> list[Trouble]:
+        """What cannot be used, with place and remedy."""
+        return [*self.published.troubles, *self.own.troubles, *self.currency.ledger.troubles]
+
+    def state(self, record: RunRecord | None) -> tuple[str, str]:
+        """State of a seed (ok, failed, diverged, stale or not run) and the reason, if there is one."""
+        if record is None:
+            return "not run", ""
+        if reason := self.currency.reason(record):
+            return "stale", reason
+        return record.state, record.error or ""
+
+    def of_cell(self, cell: Cell) -> dict[int, RunRecord]:
+        """The records of a cell that were run here, by seed; those of all seeds, planned or not."""
+        if "own" in self.__dict__:
+            return dict(self._own_by_cell.get(cell.identity, {}))
+        return {r.seed: r for r in load_cell(self.workspace.results, cell, self.renames).records}
+
+    @cached_property
+    def _own_by_cell(self) -> dict[str, dict[int, RunRecord]]:
+        found: dict[str, dict[int, RunRecord]] = defaultdict(dict)
+        for record in self.own.records:
+            found[record.identity][record.seed] = record
+        return found
+
+    def states(self, cell: Cell) -> dict[int, tuple[str, str]]:
+        """What `run` and the job graph see: state and reason of each planned seed, from what was run here."""
+        found = self.of_cell(cell)
+        return {seed: self.state(found.get(seed)) for seed in cell.seeds}
+
+    def unfinished(self, cell: Cell) -> list[int]:
+        """Seeds that `run` would measure."""
+        return [seed for seed, (state, _) in self.states(cell).items() if state not in FINISHED]
+
+
+def index_path(workspace: Workspace, cell: Cell) -> Path:
+    """`cell.json` in a cell's folder, which the job graph looks for."""
+    return cell.folder(workspace.results) / "cell.json"
+
+
+def write_index(store: RecordStore, cell: Cell) -> None:
+    """Make a cell's index what its records say: states by seed. Without a record of each planned seed there is none."""
+    path, found = index_path(store.workspace, cell), store.of_cell(cell)
+    if not set(cell.seeds) <= set(found):
+        path.unlink(missing_ok=True)
+        return
+    states = {str(seed): store.state(found[seed])[0] for seed in sorted(found)}
+    content = to_json({"identity": cell.identity, "command": cell.command, "seeds": states})
+    if not path.exists() or path.read_bytes() != content:
+        write_atomically(path, content)
+
+
+def mend_indices(store: RecordStore, cells: Iterable[Cell]) -> None:
+    """Before a graph is made: an index stays or is written where nothing is left to measure, and goes elsewhere."""
+    for cell in cells:
+        if store.unfinished(cell):
+            index_path(store.workspace, cell).unlink(missing_ok=True)
+        else:
+            write_index(store, cell)

@@ -1,0 +1,418 @@
+"""Prove that a change of code changes no number: run the base's tree and this one side by side and compare bytes.
+
+Every published cell of an experiment whose sources differ is run by both trees, cut to a few epochs of every phase at
+its real settings, with schedules scaled along, through to its metrics; one whole seed of the cheapest trained cell of
+every recipe too. Metrics, series, curves and kept weights must be equal to the last bit; what the new tree adds is
+listed. What was proved is appended to the ledger.
+"""
+
+import datetime
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeGuard
+
+from retable.cards import SCALES, CardError, Scalar, Scale, unknown
+from retable.checkout import CODE_ROOT, git, require_clean, running_tree
+from retable.config import Workspace
+from retable.ledger import Entry, ProvedCell, Side, append, load_ledger
+from retable.records import RunRecord, load_published
+from retable.renames import Renames, load_renames
+
+EPOCHS = 3
+SEED = 0
+# Lengths that are scaled along with the epochs they belong to.
+SCALED = {"warmup", "patience", "every"}
+# Endings of settings that are no lengths though a name above is part of theirs.
+NO_LENGTHS = {"start", "share"}
+# Evaluations that are repeated are done once.
+ONCE = {"divisions"}
+
+
+def cut(settings: Mapping[str, Scalar], epochs: int = EPOCHS) -> dict[str, Scalar]:
+    """What to change in a cell's settings for a short run: each phase has at most `epochs`, schedules keep their shape.
+
+    A setting is the length of a phase if its name is `epochs` or ends in `_epochs`. A warm-up, a patience and an
+    interval shrink as the phase that their name begins with, else as `epochs`; what was at least 1 stays so.
+    """
+    lengths = {
+        key: value
+        for key, value in settings.items()
+        if key.split("_")[-1] == "epochs" and not SCALED & set(key.split("_")) and _is_length(value)
+    }
+    ratios = {key.removesuffix("epochs"): min(1.0, epochs / value) for key, value in lengths.items()}
+    main = ratios.get("", max(ratios.values(), default=1.0))
+    changed: dict[str, Scalar] = {key: min(value, epochs) for key, value in lengths.items()}
+    for key, value in settings.items():
+        parts = key.split("_")
+        if not _is_length(value):
+            continue
+        if ONCE & set(parts):
+            changed[key] = 1
+        elif SCALED & set(parts) and parts[-1] not in NO_LENGTHS:
+            ratio = next((ratio for phase, ratio in ratios.items() if phase and key.startswith(phase)), main)
+            changed[key] = max(1, round(value * ratio)) if isinstance(value, int) else value * ratio
+    return {key: value for key, value in changed.items() if value != settings[key]}
+
+
+def _is_length(value: Scalar) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+class Tree:
+    """A checkout whose code runs cells in a process of its own."""
+
+    def __init__(self, root: Path, commit: str, log: Path) -> None:
+        self.root, self.commit = root.resolve(), commit
+        own = self.root / "retable" / "replay.py"
+        script = own if own.exists() else CODE_ROOT / "retable" / "replay.py"
+        environment = os.environ | {"PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        with log.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", str(script), str(self.root)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=self.root,
+                env=environment,
+                text=True,
+            )
+
+    def ask(self, ask: str, **more: Any) -> dict[str, Any]:
+        """The answer to a request of `retable.replay`; it holds `error` where that failed."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps({"ask": ask, **more}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else {"error": "the process ended"}
+
+    def check_imports(self) -> None:
+        """Raises CardError where the code that runs is not this checkout's: a tree would be compared with itself."""
+        for name, path in self.ask("where").items():
+            expected = self.root / name / "__init__.py"
+            if Path(path) != expected:
+                raise CardError(f"{self.root}: `{name}` was imported from {path} instead; nothing is proved")
+
+    def close(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+@contextmanager
+def checked_out(root: Path, commit: str) -> Iterator[Path]:
+    """The files of a commit in a temporary folder."""
+    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), "archive", "--format=tar", commit]
+    with tempfile.TemporaryDirectory(prefix="retable-base-") as folder:
+        done = subprocess.run(command, capture_output=True, check=True)
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+            archive.extractall(folder, filter="data")
+        yield Path(folder)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A published cell, as the base's cards name it and as this tree's do."""
+
+    scale: Scale
+    base: dict[str, Any]
+    tree: dict[str, Any]
+    base_identity: str
+    identity: str
+    records: tuple[RunRecord, ...]
+
+    @property
+    def recipe(self) -> tuple[str, str]:
+        return self.tree["fields"]["paper"], self.tree["fields"]["recipe"]
+
+    @property
+    def name(self) -> str:
+        fields = self.tree["fields"]
+        axes = "".join(f" {key}={value}" for key, value in fields["axes"].items())
+        return f"{fields['paper']}/{fields['recipe']} {fields['dataset']} {fields['variant']}{axes} ({self.identity})"
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor time of one seed; of a GPU's run its time there, which is less than a processor would need."""
+        return median(record.cost.gpu_s or record.cost.cpu_s for record in self.records)
+
+    @property
+    def trained_on_a_processor(self) -> bool:
+        return not self.tree["control"] and all(not record.cost.gpu_s for record in self.records)
+
+
+@dataclass
+class Report:
+    """What came of one recipe: proved cells, or what differs."""
+
+    paper: str
+    recipe: str
+    cells: dict[str, list[ProvedCell]] = field(default_factory=lambda: defaultdict(list))
+    added: dict[str, None] = field(default_factory=dict)
+    reference: dict[str, str] = field(default_factory=dict)
+    differences: list[str] = field(default_factory=list)
+    cpu_s: float = 0.0
+
+
+def prove(workspace: Workspace, base: str, selection: str | None = None, epochs: int = EPOCHS) -> int:
+    """Prove the recipes of a paper (`paper`, `paper/recipe`; None: all) whose sources differ between `base` and HEAD.
+
+    Prints a line a cell and appends an entry for each recipe that is equal; returns how many are not. Raises CardError
+    for a tree with changes, a base that is no commit or this one, an unknown selection, and nothing to prove.
+    """
+    commit = require_clean(running_tree(), "prove")
+    base_commit = _commit(workspace.root, base)
+    if base_commit == commit:
+        raise CardError(f"{base} is the commit that is checked out; a tree compared with itself proves nothing")
+    paper, _, recipe = (selection or "").partition("/")
+    if paper and paper not in workspace.papers:
+        raise CardError(unknown("paper", paper, list(workspace.papers)))
+    if recipe:
+        workspace.papers[paper].recipe(recipe)
+    with ExitStack() as stack:
+        folder = stack.enter_context(checked_out(workspace.root, base_commit))
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retable-proof-")))
+        log = workspace.root / "logs" / "prove.log"
+        log.parent.mkdir(exist_ok=True)
+        trees = [Tree(folder, base_commit, log), Tree(workspace.root, commit, log)]
+        for tree in trees:
+            stack.callback(tree.close)
+            tree.check_imports()
+        print(f"base {base_commit} at {trees[0].root}\ntree {commit} at {trees[1].root}\nwhat runs print: {log}")
+        subjects = find_subjects(workspace, trees, paper, recipe)
+        _fetch(workspace, subjects)
+        reports = [
+            _prove_recipe(workspace, trees, name, group, scratch, epochs) for name, group in _grouped(subjects).items()
+        ]
+        entries = [_entry(trees, report, subjects, epochs) for report in reports if not report.differences]
+    path = append(workspace.results, entries)
+    for report in reports:
+        said = f"{len(report.differences)} differ" if report.differences else "equal"
+        print(f"{report.paper}/{report.recipe}: {len(report.cells)} cells {said}, {report.cpu_s:.0f} processor seconds")
+    print(f"{len(entries)} entries appended to {path}; commit it")
+    return sum(bool(report.differences) for report in reports)
+
+
+def _commit(root: Path, name: str) -> str:
+    try:
+        return git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
+    except CardError:
+        raise CardError(f"--base {name}: no commit of {root} has that name; `git log --oneline` lists them") from None
+
+
+def find_subjects(workspace: Workspace, trees: list[Tree], paper: str = "", recipe: str = "") -> list[Subject]:
+    """Published cells, current at the base, whose sources differ between the trees. CardError where there are none."""
+    base_names, names = load_renames(trees[0].root / "results"), load_renames(workspace.results)
+    published = load_published(workspace.results, Renames()).records
+    ledger = load_ledger(workspace.results)
+    plans = [{scale: _plan(tree, scale, published) for scale in SCALES} for tree in trees]
+    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in published:
+        groups[record.identity].append(record)
+    subjects, stale, same = [], 0, 0
+    for records in groups.values():
+        old, new = base_names.apply(records[0]), names.apply(records[0])
+        if (paper and new.paper != paper) or (recipe and new.recipe != recipe):
+            continue
+        before, now = (plans[side][new.scale].get(record.identity) for side, record in enumerate((old, new)))
+        if before is None or now is None:
+            stale += 1
+        elif before["source_sha256"] == now["source_sha256"]:
+            same += 1
+        elif any(ledger.path(new.identity, r.source_sha256, before["source_sha256"]) is None for r in records):
+            stale += 1
+        else:
+            subjects.append(
+                Subject(new.scale, before, now, old.identity, new.identity, tuple(map(names.apply, records)))
+            )
+    print(
+        f"{len(subjects)} published cells to prove; {same} have the same sources, {stale} are not current at the base"
+    )
+    if not subjects:
+        raise CardError("nothing to prove: no published cell that is current at the base has other sources here")
+    return subjects
+
+
+def _plan(tree: Tree, scale: Scale, published: list[RunRecord]) -> dict[str, Any]:
+    if not any(record.scale == scale for record in published):
+        return {}
+    answer = tree.ask("plan", scale=scale)
+    if "error" in answer:
+        raise CardError(f"{tree.root}: its cells cannot be planned: {answer['error']}")
+    return answer
+
+
+def _fetch(workspace: Workspace, subjects: list[Subject]) -> None:
+    from retable.data.fetch import fetch
+
+    for name in sorted({subject.tree["fields"]["dataset"] for subject in subjects}):
+        fetch(workspace.datasets[name], workspace.raw, workspace.mirror, progress=sys.stderr.isatty())
+
+
+def _grouped(subjects: list[Subject]) -> dict[tuple[str, str], list[Subject]]:
+    groups: dict[tuple[str, str], list[Subject]] = defaultdict(list)
+    for subject in subjects:
+        groups[subject.recipe].append(subject)
+    return groups
+
+
+def _prove_recipe(
+    workspace: Workspace,
+    trees: list[Tree],
+    name: tuple[str, str],
+    subjects: list[Subject],
+    scratch: Path,
+    epochs: int,
+) -> Report:
+    report = Report(*name)
+    for subject in subjects:
+        _compare_runs(workspace, trees, subject, scratch, report, epochs)
+    trained = [s for s in subjects if s.trained_on_a_processor] or [s for s in subjects if not s.tree["control"]]
+    if trained and not report.differences:
+        _compare_runs(workspace, trees, min(trained, key=lambda s: s.cpu_s), scratch, report, None)
+    return report
+
+
+def _compare_runs(
+    workspace: Workspace, trees: list[Tree], subject: Subject, scratch: Path, report: Report, epochs: int | None
+) -> None:
+    """Run a subject by both trees at once, at full length if `epochs` is None, and note what came of it."""
+    sides = ((subject.base_identity, subject.base), (subject.identity, subject.tree))
+
+    def run(side: int) -> dict[str, Any]:
+        identity, plan = sides[side]
+        return trees[side].ask(
+            "run",
+            scale=subject.scale,
+            identity=identity,
+            seed=SEED,
+            settings={} if epochs is None else cut(plan["fields"]["settings"], epochs),
+            raw=str(workspace.raw),
+            folder=str(scratch / f"side-{side}"),
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        base, tree = pool.map(run, (0, 1))
+    report.cpu_s += base.get("cpu_s", 0.0) + tree.get("cpu_s", 0.0)
+    base = _renamed(base, load_renames(workspace.results), subject)
+    differences, added = compare(base, tree)
+    whole = epochs is None
+    what = f"{subject.name}{', whole' if whole else ''}"
+    print(f"  {'DIFFERS' if differences else 'equal'}  {what}" + "".join(f"\n      {line}" for line in differences))
+    sys.stdout.flush()
+    report.differences += [f"{what}: {line}" for line in differences]
+    report.added |= dict.fromkeys(added)
+    if not differences:
+        proved = ProvedCell(seed=SEED, sha256=digest(base), whole=whole)
+        report.cells[subject.identity].append(proved)
+        if whole:
+            report.reference |= _beside_published(subject, tree)
+
+
+def _renamed(answer: dict[str, Any], renames: Renames, subject: Subject) -> dict[str, Any]:
+    """The base's answer under this tree's names of metrics."""
+    if "error" in answer:
+        return answer
+    fields = subject.base["fields"]
+    for entry in renames.entries:
+        if entry.covers(fields["paper"], fields["recipe"]):
+            answer = answer | {"metrics": entry.numbers(answer["metrics"]), "series": entry.numbers(answer["series"])}
+            answer = answer | {"curve": [entry.numbers(row) for row in answer["curve"]]}
+    return answer
+
+
+def compare(base: dict[str, Any], tree: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """How a tree's answer differs from the base's, a line each, and what it has beyond it."""
+    for side, answer in (("base", base), ("tree", tree)):
+        if "error" in answer:
+            return [f"the {side}'s run failed: {answer['error']}"], []
+    differences, added = [], []
+    if base["state"] != tree["state"]:
+        differences.append(f"the base ended {base['state']}, the tree {tree['state']}")
+    for kind in ("metrics", "series"):
+        for name, value in base[kind].items():
+            if name not in tree[kind]:
+                differences.append(f"{kind} {name}: missing in the tree")
+            elif tree[kind][name] != value:
+                differences.append(f"{kind} {name}: {_shown(value)} became {_shown(tree[kind][name])}")
+        added += [f"{kind} {name}" for name in tree[kind] if name not in base[kind]]
+    if len(base["curve"]) != len(tree["curve"]):
+        differences.append(f"curve: {len(base['curve'])} lines became {len(tree['curve'])}")
+    for before, now in zip(base["curve"], tree["curve"], strict=False):
+        wrong = [name for name, value in before.items() if now.get(name) != value]
+        if wrong:
+            where = f"curve at epoch {_shown(before.get('epoch', '0x0p0'))}"
+            differences.append(f"{where}: {wrong[0]} {_shown(before[wrong[0]])} became {_shown(now.get(wrong[0]))}")
+            break
+        added += [f"curve {name}" for name in now if name not in before]
+    rest = iter(tree["weights"])
+    if lost := [number for number, tensor in enumerate(base["weights"]) if tensor not in rest]:
+        differences.append(f"weights: tensor {lost[0] + 1} of {len(base['weights'])} differs")
+    elif more := len(tree["weights"]) - len(base["weights"]):
+        added.append(f"{more} tensors")
+    return differences, list(dict.fromkeys(added))
+
+
+def _shown(value: Any) -> str:
+    return f"{float.fromhex(value):.9g}" if isinstance(value, str) else "other values" if value else "nothing"
+
+
+def digest(answer: dict[str, Any]) -> str:
+    """SHA-256 over all that a run gave, names of weights apart."""
+    kept = {name: answer[name] for name in ("state", "metrics", "series", "curve", "weights")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _beside_published(subject: Subject, answer: dict[str, Any]) -> dict[str, str]:
+    """How the whole run compares with the published record of its seed."""
+    for record in subject.records:
+        if record.seed == SEED and record.state == "ok":
+            gaps = {
+                name: abs(float.fromhex(answer["metrics"][name]) - value)
+                for name, value in record.metrics.items()
+                if name in answer["metrics"]
+            }
+            worst = max(gaps, key=gaps.__getitem__)
+            said = "the same bytes" if not gaps[worst] else f"{worst} {gaps[worst]:.3g} apart"
+            return {f"{subject.identity} {SEED}": f"{said}; published from {record.environment.get('device')}"}
+    return {}
+
+
+def _entry(trees: list[Tree], report: Report, subjects: list[Subject], epochs: int) -> Entry:
+    import torch
+
+    from retable.run import environment
+
+    first = next(s for s in subjects if s.recipe == (report.paper, report.recipe))
+    sides = (
+        Side(source_sha256=plan["source_sha256"], commit=tree.commit, path=str(tree.root))
+        for tree, plan in zip(trees, (first.base, first.tree), strict=True)
+    )
+    base, tree = sides
+    return Entry(
+        paper=report.paper,
+        recipe=report.recipe,
+        base=base,
+        tree=tree,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        epochs=epochs,
+        cells=dict(report.cells),
+        added=list(report.added),
+        reference=report.reference,
+        environment=environment(torch.device("cpu")) | {"threads": "1"},
+        cpu_s=round(report.cpu_s, 1),
+    )
