@@ -1,9 +1,11 @@
 """The command line for people. The job graph calls the same functions."""
 
 import argparse
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--skip-published", action="store_true", help="leave out seeds whose published record is current")
     run.add_argument("--threads", type=int, default=1, help="CPU threads (default 1; run cells side by side instead)")
     run.add_argument("--evaluate-only", action="store_true", help="evaluate kept weights without training")
+    run.add_argument("--no-wait", action="store_true", help="leave out seeds that another process is measuring")
     command("status", _status, "how many seeds of each cell were measured here, failed, are stale or missing, and why")
     command("estimate", _estimate, "what would run: time, disk, memory, licences")
     command("verify", _verify, "check records against the tree; exit 1 when some are stale, failed, damaged or missing")
@@ -71,6 +74,17 @@ def _parser() -> argparse.ArgumentParser:
     prove.add_argument("selection", nargs="?", help="<paper> or <paper>/<recipe>, default all")
     prove.add_argument("--base", required=True, help="the commit whose records stay current where nothing differs")
     command("wandb", _wandb, "replay measured runs to Weights & Biases")
+    background = command("background", _background, "measure in a clone, at the lowest priority", select=False)
+    actions = background.add_subparsers(required=True, metavar="action", dest="action")
+    start = actions.add_parser("start", help="measure what `retable run ARGUMENTS` would; say `--` before them")
+    start.add_argument("--jobs", type=int, default=1, help="workers that share the seeds (default 1)")
+    start.add_argument("--at", default="HEAD", metavar="COMMIT", help="the commit to measure (default HEAD)")
+    start.add_argument("arguments", nargs="*", help="what follows `retable run`")
+    actions.add_parser("status", help="what is measured, and how far it is")
+    actions.add_parser("pause", help="halt the workers until `resume`")
+    actions.add_parser("resume", help="let paused workers go on")
+    actions.add_parser("stop", help="end the workers once their state is saved; the same `start` goes on")
+    actions.add_parser("collect", help="copy finished seeds into this checkout's results/")
     return parser
 
 
@@ -94,6 +108,7 @@ def _plan(chosen: argparse.Namespace) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
+    from retable.background import TURN, in_turn
     from retable.data.fetch import fetch
     from retable.run import evaluate_cell, find_cell, run_cell
     from retable.train.context import StopRequest
@@ -114,6 +129,7 @@ def _run(chosen: argparse.Namespace) -> int:
         for cell in cells
     }
     cells = [cell for cell in cells if wanted[cell.identity]]
+    left = in_turn([(cell, seed) for cell in cells for seed in wanted[cell.identity]], os.environ.get(TURN))
     failed = 0
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         fetch(workspace.datasets[dataset], workspace.raw, workspace.mirror, progress=sys.stderr.isatty())
@@ -121,13 +137,22 @@ def _run(chosen: argparse.Namespace) -> int:
     stop.install()
     # A process of torchrun's joins the others, any other stays alone.
     with process_group(), threads(chosen.threads):
-        for cell in cells:
-            if chosen.evaluate_only:
-                for seed in wanted[cell.identity]:
-                    for name, value in evaluate_cell(workspace, cell, seed).metrics.items():
-                        print(f"{cell.slug} seed {seed}: {name} {value!r}")
-            else:
-                failed += len(run_cell(workspace, cell, stop, wanted[cell.identity]).failed)
+        if chosen.evaluate_only:
+            for cell, seed in left:
+                for name, value in evaluate_cell(workspace, cell, seed).metrics.items():
+                    print(f"{cell.slug} seed {seed}: {name} {value!r}")
+            return 0
+        # Without waiting, seeds of other processes are asked for again as long as some come free.
+        waiting: list[tuple[Cell, int]] = []
+        while left and left != waiting:
+            waiting, left = left, []
+            for cell, pairs in groupby(waiting, key=lambda pair: pair[0]):
+                seeds = [seed for _, seed in pairs]
+                outcome = run_cell(workspace, cell, stop, seeds, wait=not chosen.no_wait)
+                failed += len(outcome.failed)
+                left += [(cell, seed) for seed in seeds if seed not in outcome.records]
+    if left:
+        print(f"{len(left)} seeds are left out: other processes measure them")
     if failed:
         print(
             f"retable: {failed} seeds failed; `retable status` says why, the same command tries again", file=sys.stderr
@@ -272,6 +297,21 @@ def _prove(chosen: argparse.Namespace) -> int:
     from retable.prove import prove
 
     return 1 if prove(open_workspace(chosen), chosen.base, chosen.selection) else 0
+
+
+def _background(chosen: argparse.Namespace) -> int:
+    from retable.background import Background
+
+    background = Background.around(Path.cwd())
+    if chosen.action == "start":
+        # A mistake is said here, not in a worker's log.
+        _parser().parse_args(["run", *chosen.arguments])
+        lines = background.start(chosen.arguments, chosen.jobs, chosen.at)
+    else:
+        lines = getattr(background, chosen.action)()
+    for line in lines:
+        print(line)
+    return 1 if chosen.action == "stop" and background.alive() else 0
 
 
 def _wandb(chosen: argparse.Namespace) -> None:

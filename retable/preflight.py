@@ -133,7 +133,7 @@ def _title(workspace: Workspace, device: Device) -> str:
 def _row_line(workspace: Workspace, paper: str, recipe: str, dataset: str, row: Estimate, device: Device) -> str:
     text = f"  {paper}/{recipe} on {dataset}: {row.seeds} seeds to run"
     if row.timed:
-        text += f", {row.hours:.2f} {HOURS[device]} and {_gib(row)} {MEMORY[device]} at the peak by history"
+        text += f", {row.hours:.2f} {HOURS[device]} for {row.timed} of them and {_gib(row, device)} by history"
     if unknown := row.seeds - row.timed:
         cost = workspace.papers[paper].recipe(recipe).scales[workspace.config.scale].cost
         text += f", {unknown} of them without history (card: {cost})"
@@ -164,7 +164,7 @@ def _total_lines(workspace: Workspace, total: Estimate, cards: list[DatasetCard]
         f"total: {total.seeds} seeds to run",
         f"  time: {time}, {total.seeds - timed} without a time",
         f"  disk: {_download(workspace, [file for card in cards for file in card.files])}",
-        f"  memory: {f'{_gib(total)} {MEMORY[device]} at the peak of the largest run' if total.timed else 'unknown'}",
+        f"  memory: {_gib(total, device) + ' of the largest run' if total.timed else 'unknown'}",
     ]
 
 
@@ -179,8 +179,8 @@ def _is_here(workspace: Workspace, file: DataFile) -> bool:
     return path.is_file() and path.stat().st_size == file.bytes
 
 
-def _gib(needs: Estimate) -> str:
-    return f"{needs.peak_bytes / 2**30:.1f} GiB"
+def _gib(needs: Estimate, device: Device) -> str:
+    return f"{needs.peak_bytes / 2**30:.1f} GiB {MEMORY[device]} at the peak"
 
 
 def operations(workspace: Workspace, cell: Cell) -> float:

@@ -192,6 +192,8 @@ def prove(workspace: Workspace, base: str, selection: str | None = None, epochs:
         for tree in trees:
             stack.callback(tree.close)
             tree.check_imports()
+        if trees[0].root == trees[1].root:
+            raise CardError(f"both trees lie at {trees[0].root}; a tree compared with itself proves nothing")
         print(f"base {base_commit} at {trees[0].root}\ntree {commit} at {trees[1].root}\nwhat runs print: {log}")
         subjects = find_subjects(workspace, trees, paper, recipe)
         _fetch(workspace, subjects)
@@ -215,7 +217,7 @@ def _commit(root: Path, name: str) -> str:
 
 
 def find_subjects(workspace: Workspace, trees: list[Tree], paper: str = "", recipe: str = "") -> list[Subject]:
-    """Published cells, current at the base, whose sources differ between the trees. CardError where there are none."""
+    """Published cells that are current at the base and not yet here. Raises CardError where there are none."""
     base_names, names = load_renames(trees[0].root / "results"), load_renames(workspace.results)
     published = load_published(workspace.results, Renames()).records
     ledger = load_ledger(workspace.results)
@@ -223,7 +225,7 @@ def find_subjects(workspace: Workspace, trees: list[Tree], paper: str = "", reci
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in published:
         groups[record.identity].append(record)
-    subjects, stale, same = [], 0, 0
+    subjects, stale, current = [], 0, 0
     for records in groups.values():
         old, new = base_names.apply(records[0]), names.apply(records[0])
         if (paper and new.paper != paper) or (recipe and new.recipe != recipe):
@@ -231,19 +233,20 @@ def find_subjects(workspace: Workspace, trees: list[Tree], paper: str = "", reci
         before, now = (plans[side][new.scale].get(record.identity) for side, record in enumerate((old, new)))
         if before is None or now is None:
             stale += 1
-        elif before["source_sha256"] == now["source_sha256"]:
-            same += 1
+        elif all(ledger.path(new.identity, r.source_sha256, now["source_sha256"]) is not None for r in records):
+            current += 1
         elif any(ledger.path(new.identity, r.source_sha256, before["source_sha256"]) is None for r in records):
             stale += 1
         else:
             subjects.append(
                 Subject(new.scale, before, now, old.identity, new.identity, tuple(map(names.apply, records)))
             )
-    print(
-        f"{len(subjects)} published cells to prove; {same} have the same sources, {stale} are not current at the base"
-    )
+    print(f"{len(subjects)} published cells to prove; {current} are already current, {stale} not current at the base")
     if not subjects:
-        raise CardError("nothing to prove: no published cell that is current at the base has other sources here")
+        raise CardError(
+            f"nothing to prove: of the published cells {current} are already current here, {stale} are not current at "
+            "the base"
+        )
     return subjects
 
 

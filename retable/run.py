@@ -61,14 +61,18 @@ class Outcome:
 
 
 def run_cell(
-    workspace: Workspace, cell: Cell, stop: StopRequest | None = None, seeds: Sequence[int] | None = None
+    workspace: Workspace,
+    cell: Cell,
+    stop: StopRequest | None = None,
+    seeds: Sequence[int] | None = None,
+    wait: bool = True,
 ) -> Outcome:
     """Measure the seeds of `cell`, or those of them that are named, that have no current record.
 
     A seed that fails or diverges leaves a record that says so, and the others go on. A stop by signal saves the state
     and raises SystemExit; missing data raises DataError, a full disk OSError, and both leave no record. A seed that
-    another process measures is waited for. Of several processes that torchrun started the first one writes; CardError
-    if the cell's story does not share its work.
+    another process measures is waited for, or left out without `wait`. Of several processes that torchrun started the
+    first one writes; CardError if the cell's story does not share its work.
     """
     if world_size() > 1 and not getattr(load_method(cell.paper, workspace.story(cell)), "PARALLEL", False):
         raise CardError(
@@ -80,7 +84,9 @@ def run_cell(
     provenance = provenance_of(workspace, cell)
     records = {}
     for seed in cell.seeds if seeds is None else seeds:
-        with seed_lock(workspace, cell, seed, stop):
+        with seed_lock(workspace, cell, seed, stop, wait) as held:
+            if not agreed(held):
+                continue
             # One process decides, or another might see the record that the first has just written.
             record = agreed(_finished(workspace, cell, seed))
             if record is None:
@@ -98,13 +104,14 @@ def run_cell(
 
 
 @contextlib.contextmanager
-def seed_lock(workspace: Workspace, cell: Cell, seed: int, stop: StopRequest) -> Iterator[None]:
-    """Hold a seed of a cell; the lock ends with the process that holds it, however that ends.
+def seed_lock(workspace: Workspace, cell: Cell, seed: int, stop: StopRequest, wait: bool = True) -> Iterator[bool]:
+    """Hold a seed of a cell, and tell whether it is held; the lock ends with its process, however that ends.
 
-    Waits while another process holds it, and says so once. A stop by signal ends the wait with SystemExit.
+    Waits while another process holds it, and says so once; without `wait` it is then not held. A stop by signal ends
+    the wait with SystemExit.
     """
     if not leads():
-        yield
+        yield True
         return
     folder = workspace.results / ".state" / cell.identity / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,13 +122,16 @@ def seed_lock(workspace: Workspace, cell: Cell, seed: int, stop: StopRequest) ->
             lock.acquire()
             break
         except Timeout:
+            if not wait:
+                yield False
+                return
             if not waited:
                 print(f"{_name(cell)} seed {seed}: another process measures it; waiting", flush=True)
                 waited = True
             if stop.wait(LOCK_POLL_SECONDS):
                 raise SystemExit(128 + (stop.signal or signal.SIGTERM)) from None
     try:
-        yield
+        yield True
     finally:
         lock.release()
 

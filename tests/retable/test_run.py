@@ -16,7 +16,6 @@ from retable.cards import CardError
 from retable.config import Config, Workspace
 from retable.currency import RecordStore
 from retable.plan import Cell, recipe_cells
-from retable.preflight import estimate
 from retable.records import load_records, read_record
 from retable.run import find_cell, make_context, run_cell
 from retable.train.context import Context, Measured
@@ -105,30 +104,6 @@ def test_a_full_disk_leaves_no_record(workspace: Workspace, cell: Cell, monkeypa
     monkeypatch.undo()
     left = [path for path in workspace.results.rglob("*") if path.is_file()]
     assert not [path for path in left if path.suffix not in (".jsonl", ".lock")]
-
-
-def test_states_and_estimate_follow_the_records(workspace: Workspace, cell: Cell) -> None:
-    store = RecordStore.open(workspace)
-    assert {state for c in workspace.cells for state, _ in store.states(c).values()} == {"not run"}
-    planned = workspace.cells[0]
-    short = dataclasses.replace(planned, seeds=(0,))
-    run_cell(workspace, short)
-    states = RecordStore.open(workspace).states(planned)
-    assert [state for state, _ in states.values()] == ["ok", "not run", "not run"]
-    text = estimate(workspace)
-    assert "35 seeds to run" in text
-    assert "by history" in text
-    assert "digits-knn: derived on this machine" in text
-
-
-def test_gpu_hours_come_from_counted_operations(tmp_path: Path) -> None:
-    for name in ("methods", "datasets", "retable"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    config = Config(device="cpu", scale="full", papers=["umae"], recipes=["imagenet-fine-tune"], seeds=1)
-    text = estimate(Workspace(tmp_path, config))
-    # 2 x 2.84e19 at 3e14 a second
-    assert "52.6 GPU-hours for 2 of these: 5.7e+19 counted operations at 300 TFLOP/s" in text
-    assert "history (card: estimate, ViT-B/16: 26 hours a seed on an H100" in text
 
 
 def test_an_unknown_identity_gets_one_line(workspace: Workspace) -> None:
