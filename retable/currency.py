@@ -8,7 +8,7 @@ from pathlib import Path
 
 from retable.cards import CardError, DatasetCard
 from retable.config import Workspace
-from retable.ledger import Entry, Ledger, load_ledger
+from retable.ledger import LEDGER, Entry, Ledger, load_ledger
 from retable.plan import Cell
 from retable.records import (
     Loaded,
@@ -52,10 +52,16 @@ class Currency:
         """The ledger's entries by which a current record speaks for other sources than it ran with; else none."""
         return self._judge(record)[1]
 
-    def _judge(self, record: RunRecord) -> tuple[str | None, list[Entry]]:
+    def source_of(self, paper: str, recipe: str) -> str | None:
+        """The meaning hash of a recipe's sources in the tree; None where no card has the recipe."""
         try:
-            now = self.sources[record.paper, record.recipe]
+            return self.sources[paper, recipe]
         except KeyError:
+            return None
+
+    def _judge(self, record: RunRecord) -> tuple[str | None, list[Entry]]:
+        now = self.source_of(record.paper, record.recipe)
+        if now is None:
             return f"no card has the recipe {record.paper}/{record.recipe}", []
         card = self.datasets.get(record.dataset)
         if card is None or record.split not in card.splits:
@@ -124,7 +130,26 @@ class RecordStore:
     @property
     def troubles(self) -> list[Trouble]:
         """What cannot be used, with place and remedy."""
-        return [*self.published.troubles, *self.own.troubles, *self.currency.ledger.troubles]
+        return [*self.published.troubles, *self.own.troubles, *self.currency.ledger.troubles, *self._idle_entries()]
+
+    def _idle_entries(self) -> list[Trouble]:
+        """Entries of the ledger that connect nothing: no record, tree or other entry has either of their hashes."""
+        entries = self.currency.ledger.entries
+        ends = [{entry.base.source_sha256, entry.tree.source_sha256} for entry in entries]
+        held = {record.source_sha256 for record in self.records}
+        idle = []
+        for number, entry in enumerate(entries):
+            others = set().union(held, *ends[:number], *ends[number + 1 :])
+            now = self.currency.source_of(entry.paper, entry.recipe)
+            if not ends[number] & (others | {now}):
+                idle.append(
+                    Trouble(
+                        f"{LEDGER}, proof of {entry.paper}/{entry.recipe} on {entry.date} against "
+                        f"{entry.base.commit[:12]}",
+                        "no record, tree or other entry has its hashes; delete the line, or prove again",
+                    )
+                )
+        return idle
 
     def state(self, record: RunRecord | None) -> tuple[str, str]:
         """State of a seed (ok, failed, diverged, stale or not run) and the reason, if there is one."""

@@ -107,6 +107,8 @@ def append(results: Path, new: Iterable[Entry]) -> Path:
     if troubles := load_ledger(results).troubles:
         raise CardError(str(troubles[0]))
     before = path.read_bytes() if path.exists() else b""
+    if before and not before.endswith(b"\n"):
+        before += b"\n"
     lines = [json.dumps(entry.model_dump(mode="json"), sort_keys=True).encode() + b"\n" for entry in new]
     write_atomically(path, before + b"".join(lines))
     return path

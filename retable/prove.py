@@ -201,11 +201,11 @@ def prove(workspace: Workspace, base: str, selection: str | None = None, epochs:
             _prove_recipe(workspace, trees, name, group, scratch, epochs) for name, group in _grouped(subjects).items()
         ]
         entries = [_entry(trees, report, subjects, epochs) for report in reports if not report.differences]
-    path = append(workspace.results, entries)
     for report in reports:
         said = f"{len(report.differences)} differ" if report.differences else "equal"
         print(f"{report.paper}/{report.recipe}: {len(report.cells)} cells {said}, {report.cpu_s:.0f} processor seconds")
-    print(f"{len(entries)} entries appended to {path}; commit it")
+    if entries:
+        print(f"{len(entries)} entries appended to {append(workspace.results, entries)}; commit it")
     return sum(bool(report.differences) for report in reports)
 
 
@@ -222,6 +222,10 @@ def find_subjects(workspace: Workspace, trees: list[Tree], paper: str = "", reci
     published = load_published(workspace.results, Renames()).records
     ledger = load_ledger(workspace.results)
     plans = [{scale: _plan(tree, scale, published) for scale in SCALES} for tree in trees]
+    for tree, plan in zip(trees, plans, strict=True):
+        found = [cell["fields"] for cells in plan.values() for cell in cells.values()]
+        if not any(paper in ("", f["paper"]) and recipe in ("", f["recipe"]) for f in found):
+            raise CardError(f"commit {tree.commit[:12]} has no experiment {paper}{recipe and '/'}{recipe}")
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in published:
         groups[record.identity].append(record)
@@ -371,7 +375,12 @@ def compare(base: dict[str, Any], tree: dict[str, Any]) -> tuple[list[str], list
 
 
 def _shown(value: Any) -> str:
-    return f"{float.fromhex(value):.9g}" if isinstance(value, str) else "other values" if value else "nothing"
+    if not isinstance(value, str):
+        return "other values" if value else "nothing"
+    try:
+        return f"{float.fromhex(value):.9g}"
+    except ValueError:
+        return repr(value)
 
 
 def digest(answer: dict[str, Any]) -> str:

@@ -165,12 +165,11 @@ def load_published(results: Path, renames: Renames | None = None) -> Loaded:
     loaded, reader = Loaded(), _Reader(renames)
     for path in sorted((results / "published").glob("*/*.jsonl")):
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = _lines(path)
+        except OSError as error:
             loaded.troubles.append(Trouble(str(path), f"cannot be read ({error}); restore it from git"))
             continue
-        for number, line in enumerate(lines, start=1):
-            where = f"{path}:{number}"
+        for where, line in lines:
             try:
                 record = parse_record(line, where)
                 if published_path(results, record) != path:
@@ -186,31 +185,36 @@ def load_published(results: Path, renames: Renames | None = None) -> Loaded:
 def load_own(results: Path, renames: Renames | None = None) -> Loaded:
     """The records of what was run here."""
     renames = load_renames(results) if renames is None else renames
-    loaded, reader = Loaded(), _Reader(renames)
-    for scale in SCALES:
-        for path in sorted((results / scale).glob("*/*/*/*/seed-*.json")):
-            try:
-                loaded.records.append(reader.read(read_record(path), str(path)))
-            except (CardError, OSError) as error:
-                loaded.troubles.append(_trouble(str(path), error))
-    return loaded
+    paths = [path for scale in SCALES for path in sorted((results / scale).glob("*/*/*/*/seed-*.json"))]
+    return _load_files(paths, renames)
 
 
 def load_cell(results: Path, cell: Cell, renames: Renames, seed: int | None = None) -> Loaded:
     """Records of one cell that was run here, of one seed if it is named, under older names too."""
-    loaded, reader = Loaded(), _Reader(renames)
     name = f"seed-{'*' if seed is None else seed}.json"
     paths = sorted(cell.folder(results).glob(name))
     if any(entry.paper == cell.paper for entry in renames.entries):
         paths = sorted({*paths, *(results / cell.scale / cell.paper).glob(f"*/{cell.dataset}/*/{name}")})
+    loaded = _load_files(paths, renames)
+    return Loaded([record for record in loaded.records if record.identity == cell.identity], loaded.troubles)
+
+
+def _load_files(paths: list[Path], renames: Renames) -> Loaded:
+    """The records in these files. One of older names gives way to one that was measured again under today's."""
+    loaded, reader, found = Loaded(), _Reader(renames), []
     for path in paths:
         try:
-            record = reader.read(read_record(path), str(path))
+            found.append((read_record(path), str(path)))
         except (CardError, OSError) as error:
             loaded.troubles.append(_trouble(str(path), error))
-            continue
-        if record.identity == cell.identity:
-            loaded.records.append(record)
+    today = {(record.identity, record.seed) for record, _ in found}
+    for record, where in found:
+        try:
+            key = renames.apply(record).identity, record.seed
+            if key[0] == record.identity or key not in today:
+                loaded.records.append(reader.read(record, where))
+        except CardError as error:
+            loaded.troubles.append(_trouble(where, error))
     return loaded
 
 
@@ -239,6 +243,11 @@ def _trouble(where: str, error: Exception) -> Trouble:
     return Trouble(where, str(error).removeprefix(f"{where}: "))
 
 
+def _lines(path: Path) -> list[tuple[str, bytes]]:
+    """The lines of a published file, each with its place. Bytes: a line that is no text costs itself only."""
+    return [(f"{path}:{number}", line) for number, line in enumerate(path.read_bytes().splitlines(), start=1)]
+
+
 def published_path(results: Path, record: RunRecord) -> Path:
     """`published/<paper>/<recipe>-<scale>-<data set>.jsonl`."""
     return results / "published" / record.paper / f"{record.recipe}-{record.scale}-{record.dataset}.jsonl"
@@ -257,13 +266,15 @@ def publish(records: list[RunRecord], results: Path) -> list[Path]:
     slots: dict[tuple, Path] = {}
     for path in sorted((results / "published").glob("*/*.jsonl")):
         files[path] = {}
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for where, line in _lines(path):
             try:
-                old = parse_record(line, f"{path}:{number}")
+                old = parse_record(line, where)
+                slot = _slot(renames.apply(old), results)
+                if slot in slots:
+                    raise CardError(f"{where}: the row and seed of another line again; delete one of the two")
             except CardError as error:
                 damaged.setdefault(path, error)
                 continue
-            slot = _slot(renames.apply(old), results)
             files[path][slot] = old
             slots[slot] = path
     touched = set()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError, model_validator
 
-from retable.cards import CardError, Loader, Model, PaperCard, Scalar
+from retable.cards import CardError, Loader, Model, PaperCard, Recipe, Scalar
 from retable.plan import Cell
 
 if TYPE_CHECKING:
@@ -81,6 +81,25 @@ class Rename(Model):
         """Metrics or series under the new names."""
         return {self.metrics.get(name, name): value for name, value in numbers.items()}
 
+    def given_up(self, recipe: Recipe) -> set[str]:
+        """Old names that a recipe of today's card uses, values as `key: value`."""
+        settings = _settings(recipe)
+        metrics = {recipe.metric, *(answer.measured for answer in recipe.answers), *(c.series for c in recipe.curves)}
+        metrics |= {variant.select_by for variant in recipe.variants.values() if variant.select_by}
+        names = {*self.recipes} & {recipe.name} | {*self.variants} & {*recipe.variants} | {*self.metrics} & metrics
+        names |= {key for key, _ in settings if key in self.keys}
+        return names | {f"{key}: {v}" for key, v in settings if repr(self._value(key, v)) != repr(v)}
+
+
+def _settings(recipe: Recipe) -> list[tuple[str, Scalar]]:
+    """Each setting that a recipe gives its cells at some scale, with each of its values."""
+    scales, variants = recipe.scales.values(), recipe.variants.values()
+    fixed = [{key: sourced.value for key, sourced in h.items()} for h in (recipe.hyper, *(s.hyper for s in scales))]
+    fixed += [settings for variant in variants for settings in (variant.settings, *variant.by_dataset.values())]
+    found = [pair for settings in fixed for pair in settings.items()]
+    axes = [pair for grid in (*(s.axes for s in scales), *(v.axes for v in variants)) for pair in grid.items()]
+    return found + [(key, value) for key, values in axes for value in values]
+
 
 @dataclass(frozen=True)
 class Renames:
@@ -110,14 +129,11 @@ class Renames:
         """Raises CardError where a card uses a name that an entry gave up: its records would be renamed."""
         for number, entry in enumerate(self.entries, start=1):
             for recipe in papers[entry.paper].recipes if entry.paper in papers else ():
-                if entry.covers(entry.paper, recipe.name):
-                    given_up = {*entry.recipes} & {recipe.name} | {*entry.variants} & {*recipe.variants}
-                    given_up |= {*entry.keys} & {*recipe.hyper}
-                    for name in sorted(given_up):
-                        raise CardError(
-                            f"{RENAMES}: entry {number} gives up the name {name!r}, but {entry.paper}/{recipe.name} "
-                            "uses it; choose another name in the card"
-                        )
+                for name in sorted(entry.given_up(recipe)) if entry.covers(entry.paper, recipe.name) else ():
+                    raise CardError(
+                        f"{RENAMES}: entry {number} gives up the name {name!r}, but {entry.paper}/{recipe.name} "
+                        "uses it; choose another name in the card"
+                    )
 
 
 def load_renames(results: Path) -> Renames:

@@ -14,6 +14,7 @@ file is run by the file of a later one.
 
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -45,11 +46,10 @@ def main() -> None:
 
 def where(root: Path, request: dict) -> dict[str, str]:
     """Which files the code comes from."""
-    import methods
-    import retable
-
-    return {name: str(Path(str(module.__file__)).resolve()) for name, module in
-            (("retable", retable), ("methods", methods))}  # fmt: skip
+    specs = {name: importlib.util.find_spec(name) for name in ("retable", "methods")}
+    return {
+        name: str(Path(spec.origin).resolve()) if spec and spec.origin else "nowhere" for name, spec in specs.items()
+    }
 
 
 def plan(root: Path, request: dict) -> dict[str, dict]:
@@ -163,9 +163,9 @@ def _bytes_of(tensor):
     return torch.uint8 if tensor.dtype != torch.bool else torch.bool
 
 
-def _number(value: float) -> str:
-    """Every bit of a number, as text."""
-    return float(value).hex()
+def _number(value: float | str) -> str:
+    """Every bit of a number, as text; the name of a phase as it is."""
+    return value if isinstance(value, str) else float(value).hex()
 
 
 def _cpu() -> float:

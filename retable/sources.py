@@ -45,7 +45,7 @@ def imported_modules(root: Path, start: str) -> dict[str, Path]:
             continue
         found[name] = path
         waiting += _packages(name)
-        for _, target, attribute in _imports(root, name):
+        for _, target, attribute in (*_imports(root, name), *_read_from_modules(root, name)):
             waiting += [target, *_packages(target)]
             if attribute:
                 waiting.append(_definition(root, target, attribute)[0])
@@ -102,6 +102,22 @@ def _imports(root: Path, name: str) -> tuple[tuple[str, str, str], ...]:
 
 
 @cache
+def _read_from_modules(root: Path, name: str) -> tuple[tuple[str, str, str], ...]:
+    """As `_imports`: names that a module reads from one that it imports (`losses.loss`) and that hands them on."""
+    path = _file_of(root, name)
+    if path is None:
+        return ()
+    modules = {local: target for local, target, attribute in _imports(root, name) if not attribute}
+    found = []
+    for node in ast.walk(_bare(path)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            module = modules[node.value.id]
+            if _definition(root, module, node.attr)[0] != module:
+                found.append((f"{node.value.id}.{node.attr}", module, node.attr))
+    return tuple(found)
+
+
+@cache
 def _definition(root: Path, module: str, attribute: str) -> tuple[str, str]:
     """The module that defines what `from module import attribute` gives, and its name there; "" for a whole module."""
     seen = set()
@@ -136,10 +152,9 @@ def _content(root: Path, name: str) -> str:
     """Hash of a module: its own meaning and what the imported names that it uses stand for."""
     path = _file_of(root, name)
     assert path is not None
-    used = {node.id for node in ast.walk(_tree(path)) if isinstance(node, ast.Name)}
-    bindings = {
-        json.dumps([local, *_stands_for(root, *where)]) for local, *where in _imports(root, name) if local in used
-    }
+    used = {node.id for node in ast.walk(_bare(path)) if isinstance(node, ast.Name)}
+    names = [*(imported for imported in _imports(root, name) if imported[0] in used), *_read_from_modules(root, name)]
+    bindings = {json.dumps([local, *_stands_for(root, *where)]) for local, *where in names}
     return _sha256([_meaning(path), *sorted(bindings)])
 
 
@@ -156,7 +171,12 @@ def _stands_for(root: Path, module: str, attribute: str) -> list[str]:
 @cache
 def _meaning(path: Path) -> str:
     """Hash of a file's syntax tree without docstrings, imports, annotations of functions and texts of errors."""
-    return _sha256([json.dumps(_plain(_Bare().visit(ast.parse(path.read_text(encoding="utf-8")))))])
+    return _sha256([json.dumps(_plain(_bare(path)))])
+
+
+@cache
+def _bare(path: Path) -> ast.Module:
+    return _Bare().visit(ast.parse(path.read_text(encoding="utf-8")))
 
 
 class _Bare(ast.NodeTransformer):

@@ -19,6 +19,7 @@ LIGHT = (
     "retable.rows",
     "retable.significance",
     "retable.verdicts",
+    "retable.background",
     "retable.checkout",
     "retable.currency",
     "retable.ledger",

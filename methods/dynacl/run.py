@@ -176,7 +176,7 @@ def run(cell: Cell, context: Context) -> Measured:
 def train(phases: list[Phase], parts: dict[str, Stateful], context: Context) -> None:
     """All phases one after the other; `parts` are what a saved state holds at an epoch's end."""
     ends = torch.tensor([phase.epochs for phase in phases]).cumsum(0).tolist()
-    for epoch in context.epochs(ends[-1], **parts):
+    for epoch in context.epochs(ends[-1], phase="", **parts):
         number = next(place for place, end in enumerate(ends) if epoch <= end)
         local = epoch - (ends[number - 1] if number else 0)
         if local == 1:

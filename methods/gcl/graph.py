@@ -184,7 +184,7 @@ def first_batch_loss(
 def train(graphs: GraphBatch, learner: nn.Module, settings: dict[str, Scalar], context: Context) -> nn.Module:
     """Train for the epochs of the recipe, none where it says so; keeps and returns the encoder."""
     training = Training(graphs, learner, settings, context)
-    for epoch in context.epochs(int(settings["epochs"]) if settings["trained"] else 0, **training.parts()):
+    for epoch in context.epochs(int(settings["epochs"]) if settings["trained"] else 0, phase="", **training.parts()):
         context.log(epoch, loss=training.epoch())
     encoder = encoder_of(learner)
     context.keep("encoder", encoder.state_dict())

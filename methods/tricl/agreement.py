@@ -43,7 +43,7 @@ def run(cell: Cell, context: Context) -> Measured:
     trainings = [Training(task, cast(TriCL, learner), cell.settings) for learner in learners]
     optimisers = {f"optimiser {number}": training.optimiser for number, training in enumerate(trainings)}
     epochs = int(cell.settings["epochs"]) if cell.settings["trained"] else 0
-    for epoch in context.epochs(epochs, learners=learners, **optimisers):
+    for epoch in context.epochs(epochs, phase="", learners=learners, **optimisers):
         losses = []
         for number, training in enumerate(trainings):
             context.seed_torch("epoch", epoch, "run", number)

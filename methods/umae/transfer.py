@@ -142,7 +142,7 @@ def run(cell: Cell, context: Context) -> Measured:
     parts |= {"pretraining_stepper": pretrainer.stepper, "stepper": evaluation.stepper}
 
     # Loop: both phases in one count of epochs, so that a run resumes in either
-    for epoch in context.epochs(before + after, **parts):
+    for epoch in context.epochs(before + after, phase="", **parts):
         if epoch <= before:
             context.log(epoch, loss=pretrainer.epoch(epoch)["loss"])
             continue

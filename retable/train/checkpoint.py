@@ -16,23 +16,34 @@ DIGEST_BYTES = 64
 
 
 def save_state(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write `state-<step>.pt`: 64 hexadecimal digits of SHA-256, then the bytes of `torch.save`. Raises OSError."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    payload = buffer.getvalue()
-    path = folder / f"state-{step:09d}.pt"
-    write_atomically(path, hashlib.sha256(payload).hexdigest().encode() + payload)
+    """Write `state-<step>.pt`, and delete those before the last but one. Raises OSError."""
+    path = _write(folder / f"state-{step:09d}.pt", state)
     for old in sorted(folder.glob("state-*.pt"))[:-KEPT]:
         old.unlink()
     return path
 
 
-def load_states(folder: Path, owner: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """States that are whole and whose fields `owner` have these values, newest first.
+def save_phase(folder: Path, phase: str, state: dict[str, Any]) -> Path:
+    """Write `phase-<name>.pt`: the state at the end of a phase, kept while later ones run. Raises OSError."""
+    return _write(folder / f"phase-{phase}.pt", state)
+
+
+def _write(path: Path, state: dict[str, Any]) -> Path:
+    """64 hexadecimal digits of SHA-256, then the bytes of `torch.save`."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    write_atomically(path, hashlib.sha256(payload).hexdigest().encode() + payload)
+    return path
+
+
+def load_states(folder: Path, owner: Mapping[str, Any], phase: str = "") -> Iterator[tuple[Path, dict[str, Any]]]:
+    """States of a phase that are whole and whose fields `owner` have these values: of its end, then newest first.
 
     Nothing is unpickled before its hash matched. What is passed over is named on stderr with the reason.
     """
-    for path in sorted(folder.glob("state-*.pt"), reverse=True):
+    ended = [path for path in [folder / f"phase-{phase}.pt"] if phase and path.exists()]
+    for path in [*ended, *sorted(folder.glob("state-*.pt"), reverse=True)]:
         data = path.read_bytes()
         digest, payload = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
         if hashlib.sha256(payload).hexdigest().encode() != digest:
@@ -53,7 +64,8 @@ def load_states(folder: Path, owner: Mapping[str, Any]) -> Iterator[tuple[Path, 
             )
             _pass_over(path, f"it is of another {what}")
             continue
-        yield path, state
+        if state.get("phase", "") == phase:
+            yield path, state
 
 
 def _pass_over(path: Path, why: str) -> None:

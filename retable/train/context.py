@@ -25,12 +25,12 @@ from retable.data.load import load
 from retable.plan import Cell
 from retable.records import write_atomically
 from retable.train import randomness
-from retable.train.checkpoint import load_states, save_state
+from retable.train.checkpoint import load_states, save_phase, save_state
 from retable.train.parallel import any_process, leads
 
 CHECKPOINT_SECONDS = 20.0
 PROGRESS_SECONDS = 30.0
-PICTURE_NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
+NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 
 
 class Diverged(RuntimeError):
@@ -121,6 +121,10 @@ class Context:
         self._cpu_started = _cpu_clock()
         self._saved = self._told = self._started
         self._saving = 0.0
+        self._phases: list[str] = []
+        self._done = 0
+        self._epochs_before = 0
+        self._curve_before = 0
         folder.mkdir(parents=True, exist_ok=True)
 
     # Data and randomness
@@ -139,23 +143,38 @@ class Context:
 
     # The loop
 
-    def epochs(self, total: int, **parts: Stateful) -> Iterator[int]:
+    def epochs(self, total: int, phase: str = "", **parts: Stateful) -> Iterator[int]:
         """Yield the epochs that are still to do, 1 to `total`, resuming `parts` from the last saved state.
 
-        Torch's streams are set for each epoch by its name. The state is saved every 20 seconds at an epoch's end (less
-        often where saving takes longer than 2 seconds: at most a tenth of the time goes into it), and when a stop was
-        asked for, after which SystemExit is raised. An OSError (a full disk) passes through: the previous state stays.
+        An algorithm of several phases calls this once for each, under a name: what is finished is not done again, its
+        `parts` are then as they were at its end. Torch's streams are set for each epoch by its name and the phase's.
+        The state is saved every 20 seconds at an epoch's end (less often where saving takes longer than 2 seconds: at
+        most a tenth of the time goes into it), at the end of a named phase, and when a stop was asked for, after which
+        SystemExit is raised. An OSError (a full disk) passes through: the previous state stays. Raises ValueError for
+        a phase that was there already.
         """
-        done = self._resume(parts, total)
+        if phase in self._phases:
+            raise ValueError(
+                f"the run had the phase {phase!r} already; a run with several loops names each: epochs(n, phase=...)"
+            )
+        if phase and not re.fullmatch(NAME, phase):
+            raise ValueError(f"phase {phase!r}: the name must be of lower-case letters, digits and hyphens")
+        self._phases.append(phase)
+        self._epochs_before += self._done
+        self._done = self._resume(parts, total)
+        if phase and self._done == total:
+            return
         with self._bar() as bar:
-            task = bar.add_task(f"{self.cell.slug} seed {self.seed}", total=total, completed=done)
-            for epoch in range(done + 1, total + 1):
-                randomness.start_epoch(self.seed, epoch)
+            name = f"{self.cell.slug} seed {self.seed}{phase and f', {phase}'}"
+            task = bar.add_task(name, total=total, completed=self._done)
+            for epoch in range(self._done + 1, total + 1):
+                randomness.start_epoch(self.seed, epoch, phase)
                 yield epoch
+                self._done = epoch
                 bar.update(task, completed=epoch)
                 now = time.monotonic()
                 if any_process(self._stop.signal is not None):
-                    self._save(epoch, parts)
+                    self._save(epoch, parts, finished=bool(phase) and epoch == total)
                     number = self._stop.signal or signal.SIGTERM
                     print(
                         f"stopped at epoch {epoch} of {total}, state saved; the same command resumes",
@@ -164,23 +183,25 @@ class Context:
                     raise SystemExit(128 + number)
                 if now - self._told >= PROGRESS_SECONDS and leads():
                     self._told = now
-                    print(
-                        f"{self.cell.slug} seed {self.seed}: epoch {epoch} of {total} after {self.seconds():.0f} s",
-                        file=sys.stderr,
-                        flush=True,
-                    )
+                    print(f"{name}: epoch {epoch} of {total} after {self.seconds():.0f} s", file=sys.stderr, flush=True)
                 pause = CHECKPOINT_SECONDS * max(1.0, self._saving / 2)
                 if now - self._saved >= pause and epoch < total:
                     self._save(epoch, parts)
+        if phase:
+            self._save(total, parts, finished=True)
 
     def log(self, epoch: int, **scalars: float) -> None:
-        """Append one line to the run's curve. Values must be finite or the run counts as diverged."""
+        """Append one line to the run's curve, which counts the epochs of its phases on. Values must be finite or the
+
+        run counts as diverged.
+        """
         for name, value in scalars.items():
             self.check_finite(value, name, epoch)
         if not leads():
             return
         with self.curve.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"epoch": epoch, **scalars}) + "\n")
+            named = {"phase": self._phases[-1]} if self._phases and self._phases[-1] else {}
+            file.write(json.dumps({"epoch": self._epochs_before + epoch, **named, **scalars}) + "\n")
 
     def check_finite(self, value: float, name: str, epoch: int) -> None:
         """Raises Diverged with the epoch and the settings that led there."""
@@ -221,7 +242,7 @@ class Context:
         `name` is of lower-case letters, digits and hyphens, and is the same in all variants that are to be compared.
         Raises ValueError for another name, shape or type.
         """
-        if not re.fullmatch(PICTURE_NAME, name):
+        if not re.fullmatch(NAME, name):
             raise ValueError(f"picture {name!r}: the name must be of lower-case letters, digits and hyphens")
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise ValueError(f"picture {name!r}: expected uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}")
@@ -240,7 +261,7 @@ class Context:
 
     # Inside
 
-    def _save(self, epoch: int, parts: dict[str, Stateful]) -> None:
+    def _save(self, epoch: int, parts: dict[str, Stateful], *, finished: bool = False) -> None:
         if not leads():
             return
         begun = time.monotonic()
@@ -249,6 +270,7 @@ class Context:
                 os.fsync(file.fileno())
         state = {
             **self._owner(),
+            "phase": self._phases[-1],
             "epoch": epoch,
             "parts": {name: part.state_dict() for name, part in parts.items()},
             "curve_bytes": self.curve.stat().st_size if self.curve.exists() else 0,
@@ -256,7 +278,11 @@ class Context:
             "cpu_seconds": self.cpu_seconds(),
             "resumed": self.resumed,
         }
-        save_state(self.folder, epoch, state)
+        if finished:
+            save_phase(self.folder, self._phases[-1], state)
+            self._curve_before = state["curve_bytes"]
+        else:
+            save_state(self.folder, self._epochs_before + epoch, state)
         self._saved = time.monotonic()
         self._saving = self._saved - begun
 
@@ -265,10 +291,10 @@ class Context:
         return {"cell": self.cell.identity, "seed": self.seed, "fingerprint": self._fingerprint}
 
     def _resume(self, parts: dict[str, Stateful], total: int) -> int:
-        """Epochs done in the newest state that can be loaded; says why newer ones cannot."""
+        """Epochs of the phase done in the newest state that can be loaded; says why newer ones cannot."""
         written = self.curve.stat().st_size if self.curve.exists() else 0
         fresh: dict[str, Any] | None = None
-        for path, state in load_states(self.folder, self._owner()):
+        for path, state in load_states(self.folder, self._owner(), self._phases[-1]):
             fresh = fresh or {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
             try:
                 self._check(state, parts, total, written)
@@ -280,14 +306,21 @@ class Context:
                 for name, part in parts.items():
                     part.load_state_dict(fresh[name])
                 continue
-            if written and leads():
-                os.truncate(self.curve, state["curve_bytes"])
+            self._cut_curve(state["curve_bytes"])
             self.resumed = state["resumed"] + 1
             self.seconds_before, self.cpu_before = state["seconds"], state["cpu_seconds"]
             return state["epoch"]
-        if leads():
-            self.curve.unlink(missing_ok=True)
+        self._cut_curve(self._curve_before)
         return 0
+
+    def _cut_curve(self, size: int) -> None:
+        """Leave the curve as it was when a state was saved or a phase ended; later lines come again."""
+        self._curve_before = size
+        if leads() and self.curve.exists():
+            if size:
+                os.truncate(self.curve, size)
+            else:
+                self.curve.unlink()
 
     @staticmethod
     def _check(state: dict[str, Any], parts: dict[str, Stateful], total: int, written: int) -> None:

@@ -19,6 +19,6 @@ def seed_torch(seed: int, *names: str | int) -> None:
     torch.manual_seed(derive(seed, *names))
 
 
-def start_epoch(seed: int, epoch: int) -> None:
-    """Set torch's global streams for one epoch, counted from 1."""
-    seed_torch(seed, "epoch", epoch)
+def start_epoch(seed: int, epoch: int, phase: str = "") -> None:
+    """Set torch's global streams for one epoch, counted from 1, of the run's only phase or of the named one."""
+    seed_torch(seed, "epoch", *([phase] if phase else []), epoch)

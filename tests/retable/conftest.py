@@ -1,11 +1,16 @@
-"""A small invented paper with its data set, plan and records, for tests of rows, verdicts and pages."""
+"""A small invented paper with its data set, plan and records, for tests of rows, verdicts and pages; a real paper's
+workspace, for tests of runs.
+"""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
 from retable.cards import Claim, DatasetCard, PaperCard
+from retable.config import Config, Workspace
 from retable.currency import Currency
+from retable.ledger import Entry
 from retable.plan import Cell, recipe_cells
 from retable.records import Cost, RunRecord
 from retable.verdicts import Assessment, assess
@@ -138,6 +143,21 @@ class World:
         self.records += made
         return made
 
+    def proof(self, base: str, tree: str, *cells: Cell) -> Entry:
+        """That these cells gave the same bytes with both source hashes."""
+        fields = {
+            "paper": "toy",
+            "recipe": "depth",
+            "base": {"source_sha256": base, "commit": "1" * 40, "path": "/base"},
+            "tree": {"source_sha256": tree, "commit": "2" * 40, "path": "/tree"},
+            "date": "2026-01-01",
+            "epochs": 3,
+            "cells": {cell.identity: [{"seed": 0, "sha256": "d" * 64}] for cell in cells},
+            "environment": {},
+            "cpu_s": 1.0,
+        }
+        return Entry.model_validate(fields)
+
     def assess(self, *scales: str) -> Assessment:
         cells = [cell for scale in scales or ("full",) for cell in self.cells(scale)]
         return assess(self.paper, self.claims, cells, self.records, self.currency)
@@ -146,3 +166,19 @@ class World:
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+@pytest.fixture
+def workspace(root: Path, tmp_path: Path) -> Workspace:
+    """ContraNorm's cards and this checkout's code, and no results."""
+    for name in ("methods", "datasets", "retable"):
+        (tmp_path / name).symlink_to(root / name)
+    return Workspace(tmp_path, Config(device="cpu", papers=["contranorm"]))
+
+
+@pytest.fixture
+def cell(workspace: Workspace) -> Cell:
+    """A cell of seeds 0 and 1 that runs in a moment."""
+    recipe = workspace.papers["contranorm"].recipe("node-depth")
+    first = recipe_cells("contranorm", recipe, workspace.datasets, "demo")[0]
+    return replace(first, settings=first.settings | {"epochs": 4, "eval_every": 2}, seeds=(0, 1))

@@ -1,34 +1,75 @@
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from retable.cards import load_paper
-from retable.sources import NEUTRAL, imported_modules, source_sha256
+from retable.cards import load_paper, load_papers
+from retable.sources import ALWAYS, NEUTRAL, imported_modules, source_sha256
 
 RUN = '''"""The story."""
 
+import math
+
 from methods.toy.heart import loss
+from methods.toy.norms import norm
+from retable.data.containers import Graph, distinct_edges
 from retable.plan import Cell
 
+__all__ = ["run"]
 
-def run(cell: Cell) -> float:
+
+def run(cell: Cell, graph: Graph | None = None) -> float:
     """Train."""
     from retable.evaluate.probe import accuracy
 
-    return accuracy(loss(2.0))
+    rate: float = 2.0
+    assert graph is not None, "no graph"
+    if math.isnan(rate):
+        raise ValueError("no rate")
+    return accuracy(norm(loss(rate))) + distinct_edges(graph)
+'''
+HEART = '''from dataclasses import dataclass
+
+
+@dataclass
+class Settings:
+    """What the card sets."""
+
+    rate: float = 0.1
+
+
+def loss(x: float) -> float:
+    """A square."""
+    if x < 0:
+        raise ValueError(f"{x} is negative")
+    return x * x
+
+
+def other(x: float) -> float:
+    return x
 '''
 FILES = {
     "methods/__init__.py": "",
     "methods/toy/__init__.py": "",
     "methods/toy/run.py": RUN,
-    "methods/toy/heart.py": 'def loss(x: float) -> float:\n    """A square."""\n    return x * x\n',
-    "methods/toy/second.py": "from methods.toy.heart import loss\n\nRATE = 1\n",
+    "methods/toy/heart.py": HEART,
+    "methods/toy/norms/__init__.py": "from methods.toy.norms.kinds import first as norm\n",
+    "methods/toy/norms/kinds.py": "def first(x):\n    return x + 1\n\n\ndef second(x):\n    return x + 2\n",
+    "methods/toy/second.py": "from .heart import loss\n\nRATE = loss(1)\n",
+    "methods/toy/third.py": "from methods.toy import norms\n\nRATE = norms.norm(1)\n",
+    "methods/toy/fourth.py": "from retable.data import containers\n\nRATE = containers.distinct_edges(())\n",
     "methods/other/run.py": "RATE = 1\n",
     "retable/__init__.py": "",
     "retable/plan.py": "class Cell: ...\n",
+    "retable/data/__init__.py": "",
+    "retable/data/containers.py": "from retable.data.edges import distinct_edges\n\n\nclass Graph: ...\n",
+    "retable/data/edges.py": "def distinct_edges(graph):\n    return len(graph)\n",
     "retable/evaluate/__init__.py": "",
     "retable/evaluate/probe.py": "def accuracy(x: float) -> float:\n    return 100 * x\n",
+    "retable/train/__init__.py": "",
+    "retable/train/randomness.py": "def derive(seed):\n    return seed + 1\n",
+    "retable/train/determinism.py": "def threads(number):\n    return number\n",
 }
 
 
@@ -41,55 +82,124 @@ def project(tmp_path) -> Path:
     return tmp_path / "before"
 
 
-def changed(project: Path, name: str, old: str, new: str, story: str = "run") -> bool:
-    """Whether an edit of one file changes the meaning hash; hashes are cached by folder, so a copy is edited."""
+def edited(project: Path, *edits: tuple[str, str, str]) -> Path:
+    """A copy with some texts replaced: hashes are cached by folder."""
     copy = project.with_name("after")
     shutil.copytree(project, copy)
-    path = copy / name
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
-    return source_sha256(project, "toy", story) != source_sha256(copy, "toy", story)
+    for name, old, new in edits:
+        text = (copy / name).read_text()
+        assert old in text
+        (copy / name).write_text(text.replace(old, new))
+    return copy
 
 
-@pytest.mark.parametrize(
-    ("name", "old", "new"),
-    [
-        ("methods/toy/heart.py", "return x * x", "return x * x  # the square"),
-        ("methods/toy/heart.py", '"""A square."""', '"""The square of its argument."""'),
-        ("methods/toy/heart.py", "x * x", "(x   *   x)"),
-        ("methods/toy/run.py", '"""The story."""\n\n', ""),
-        ("methods/other/run.py", "RATE = 1", "RATE = 2"),
-        ("methods/toy/second.py", "RATE = 1", "RATE = 2"),
-        ("retable/plan.py", "class Cell: ...", "class Cell:\n    seed = 0"),
-    ],
-    ids=["comment", "docstring", "spacing", "no docstring", "another paper", "another story", "neutral module"],
-)
-def test_cosmetic_edits_and_foreign_code_keep_the_hash(project, name, old, new):
-    assert not changed(project, name, old, new)
+def changed(project: Path, name: str, old: str, new: str, story: str = "run") -> bool:
+    """Whether an edit of one file changes the meaning hash."""
+    return source_sha256(project, "toy", story) != source_sha256(edited(project, (name, old, new)), "toy", story)
 
 
-@pytest.mark.parametrize(
-    ("name", "old", "new"),
-    [
-        ("methods/toy/heart.py", "x * x", "x * x * x"),
-        ("methods/toy/run.py", "loss(2.0)", "loss(3.0)"),
-        ("retable/evaluate/probe.py", "100 *", "1000 *"),
-    ],
-    ids=["the heart", "the story", "an engine module imported inside a function"],
-)
-def test_real_edits_change_the_hash(project, name, old, new):
-    assert changed(project, name, old, new)
+COSMETIC: Mapping[str, tuple[str, str, str]] = {
+    "comment": ("heart.py", "return x * x", "return x * x  # the square"),
+    "docstring": ("heart.py", '"""A square."""', '"""The square of its argument."""'),
+    "docstring of a class": ("heart.py", '"""What the card sets."""', '"""Settings."""'),
+    "spacing": ("heart.py", "x * x", "(x   *   x)"),
+    "no docstring": ("run.py", '"""The story."""\n\n', ""),
+    "annotation of an argument": ("heart.py", "loss(x: float)", "loss(x: int)"),
+    "annotation of a result": ("heart.py", "def loss(x: float) -> float:", "def loss(x: float):"),
+    "annotation by an imported name": ("run.py", "cell: Cell, graph: Graph | None", "cell, graph"),
+    "annotation of a local variable": ("run.py", "rate: float = 2.0", "rate = 2.0"),
+    "text of an error": ("run.py", '"no rate"', '"the rate is no number"'),
+    "text of an error with a value": ("heart.py", '{x} is negative"', '{x:g} is below zero"'),
+    "text of an error by an imported name": ("run.py", '"no rate"', 'f"no rate in {Cell}"'),
+    "message of an assertion": ("run.py", '"no graph"', 'f"{graph} is none"'),
+    "unused import": ("run.py", "import math\n", "import json\nimport math\n"),
+    "unused import of what is reached": ("run.py", "import loss\n", "import loss, other\n"),
+    "list of public names": ("run.py", '__all__ = ["run"]', '__all__ = ["run", "math"]'),
+}
 
 
-@pytest.mark.parametrize("name", ["second", "heart"])
-def test_a_story_has_a_hash_of_its_own_and_of_what_it_shares(project, name):
-    old, new = {"second": ("RATE = 1", "RATE = 2"), "heart": ("x * x", "x * x * x")}[name]
-    assert changed(project, f"methods/toy/{name}.py", old, new, "second")
+@pytest.mark.parametrize("edit", COSMETIC.values(), ids=COSMETIC)
+def test_cosmetic_edits_keep_the_hash(project, edit):
+    name, old, new = edit
+    assert not changed(project, f"methods/toy/{name}", old, new)
+
+
+def test_the_order_of_imports_is_free(project):
+    lines = RUN.splitlines(keepends=True)
+    block = "".join(lines[2:8])
+    assert not changed(project, "methods/toy/run.py", block, "".join(reversed(lines[2:8])))
+
+
+FOREIGN: Mapping[str, tuple[str, str, str]] = {
+    "another paper": ("methods/other/run.py", "RATE = 1", "RATE = 2"),
+    "another experiment": ("methods/toy/second.py", "loss(1)", "loss(2)"),
+    "neutral module": ("retable/plan.py", "class Cell: ...", "class Cell:\n    seed = 0"),
+    "neutral module that hands a name on": (
+        "retable/data/containers.py",
+        "class Graph: ...",
+        "class Graph:\n    n = 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", FOREIGN.values(), ids=FOREIGN)
+def test_foreign_code_keeps_the_hash(project, edit):
+    assert not changed(project, *edit)
+
+
+@pytest.mark.parametrize("packaged", [True, False], ids=["with __init__", "without"])
+def test_a_file_may_move(project, packaged):
+    adapted = "from methods.toy.heart import loss", "from methods.toy.inner.core import loss"
+    copy = edited(
+        project, ("methods/toy/run.py", *adapted), ("methods/toy/second.py", "from .heart", "from .inner.core")
+    )
+    inner = copy / "methods/toy/inner"
+    inner.mkdir()
+    if packaged:
+        (inner / "__init__.py").write_text('"""What is within."""\n')
+    (copy / "methods/toy/heart.py").rename(inner / "core.py")
+    for story in ("run", "second"):
+        assert source_sha256(project, "toy", story) == source_sha256(copy, "toy", story)
+    assert "methods.toy.inner.core" in imported_modules(copy, "methods.toy.second")
+
+
+REAL: Mapping[str, tuple[str, str, str]] = {
+    "constant in the heart": ("methods/toy/heart.py", "x < 0", "x < 1"),
+    "the heart": ("methods/toy/heart.py", "x * x", "x * x * x"),
+    "kind of an error": ("methods/toy/heart.py", "raise ValueError", "raise ArithmeticError"),
+    "annotation of a field": ("methods/toy/heart.py", "rate: float = 0.1", "rate: int = 0.1"),
+    "default of a field": ("methods/toy/heart.py", "rate: float = 0.1", "rate: float = 0.2"),
+    "a string that is no docstring": ("methods/toy/heart.py", "    return x * x", "    'aside'\n    return x * x"),
+    "the experiment": ("methods/toy/run.py", "rate: float = 2.0", "rate: float = 3.0"),
+    "imported name that stands for another": ("methods/toy/run.py", "import loss", "import other as loss"),
+    "foreign name that stands for another": ("methods/toy/run.py", "import math", "import cmath as math"),
+    "name that a package hands on": ("methods/toy/norms/__init__.py", "first as norm", "second as norm"),
+    "imported within a function": ("retable/evaluate/probe.py", "100 *", "1000 *"),
+    "handed on by a neutral module": ("retable/data/edges.py", "len(graph)", "len(set(graph))"),
+    "random streams": ("retable/train/randomness.py", "seed + 1", "seed + 2"),
+    "threads": ("retable/train/determinism.py", "return number", "return 2 * number"),
+}
+
+
+@pytest.mark.parametrize("edit", REAL.values(), ids=REAL)
+def test_real_edits_change_the_hash(project, edit):
+    assert changed(project, *edit)
+
+
+def test_a_relative_import_is_followed(project):
+    assert changed(project, "methods/toy/heart.py", "x * x", "x * x * x", "second")
     assert source_sha256(project, "toy", "second") != source_sha256(project, "toy")
 
 
-def test_a_string_that_is_no_docstring_counts(project):
-    assert changed(project, "methods/toy/heart.py", "return x * x", "'set aside'\n    return x * x")
+@pytest.mark.parametrize(
+    ("story", "edit"),
+    [
+        ("third", ("methods/toy/norms/__init__.py", "first as norm", "second as norm")),
+        ("fourth", ("retable/data/edges.py", "len(graph)", "len(set(graph))")),
+    ],
+)
+def test_a_name_that_a_module_hands_on_counts_where_it_is_read_from_the_module(project, story, edit):
+    assert changed(project, *edit, story)
 
 
 @pytest.mark.parametrize("paper", ["contranorm"])
@@ -101,8 +211,17 @@ def test_a_papers_hashes_cover_its_folder_and_what_it_shares(root, paper):
         f"methods.{paper}.operations",  # estimates from it, no results
     }
     assert own <= found
-    assert any(name.startswith("retable.") for name in found)
     assert not found & set(NEUTRAL)
+
+
+def test_every_experiment_goes_through_the_random_streams_and_the_threads(root):
+    for paper, card in load_papers(root).items():
+        for story in {recipe.story for recipe in card.recipes}:
+            found = imported_modules(root, f"methods.{paper}.{story}")
+            assert {f"methods.{paper}.{story}", *ALWAYS} <= set(found), story
+    assert ALWAYS == ("retable.train.randomness", "retable.train.determinism")
+    # Its edges come through a neutral module.
+    assert "retable.data.edges" in imported_modules(root, "methods.gcl.node")
 
 
 def test_neutral_modules_exist(root):
