@@ -69,7 +69,7 @@ def plan(root: Path, request: dict) -> dict[str, dict]:
 
 def run(root: Path, request: dict) -> dict:
     """What one seed of a cell gives; a child process runs it, so that one run leaves nothing behind for the next."""
-    _import_heavy()
+    _prepare(root, request)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -190,10 +190,17 @@ def _workspace(root: Path, scale: str):
     return _OPEN[scale]
 
 
-def _import_heavy() -> None:
-    """Once in this process, not in each child."""
-    for name in ("retable.run", "scipy.linalg", "sklearn.linear_model"):
-        importlib.import_module(name)
+def _prepare(root: Path, request: dict) -> None:
+    """Import once in this process what each child would import."""
+    import torch
+
+    from retable.run import load_method, make_deterministic
+
+    make_deterministic(torch.device("cpu"))  # imports torch's compiler
+    importlib.import_module("scipy.linalg")
+    workspace = _workspace(root, request["scale"])
+    (cell,) = (cell for cell in workspace.cells if cell.identity == request["identity"])
+    load_method(cell.paper, _module(workspace, cell))
 
 
 if __name__ == "__main__":
