@@ -226,6 +226,9 @@ class Background:
                 start_new_session=True,
                 preexec_fn=partial(os.nice, 19),
             )
+        # Where Linux shares the processor among sessions first, niceness alone counts inside the session only.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{process.pid}/autogroup").write_text("19")
         if ionice := shutil.which("ionice"):
             # Some containers forbid it; the priority of the processor is what counts.
             subprocess.run([ionice, "-c", "3", "-p", str(process.pid)], capture_output=True, check=False)

@@ -15,8 +15,9 @@ from retable.checkout import git
 from retable.config import Config, Workspace
 from retable.currency import RecordStore
 from retable.data.fetch import fetch
+from retable.equivalence import compare, cut, digest
 from retable.plan import Cell
-from retable.prove import Tree, checked_out, compare, cut, digest
+from retable.prove import Tree, checked_out
 from retable.records import RunRecord
 from retable.run import environment, run_cell
 from retable.train.determinism import threads

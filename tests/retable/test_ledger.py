@@ -5,7 +5,7 @@ import pytest
 from retable.cards import CardError
 from retable.ledger import LEDGER, Entry, Ledger, append, load_ledger
 
-A, B, C, D = (letter * 64 for letter in "abcd")
+A, B, C, D, END = (letter * 64 for letter in "abcde")
 
 
 @pytest.fixture
@@ -23,10 +23,12 @@ def test_equal_bytes_lead_over_several_entries_either_way(world, entries):
     assert ledger.path(identity, C, A) == entries[::-1]
 
 
-def test_the_shortest_way_is_taken(world, entries):
+def test_the_shortest_way_is_taken(world):
     cell = world.cell("plain", depth=2)
-    direct = world.proof(A, C, cell)
-    assert Ledger((*entries, direct)).path(cell.identity, A, C) == [direct]
+    first, long, longer, last, second = (
+        world.proof(*ends, cell) for ends in ((A, B), (A, C), (C, D), (D, END), (B, END))
+    )
+    assert Ledger((first, long, longer, last, second)).path(cell.identity, A, END) == [first, second]
 
 
 def test_an_entry_speaks_for_the_cells_that_it_ran_only(world, entries):

@@ -60,8 +60,9 @@ class Walk:
 def run(cell, context):
     """Walk."""
     walk = Walk()
-    for _ in context.epochs(cell.settings["epochs"], walk=walk):
+    for epoch in context.epochs(cell.settings["epochs"], walk=walk):
         walk.place = walk.place + torch.rand((), dtype=torch.float64)
+        context.log(epoch, place=float(walk.place))
         time.sleep(0.01)
     return Measured({"accuracy": float(walk.place)})
 '''

@@ -73,6 +73,21 @@ def test_one_seed_by_hand_does_not_finish_the_cell(tiny):
     assert json.loads(index.read_text())["seeds"] == {"0": "ok", "1": "ok", "7": "ok"}
 
 
+def test_two_processes_on_one_seed_do_not_disturb_each_other(tiny):
+    tiny.edit("methods/tiny/card.yaml", "epochs: {value: 3,", "epochs: {value: 400,")
+    command = [sys.executable, "-u", "-m", "retable", "run"]
+    first, second = (
+        subprocess.Popen(command, cwd=tiny.folder, env=tiny.environment(), stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    )
+    said = first.communicate()[0] + second.communicate()[0]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert said.count("seed 0: started") == 1
+    assert said.count("another process measures it; waiting") == 1
+    (curve,) = (tiny.folder / "results/.state").glob("*/seed-0/curve.jsonl")
+    assert [json.loads(line)["epoch"] for line in curve.read_text().splitlines()] == list(range(1, 401))
+
+
 def test_the_log_is_written_while_it_runs_and_a_first_try_survives(tiny):
     tiny.edit("methods/tiny/run.py", "        time.sleep(0.01)", "        print('a step'); time.sleep(0.01); 1 / 0")
     assert tiny.snakemake("--cores", "1").returncode == 1
@@ -125,6 +140,8 @@ def test_a_failed_seed_is_counted_shown_and_tried_again_by_the_next_call(tiny):
     verified = tiny.snakemake("--cores", "1", "verify")
     assert verified.returncode == 1
     assert "seed 0: failed" in verified.stdout
+    assert "seed 0 failed: ValueError: a bug" in tiny.retable("status").stdout
+    assert tiny.retable("run").returncode == 1
 
 
 def test_a_download_that_fails_ends_the_run_with_the_reason_in_the_log(tiny):
