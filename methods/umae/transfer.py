@@ -136,20 +136,19 @@ def run(cell: Cell, context: Context) -> Measured:
     # Data, models, optimisers
     task, encoder, evaluation = build(cell, context)
     pretrainer = Pretrainer(task, encoder, s)
-    before, after = int(s["epochs"]) if s["trained"] else 0, int(s["tune_epochs"])
-    parts: dict[str, Stateful] = {"encoder": encoder, "pretraining": pretrainer.optimiser}
-    parts |= {"model": evaluation.model, "optimiser": evaluation.optimiser}
-    parts |= {"pretraining_stepper": pretrainer.stepper, "stepper": evaluation.stepper}
 
-    # Loop: both phases in one count of epochs, so that a run resumes in either
-    for epoch in context.epochs(before + after, phase="", **parts):
-        if epoch <= before:
-            context.log(epoch, loss=pretrainer.epoch(epoch)["loss"])
-            continue
-        if epoch == before + 1:
-            evaluation.start()
-        np.random.seed(context.derive("mixup", epoch) % 2**32)  # noqa: NPY002 - timm's Mixup draws from there
-        loss = tune(task, evaluation, cell, epoch, epoch - before)
+    # Pre-training
+    epochs = int(s["epochs"]) if s["trained"] else 0
+    parts: dict[str, Stateful] = {"optimiser": pretrainer.optimiser, "stepper": pretrainer.stepper}
+    for epoch in context.epochs(epochs, phase="pretrain", encoder=encoder, **parts):
+        context.log(epoch, loss=pretrainer.epoch(epoch)["loss"])
+
+    # Evaluation: a probe or the whole network, on labels
+    evaluation.start()
+    parts = {"optimiser": evaluation.optimiser, "stepper": evaluation.stepper}
+    for epoch in context.epochs(int(s["tune_epochs"]), phase="tune", model=evaluation.model, **parts):
+        np.random.seed(context.derive("mixup", epochs + epoch) % 2**32)  # noqa: NPY002 - timm's Mixup draws from there
+        loss = tune(task, evaluation, cell, epochs + epoch, epoch)
         context.log(epoch, loss=loss, tuning_loss=loss)
 
     context.keep("encoder", encoder.state_dict())
