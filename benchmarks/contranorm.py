@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from turns import medians, run_parts
 
 from methods.contranorm.models import DeepGCN
-from methods.contranorm.norm import ContraNorm, NeighbourMask
-from retable.data.graphs import (
+from methods.contranorm.norm import ContraNorm
+from retable.nn.mask import NeighbourMask
+from retable.nn.sparse import (
     SparseMatrix,
     combine,
     csr_from_entries,
