@@ -14,7 +14,6 @@ from methods.gcl.graph_augment import (
     subgraph,
 )
 from methods.gcl.graph_batch import GraphBatch, with_self_loops
-from methods.gcl.graphcl import AUGMENTATIONS, two_views
 
 SIZES = [9, 1, 30, 12, 4]
 
@@ -127,31 +126,3 @@ def test_noise_has_the_variance_it_is_given():
     assert float(noise.var()) == pytest.approx(0.04, rel=0.05)
     quirk = shared_uniform_noise(batch, 0.04).x
     assert 0 <= float(quirk.min()) < float(quirk.max()) <= 0.2
-
-
-def test_the_authors_noise_makes_both_views_the_same(batch):
-    first, second = two_views(batch, "noise", 0.1, 1e-4, official_quirks=True)
-    assert first is second
-    assert not torch.equal(first.x, batch.x)
-    first, second = two_views(batch, "noise", 0.1, 1e-4)
-    assert first is batch
-    assert not torch.equal(second.x, batch.x)
-
-
-@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
-def test_views_keep_the_number_of_graphs_and_follow_the_seed(augmentation, batch):
-    made = []
-    for seed in (3, 3, 4):
-        torch.manual_seed(seed)
-        made.append(two_views(batch, augmentation, 0.2, 1e-4)[1])
-    assert all(view.graphs == len(SIZES) for view in made)
-    assert torch.equal(made[0].x, made[1].x)
-    assert torch.equal(made[0].edge_index, made[1].edge_index)
-    if augmentation != "none":
-        other = made[2]
-        assert not (torch.equal(made[0].x, other.x) and torch.equal(made[0].edge_index, other.edge_index))
-
-
-def test_an_unknown_augmentation_is_named(batch):
-    with pytest.raises(ValueError, match="unknown augmentation 'dnodes'"):
-        two_views(batch, "dnodes", 0.1, 0.0)

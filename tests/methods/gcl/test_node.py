@@ -9,7 +9,6 @@ import scipy.sparse
 import torch
 
 from methods.gcl import node
-from methods.gcl.node_task import SPLITS, Task
 from retable.cards import CardError
 from retable.data.containers import DataError, NodeGraph, NodeSplit
 from retable.plan import Cell
@@ -148,27 +147,6 @@ def test_the_architecture_matters(trends: dict) -> None:
 # Protocols ------------------------------------------------------------------------------------------------------------
 
 
-def test_protocols_share_the_training_tenth_and_cover_all_nodes(tmp_path: Path) -> None:
-    graph = planted(3, 21)
-    task = Task(graph, SETTINGS, Small(graph, cell_of(), tmp_path))
-    sizes = {"10_80_10": (6, 50, 7), "10_10_80": (6, 6, 51)}
-    assert task.train.shape == (SPLITS, 63)
-    for name, (val, test) in task.protocols.items():
-        assert torch.equal(task.train.int() + val.int() + test.int(), torch.ones_like(val).int())
-        assert (task.train[0].sum(), val[0].sum(), test[0].sum()) == sizes[name]
-    assert not torch.equal(task.train[0], task.train[1])
-
-
-def test_seeds_have_splits_of_their_own_and_variants_share_them(tmp_path: Path) -> None:
-    graph = planted(3, 20)
-    masks = [
-        Task(graph, SETTINGS | settings, Small(graph, cell_of(**settings), tmp_path, seed)).train
-        for seed, settings in ((0, {}), (0, {"loss": "no-positives"}), (1, {}))
-    ]
-    assert torch.equal(masks[0], masks[1])
-    assert not torch.equal(masks[0], masks[2])
-
-
 def test_fixed_splits_are_the_data_sets_own(tmp_path: Path) -> None:
     graph = planted(3, 20)
     order = np.random.default_rng(0).permutation(60)
@@ -222,15 +200,6 @@ def test_self_loops_change_nothing(tmp_path: Path) -> None:
     assert measured(looped(graph), tmp_path) == measured(graph, tmp_path)
 
 
-def test_an_empty_column_drops_all_others_only_under_the_authors_form(tmp_path: Path) -> None:
-    graph = empty_column(planted(3, 20))
-    for quirks in (False, True):
-        cell = cell_of(method="gca", official_quirks=quirks)
-        learner = node.build(cell, Small(graph, cell, tmp_path))[1]
-        columns = learner.drops[0][1]
-        assert columns == 0.7 if quirks else abs(float(columns.mean()) - 0.2) < 0.02
-
-
 def test_without_features_or_nodes_one_line_says_what_to_do(tmp_path: Path) -> None:
     graph = planted(3, 20)
     with pytest.raises(DataError, match="planted: no node features; give each node a one-hot degree"):
@@ -252,32 +221,3 @@ def test_without_features_or_nodes_one_line_says_what_to_do(tmp_path: Path) -> N
 def test_unknown_settings_are_named(settings: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(CardError, match=message.replace("?", r"\?")):
         measured(planted(3, 20), tmp_path, **settings)
-
-
-# ProGCL and resumption ------------------------------------------------------------------------------------------------
-
-
-def test_progcl_fits_once_and_remembers_through_its_state(tmp_path: Path) -> None:
-    cell = cell_of(method="progcl")
-    graph = planted(3, 20)
-    _, learner = node.build(cell, Small(graph, cell, tmp_path))
-    learner.loss(1)
-    assert not learner.fitted
-    learner.loss(2)
-    weights, views = learner.pair_weights(*learner.views()[:2]), learner.fit_views.clone()
-    learner.loss(3)
-    assert torch.equal(learner.fit_views, views)
-    _, other = node.build(cell, Small(graph, cell, tmp_path))
-    other.load_state_dict(learner.state_dict())
-    assert torch.equal(other.pair_weights(*other.views()[:2]), weights)
-
-
-def test_progcls_sign_without_negatives_flips_only_under_the_authors_form(tmp_path: Path) -> None:
-    values = []
-    for quirks in (False, True):
-        cell = cell_of(method="progcl", loss="no-negatives", official_quirks=quirks)
-        context = Small(planted(3, 20), cell, tmp_path)
-        _, learner = node.build(cell, context)
-        context.seed_torch("same")
-        values.append(learner.loss(2).item())
-    assert values[0] == -values[1] < 0

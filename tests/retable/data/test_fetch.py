@@ -1,5 +1,4 @@
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -9,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from retable.data import verified
 from retable.data.fetch import DataError, check, fetch
-from retable.data.verified import require_verified
 
 CONTENT = bytes(range(256)) * 4000
 PATH = "made/up/file.bin"
@@ -167,22 +164,6 @@ def test_a_damaged_file_is_replaced_and_kept_aside(card, server, tmp_path):
     fetch(card, tmp_path)
     assert (tmp_path / PATH).read_bytes() == CONTENT
     assert len(leftovers(tmp_path)) == 2
-
-
-def test_a_verified_file_is_hashed_again_only_after_a_change(card, server, tmp_path, monkeypatch):
-    fetch(card, tmp_path)
-    hashed = []
-    monkeypatch.setattr(verified, "sha256_of", lambda path: hashed.append(path) or "changed")
-    require_verified(card, tmp_path)
-    assert hashed == []
-    os.utime(tmp_path / PATH, ns=(1, 1))
-    with pytest.raises(DataError, match="has sha256 changed"):
-        require_verified(card, tmp_path)
-
-
-def test_a_missing_file_says_which_command_brings_it(card, server, tmp_path):
-    with pytest.raises(DataError, match=r"file\.bin is missing; run `retable data fetch made-up`"):
-        require_verified(card, tmp_path)
 
 
 SCRIPT = textwrap.dedent(

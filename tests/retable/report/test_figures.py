@@ -2,7 +2,7 @@ import csv
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
-from retable.report import curves, figures
+from retable.report import figures
 from retable.verdicts import assess
 
 VALUES = [80.0, 80.1, 79.9, 80.05, 79.95]
@@ -121,22 +121,6 @@ def test_write_all_puts_the_data_beside(world, tmp_path):
     with path.with_suffix(".csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 6
     assert path.read_text().startswith("<svg")
-
-
-def test_cell_curves_have_a_line_a_seed_and_count_layers_from_one(world):
-    drawn_world(world)
-    pictures = curves.draw(world.records[:2])
-    assert sorted(pictures) == ["effective_rank/convolution", "effective_rank/norm", "loss"]
-    rank, loss = (ElementTree.fromstring(pictures[name]) for name in ("effective_rank/norm", "loss"))
-    assert len(rank.findall("polyline")) == 2
-    assert [text.text for text in rank.findall("text")] == ["9", "1.5", "1", "3"]
-    assert [text.text for text in loss.findall("text")] == ["2", "1", "0", "1"]
-
-
-def test_a_constant_curve_is_drawn_flat(world):
-    world.measure(world.cell("plain", depth=2), [80.0], series={"loss": [1.0, 1.0, 1.0]})
-    line = ElementTree.fromstring(curves.draw(world.records)["loss"]).find("polyline").get("points")
-    assert len({point.split(",")[1] for point in line.split()}) == 1
 
 
 def with_curve(world, **change):

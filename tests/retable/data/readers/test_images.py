@@ -4,11 +4,9 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from retable.cards import CardError, load_dataset
 from retable.data.containers import DataError
-from retable.data.readers.embedded_images import digits_16
 from retable.data.readers.images import balanced_order, cifar_binary, decode, stl10_binary, tiny_imagenet
 
 Z = {"sha256": "0" * 64, "note": "made up"}
@@ -183,16 +181,7 @@ def test_a_file_needs_exactly_one_origin(entry):
             entry("a", b"a", **origins)
 
 
-# Digits and orders
-
-
-def test_digits_are_upstreams_pixels_doubled(root, tmp_path):
-    images = digits_16(load_dataset(root / "datasets" / "digits-16.yaml"), tmp_path)
-    ink = load_digits().images
-    for channel in range(3):
-        for row, column in ((0, 0), (1, 0), (0, 1), (1, 1)):
-            found = images.images[:, channel, row::2, column::2]
-            np.testing.assert_array_equal(found, np.floor(ink * 255 / 16))
+# Orders
 
 
 def test_a_balanced_order_spreads_every_class_evenly():
