@@ -1,5 +1,6 @@
 """Which checkout the running code is from, and what git says of it."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -32,8 +33,12 @@ class Tree:
 def git(root: Path, *arguments: str) -> str:
     """What git prints about the repository at `root`. Raises CardError with git's own words."""
     command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *arguments]
+    # Inside a hook these name another repository than `root`'s.
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    }
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     except FileNotFoundError:
         raise CardError("git is not installed; retable needs it to name commits") from None
     if done.returncode:

@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     selection.add_argument("--papers", help="comma-separated, default all")
     selection.add_argument("--datasets", help="comma-separated, default all")
     selection.add_argument("--recipes", help="comma-separated, default all")
+    selection.add_argument("--device", help="auto, cpu or cuda (default: config/config.yaml)")
     selection.add_argument("--seeds", type=int, help="number of seeds instead of the card's")
 
     def command(name: str, function, text: str, *, select: bool = True) -> argparse.ArgumentParser:
@@ -91,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 def open_workspace(chosen: argparse.Namespace) -> Workspace:
     """The checkout around the current folder, with the command line's selection over its config file."""
     root = find_root(Path.cwd())
-    names = ("scale", "papers", "datasets", "recipes", "seeds", "mirror")
+    names = ("scale", "papers", "datasets", "recipes", "seeds", "device", "mirror")
     overrides = {name: getattr(chosen, name, None) for name in names}
     paper, _, recipe = (getattr(chosen, "recipe", None) or "").partition("/")
     overrides |= {"papers": paper} if paper else {}

@@ -113,7 +113,7 @@ def from_tree(*patterns):
 def selection():
     """The run's selection as options of the `retable` command."""
     chosen = WORKSPACE.config
-    options = [("--scale", chosen.scale), ("--seeds", chosen.seeds)]
+    options = [("--scale", chosen.scale), ("--seeds", chosen.seeds), ("--device", chosen.device)]
     options += [(f"--{key}", ",".join(getattr(chosen, key) or [])) for key in ("papers", "datasets", "recipes")]
     return " ".join(f"{option} {value}" for option, value in options if value)
 
