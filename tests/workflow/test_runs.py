@@ -101,14 +101,21 @@ def test_the_log_is_written_while_it_runs_and_a_first_try_survives(tiny):
 
 def test_two_checkouts_with_one_environment_are_not_mixed_up(tiny, root):
     alien = tiny.environment() | {"PYTHONPATH": str(root)}
-    for command in (
-        [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(tiny.folder / "Snakefile"), "--dry-run"],
-        [sys.executable, "-P", "-m", "retable", "plan"],
-    ):
-        done = subprocess.run(command, cwd=tiny.folder, env=alien, capture_output=True, text=True, check=False)
-        assert done.returncode != 0
-        assert f"{tiny.folder} is a checkout, but `retable` is imported from {root / 'retable'}" in done.stderr
-        assert f"PYTHONPATH={tiny.folder}" in done.stderr
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-m", *arguments]
+        return subprocess.run(command, cwd=tiny.folder, env=alien, capture_output=True, text=True, check=False)
+
+    refused = call("retable", "run")
+    assert refused.returncode == 2
+    assert f"{tiny.folder} is a checkout, but `retable` is imported from {root / 'retable'}" in refused.stderr
+    assert f"PYTHONPATH={tiny.folder}" in refused.stderr
+    # Snakemake takes the code beside the Snakefile, in its jobs too.
+    tiny.edit("methods/tiny/run.py", "float(walk.place)})", "float(walk.place) + 100})")
+    done = call("snakemake", "--cores", "1", "paper_tiny")
+    assert done.returncode == 0, done.stderr
+    assert accuracy(tiny) > 100
+    assert "1 ok" in tiny.retable("status").stdout
 
 
 def test_an_edit_of_the_card_draws_the_page_again_and_measures_nothing(measured):
