@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from turns import medians, run_parts
 
 from methods.contranorm.models import DeepGCN
-from methods.contranorm.norm import ContraNorm
-from retable.nn.mask import NeighbourMask
-from retable.nn.sparse import (
+from methods.contranorm.norm import ContraNorm, NeighbourMask
+from retable.data.graphs import (
     SparseMatrix,
     combine,
     csr_from_entries,

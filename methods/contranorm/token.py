@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.contranorm.norm import weighted_mean
-from retable.nn.rows import unit
+from methods.contranorm.norm import unit, weighted_mean
 
 
 class TokenContraNorm(nn.Module):

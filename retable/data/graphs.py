@@ -1,6 +1,6 @@
-"""Sparse matrices as torch CSR tensors: adjacencies and their normalisations, and a differentiable product.
+"""Graph preparation on tensors: adjacency, normalisation, feature scaling, a differentiable sparse product.
 
-:class:`SparseMatrix` wraps a matrix that takes part in training.
+Matrices travel as torch sparse CSR tensors; :class:`SparseMatrix` wraps one that takes part in training.
 """
 
 import warnings

@@ -1,1 +1,0 @@
-"""Layers, losses and schedules that several papers share."""
