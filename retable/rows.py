@@ -50,9 +50,11 @@ class Row:
         """The metric by seed; empty if the row has no result or its records lack the metric."""
         return {record.seed: record.metrics[metric] for record in self.records if metric in record.metrics}
 
-    def setting(self, key: str) -> Scalar | None:
-        """The value of a setting, if all candidates share it."""
-        found = {str(cell.settings.get(key)): cell.settings.get(key) for cell in self.cells}
+    def part(self, name: str) -> Scalar | None:
+        """What a part of a claim's id is: `dataset`, `variant`, or a setting if all candidates share it."""
+        if name in ("dataset", "variant"):
+            return self.dataset if name == "dataset" else self.variant
+        found = {str(cell.settings.get(name)): cell.settings.get(name) for cell in self.cells}
         return next(iter(found.values())) if len(found) == 1 else None
 
 

@@ -21,7 +21,7 @@ from retable.plan import Cell, recipe_cells
 from retable.records import RunRecord, Trouble
 from retable.report import curves, figures, pictures, tables, words
 from retable.rows import Row, cell_state
-from retable.verdicts import Assessment, ValueVerdict, assess
+from retable.verdicts import Assessment, ValueVerdict, assess, check_claims
 
 HERE = Path(__file__).parent
 # Written into every site, so that a rebuild replaces a site and never some other folder.
@@ -88,9 +88,10 @@ def build_site(workspace: Workspace) -> Path:
 def _inputs(workspace: Workspace):
     papers, datasets = workspace.papers, workspace.datasets
     claims = {}
-    for name in papers:
+    for name, paper in papers.items():
         path = workspace.root / "methods" / name / "claims.csv"
         claims[name] = load_claims(path) if path.exists() else []
+        check_claims(paper, claims[name])
     # Seeds that the user asked for beyond the card's are part of the plan.
     cells: dict[Scale, list[Cell]] = {
         scale: [
