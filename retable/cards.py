@@ -117,11 +117,24 @@ class Sourced(Model):
     source: str = Field(description="paper section, authors' code, or ours")
 
 
+class Selection(Model):
+    """What the candidates of a tuned setting are chosen by: the largest or the smallest seed mean of a metric."""
+
+    metric: str = Field(description="a validation metric in records")
+    mode: Literal["max", "min"]
+
+    @model_validator(mode="after")
+    def _is_no_test_metric(self) -> "Selection":
+        if "test" in self.metric:
+            raise ValueError(f"{self.metric!r} is a test metric; candidates are chosen on validation")
+        return self
+
+
 class Variant(Model):
     """One row of a paper's table.
 
-    `axes` are candidates of a tuned setting: each candidate is a cell of its own, and the row shows the candidate with
-    the best seed mean of `select_by` (a validation metric).
+    `axes` are candidates of a tuned setting: each candidate is a cell of its own, and the row shows the one that
+    `select` chooses.
     """
 
     label: str = Field(description="the method's name on the pages")
@@ -130,17 +143,15 @@ class Variant(Model):
         default={}, description="data set -> settings that the paper tunes for it; they override `settings`"
     )
     axes: dict[str, list[Scalar]] = {}
-    select_by: str | None = None
+    select: Selection | None = None
     without: list[str] = Field(default=[], description="recipe axes that mean nothing to this variant")
     control: bool = False
     note: str = ""
 
     @model_validator(mode="after")
     def _candidates_need_a_judge(self) -> "Variant":
-        if bool(self.axes) != (self.select_by is not None):
-            raise ValueError("`axes` and `select_by` go together")
-        if self.select_by and "test" in self.select_by:
-            raise ValueError("`select_by` names a test metric; candidates are chosen on validation")
+        if bool(self.axes) != (self.select is not None):
+            raise ValueError("`axes` and `select` go together")
         return self
 
 

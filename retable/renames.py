@@ -85,7 +85,7 @@ class Rename(Model):
         """Old names that a recipe of today's card uses, values as `key: value`."""
         settings = recipe.settings()
         metrics = {recipe.metric, *(answer.measured for answer in recipe.answers), *(c.series for c in recipe.curves)}
-        metrics |= {variant.select_by for variant in recipe.variants.values() if variant.select_by}
+        metrics |= {variant.select.metric for variant in recipe.variants.values() if variant.select}
         names = {*self.recipes} & {recipe.name} | {*self.variants} & {*recipe.variants} | {*self.metrics} & metrics
         names |= {key for key, _ in settings if key in self.keys}
         return names | {f"{key}: {v}" for key, v in settings if repr(self._value(key, v)) != repr(v)}

@@ -254,8 +254,8 @@ def setting_sources(recipe: Recipe, cell: Cell) -> list[tuple[str, Scalar, str]]
     variant, hyper = recipe.variants[cell.variant], {**recipe.hyper, **recipe.scales[cell.scale].hyper}
     found = []
     for key, value in cell.settings.items():
-        if key in variant.axes:
-            source = f"candidate, chosen by {variant.select_by}"
+        if key in variant.axes and variant.select:
+            source = f"candidate, chosen by {variant.select.metric}"
         elif key in cell.axes:
             source = "the grid"
         elif key in variant.by_dataset.get(cell.dataset, {}):

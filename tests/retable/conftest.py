@@ -37,7 +37,11 @@ CARD = {
             "unit": "%",
             "variants": {
                 "plain": {"label": "plain", "settings": {"s": 0.0}},
-                "ours": {"label": "Ours", "axes": {"s": [0.5, 1.0]}, "select_by": "val_accuracy"},
+                "ours": {
+                    "label": "Ours",
+                    "axes": {"s": [0.5, 1.0]},
+                    "select": {"metric": "val_accuracy", "mode": "max"},
+                },
                 "majority": {"label": "majority", "without": ["depth"], "control": True},
             },
             "hyper": {"lr": {"value": 0.1, "source": "Section 4"}},

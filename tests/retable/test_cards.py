@@ -52,10 +52,19 @@ def test_an_unknown_key_is_named_with_the_allowed_ones(tmp_path: Path) -> None:
 
 def test_candidates_chosen_on_test_metrics_are_refused(tmp_path: Path) -> None:
     def peek(data: dict) -> None:
-        data["recipes"][0]["variants"]["contranorm"]["select_by"] = "last_test_accuracy"
+        data["recipes"][0]["variants"]["contranorm"]["select"]["metric"] = "last_test_accuracy"
 
     path = broken(ROOT / "methods/contranorm/card.yaml", tmp_path, peek)
     with pytest.raises(CardError, match="chosen on validation"):
+        load_paper(path)
+
+
+def test_the_direction_of_a_choice_is_stated(tmp_path: Path) -> None:
+    def forget(data: dict) -> None:
+        del data["recipes"][0]["variants"]["contranorm"]["select"]["mode"]
+
+    path = broken(ROOT / "methods/contranorm/card.yaml", tmp_path, forget)
+    with pytest.raises(CardError, match=r"variants\.contranorm\.select\.mode: Field required"):
         load_paper(path)
 
 
