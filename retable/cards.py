@@ -6,8 +6,10 @@ Every model refuses unknown keys and names the allowed ones. `schemas()` yields 
 
 import csv
 import difflib
-import hashlib
 import itertools
+import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -23,6 +25,9 @@ Scalar = bool | int | float | str
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Module = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+CLAIM_ID = r"^[A-Za-z0-9._-]+$"
+ClaimId = Annotated[str, StringConstraints(pattern=CLAIM_ID)]
+PART = re.compile(r"\{(\w+)\}")
 Card = TypeVar("Card", bound=BaseModel)
 
 
@@ -112,30 +117,41 @@ class Sourced(Model):
     source: str = Field(description="paper section, authors' code, or ours")
 
 
+class Selection(Model):
+    """What the candidates of a tuned setting are chosen by: the largest or the smallest seed mean of a metric."""
+
+    metric: str = Field(description="a validation metric in records")
+    mode: Literal["max", "min"]
+
+    @model_validator(mode="after")
+    def _is_no_test_metric(self) -> "Selection":
+        if "test" in self.metric:
+            raise ValueError(f"{self.metric!r} is a test metric; candidates are chosen on validation")
+        return self
+
+
 class Variant(Model):
     """One row of a paper's table.
 
-    `axes` are candidates of a tuned setting: each candidate is a cell of its own, and the row shows the candidate with
-    the best seed mean of `select_by` (a validation metric).
+    `axes` are candidates of a tuned setting: each candidate is a cell of its own, and the row shows the one that
+    `select` chooses.
     """
 
-    label: str = Field(description="the method's name in claims.csv")
+    label: str = Field(description="the method's name on the pages")
     settings: dict[str, Scalar] = {}
     by_dataset: dict[Name, dict[str, Scalar]] = Field(
         default={}, description="data set -> settings that the paper tunes for it; they override `settings`"
     )
     axes: dict[str, list[Scalar]] = {}
-    select_by: str | None = None
+    select: Selection | None = None
     without: list[str] = Field(default=[], description="recipe axes that mean nothing to this variant")
     control: bool = False
     note: str = ""
 
     @model_validator(mode="after")
     def _candidates_need_a_judge(self) -> "Variant":
-        if bool(self.axes) != (self.select_by is not None):
-            raise ValueError("`axes` and `select_by` go together")
-        if self.select_by and "test" in self.select_by:
-            raise ValueError("`select_by` names a test metric; candidates are chosen on validation")
+        if bool(self.axes) != (self.select is not None):
+            raise ValueError("`axes` and `select` go together")
         return self
 
 
@@ -178,14 +194,37 @@ class Protocol(Model):
 
 
 class Answer(Model):
-    """Which claims a recipe's cells answer: same table, model, data set and method, and these settings equal."""
+    """Which claims a recipe's cells answer: those whose ids its pattern gives.
 
-    table: str
-    model: str
-    claimed: str = Field(description="the metric's name in claims.csv")
+    In `depth-{dataset}-{variant}-{depth}`, {dataset} and {variant} stand for the card's names, any other part for the
+    cell's setting of that name, as YAML writes it.
+    """
+
     measured: str = Field(description="the metric's name in records")
-    settings: list[str] = []
+    claims: str = Field(description="pattern of ids in claims.csv")
+    names: dict[str, str] = Field(default={}, description="name or value in the card -> how ids write it")
     margin: float = Field(default=1.0, gt=0, description="least equivalence margin, in the claim's unit")
+
+    @model_validator(mode="after")
+    def _gives_ids(self) -> "Answer":
+        if not re.fullmatch(CLAIM_ID, PART.sub("x", self.claims)):
+            raise ValueError(
+                f"`claims: {self.claims}` is no pattern of ids; write letters, digits, `.`, `_`, `-` and parts "
+                "such as {dataset}"
+            )
+        return self
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the pattern's parts."""
+        return PART.findall(self.claims)
+
+    def claim_id(self, values: Mapping[str, Scalar | None]) -> str | None:
+        """The pattern with a value for each part; None where a part has none."""
+        if None in values.values():
+            return None
+        texts = {part: as_text(value) for part, value in values.items() if value is not None}
+        return PART.sub(lambda part: self.names.get(texts[part[1]], texts[part[1]]), self.claims)
 
 
 class Ordering(Model):
@@ -275,6 +314,34 @@ class Recipe(Model):
                     raise ValueError(f"an ordering names the variant {variant!r}, which the recipe lacks")
         return self
 
+    @model_validator(mode="after")
+    def _answers_name_cells(self) -> "Recipe":
+        texts = self.texts()
+        for answer in self.answers:
+            for part in answer.parts:
+                if part not in texts:
+                    raise ValueError(f"`claims: {answer.claims}`: {unknown('part', part, list(texts))}")
+            if strays := sorted(set(answer.names).difference(*(texts[part] for part in answer.parts))):
+                raise ValueError(f"`claims: {answer.claims}`: `names` has {strays[0]!r}, which no part of it can be")
+        return self
+
+    def settings(self) -> list[tuple[str, Scalar]]:
+        """Each setting that the recipe gives its cells at some scale, with each of its values."""
+        scales, variants = self.scales.values(), self.variants.values()
+        fixed = [{key: sourced.value for key, sourced in h.items()} for h in (self.hyper, *(s.hyper for s in scales))]
+        fixed += [settings for variant in variants for settings in (variant.settings, *variant.by_dataset.values())]
+        found = [pair for settings in fixed for pair in settings.items()]
+        axes = [pair for grid in (*(s.axes for s in scales), *(v.axes for v in variants)) for pair in grid.items()]
+        return found + [(key, value) for key, values in axes for value in values]
+
+    def texts(self) -> dict[str, set[str]]:
+        """What each part of a claim's id can be."""
+        found: dict[str, set[str]] = {}
+        for key, value in self.settings():
+            found.setdefault(key, set()).add(as_text(value))
+        datasets = {name for scale in self.scales.values() for name in (*scale.datasets, *scale.own)}
+        return found | {"dataset": datasets, "variant": set(self.variants)}
+
 
 class Deviation(Model):
     """A known difference between the paper, its authors' code and this suite."""
@@ -307,14 +374,6 @@ class PaperCard(Model):
     recipes: list[Recipe]
     deviations: list[Deviation] = []
 
-    @model_validator(mode="after")
-    def _tables_exist(self) -> "PaperCard":
-        for recipe in self.recipes:
-            for answer in recipe.answers:
-                if answer.table not in self.tables:
-                    raise ValueError(f"recipe {recipe.name!r} answers the table {answer.table!r}, not in `tables`")
-        return self
-
     def recipe(self, name: str) -> Recipe:
         """The recipe of that name; raises CardError with the names that exist."""
         for recipe in self.recipes:
@@ -324,8 +383,12 @@ class PaperCard(Model):
 
 
 class Claim(Model):
-    """One number of a paper. `setting` holds the `key=value` parts of the table cell's description as text."""
+    """One number of a paper. `setting` holds the `key=value` parts of the table cell's description as text.
 
+    `id` is what cards call it: its own within the paper, and kept when anything else of the claim is corrected.
+    """
+
+    id: ClaimId
     paper: str
     table: str
     task: str
@@ -345,13 +408,18 @@ class Claim(Model):
     source: str
 
     @property
-    def id(self) -> str:
-        parts = (self.table, self.task, self.dataset, self.model, self.method, self.metric)
-        setting = ";".join(f"{key}={value}" for key, value in self.setting.items())
-        return hashlib.sha256("\x1f".join((*parts, setting)).encode()).hexdigest()[:10]
+    def place(self) -> tuple:
+        """What tells it apart from the paper's other claims, its id aside."""
+        setting = tuple(self.setting.items())
+        return (self.table, self.task, self.dataset, self.model, self.method, self.metric, setting)
 
 
 # Reading
+
+
+def as_text(value: Scalar) -> str:
+    """A setting as YAML writes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def unknown(kind: str, name: str, valid: list[str]) -> str:
@@ -434,9 +502,13 @@ def load_papers(root: Path) -> dict[str, PaperCard]:
 def load_claims(path: Path) -> list[Claim]:
     """Read a paper's claims.csv. Raises CardError that names the row."""
     claims: list[Claim] = []
-    seen: dict[str, int] = {}
+    seen: dict[str | tuple, int] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
+            if not re.fullmatch(CLAIM_ID, name := row.get("id") or ""):
+                raise CardError(
+                    f"{path}:{number}: {name!r} is no id; give the claim its own, of letters, digits, `.`, `_` and `-`"
+                )
             data: dict[str, Any] = {key: value if value != "" else None for key, value in row.items()}
             parts = (part.partition("=") for part in (data["setting"] or "").split(";") if part)
             data["setting"] = {key: value for key, _, value in parts}
@@ -446,8 +518,10 @@ def load_claims(path: Path) -> list[Claim]:
                 claim = Claim.model_validate(data)
             except ValidationError as error:
                 raise CardError(_one_line(path.with_name(f"{path.name}:{number}"), Claim, error)) from None
+            if claim.place in seen:
+                raise CardError(f"{path}:{number}: same claim as row {seen[claim.place]}; add what tells them apart")
             if claim.id in seen:
-                raise CardError(f"{path}:{number}: same claim as row {seen[claim.id]}; add what tells them apart")
-            seen[claim.id] = number
+                raise CardError(f"{path}:{number}: the id {claim.id!r} is row {seen[claim.id]}'s; choose another")
+            seen[claim.id] = seen[claim.place] = number
             claims.append(claim)
     return claims

@@ -83,22 +83,12 @@ class Rename(Model):
 
     def given_up(self, recipe: Recipe) -> set[str]:
         """Old names that a recipe of today's card uses, values as `key: value`."""
-        settings = _settings(recipe)
+        settings = recipe.settings()
         metrics = {recipe.metric, *(answer.measured for answer in recipe.answers), *(c.series for c in recipe.curves)}
-        metrics |= {variant.select_by for variant in recipe.variants.values() if variant.select_by}
+        metrics |= {variant.select.metric for variant in recipe.variants.values() if variant.select}
         names = {*self.recipes} & {recipe.name} | {*self.variants} & {*recipe.variants} | {*self.metrics} & metrics
         names |= {key for key, _ in settings if key in self.keys}
         return names | {f"{key}: {v}" for key, v in settings if repr(self._value(key, v)) != repr(v)}
-
-
-def _settings(recipe: Recipe) -> list[tuple[str, Scalar]]:
-    """Each setting that a recipe gives its cells at some scale, with each of its values."""
-    scales, variants = recipe.scales.values(), recipe.variants.values()
-    fixed = [{key: sourced.value for key, sourced in h.items()} for h in (recipe.hyper, *(s.hyper for s in scales))]
-    fixed += [settings for variant in variants for settings in (variant.settings, *variant.by_dataset.values())]
-    found = [pair for settings in fixed for pair in settings.items()]
-    axes = [pair for grid in (*(s.axes for s in scales), *(v.axes for v in variants)) for pair in grid.items()]
-    return found + [(key, value) for key, values in axes for value in values]
 
 
 @dataclass(frozen=True)

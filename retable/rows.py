@@ -5,12 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from retable.cards import SCALES, PaperCard, Recipe, Scalar, Scale
+from retable.cards import SCALES, PaperCard, Recipe, Scalar, Scale, Selection
 from retable.currency import Currency
 from retable.plan import Cell
 from retable.records import RunRecord
-
-LOWER_IS_BETTER = ("loss", "error", "perplexity")
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,11 @@ class Row:
         """The metric by seed; empty if the row has no result or its records lack the metric."""
         return {record.seed: record.metrics[metric] for record in self.records if metric in record.metrics}
 
-    def setting(self, key: str) -> Scalar | None:
-        """The value of a setting, if all candidates share it."""
-        found = {str(cell.settings.get(key)): cell.settings.get(key) for cell in self.cells}
+    def part(self, name: str) -> Scalar | None:
+        """What a part of a claim's id is: `dataset`, `variant`, or a setting if all candidates share it."""
+        if name in ("dataset", "variant"):
+            return self.dataset if name == "dataset" else self.variant
+        found = {str(cell.settings.get(name)): cell.settings.get(name) for cell in self.cells}
         return next(iter(found.values())) if len(found) == 1 else None
 
 
@@ -71,11 +71,6 @@ def group_rows(
     ]
 
 
-def higher_is_better(metric: str) -> bool:
-    """Direction of a selection metric, by its name: losses, errors and perplexities are better when lower."""
-    return not any(word in metric for word in LOWER_IS_BETTER)
-
-
 def _row(recipe: Recipe, axes: dict, cells: list[Cell], by_cell: Mapping, currency: Currency) -> Row:
     first = cells[0]
     row = Row(recipe, first.scale, first.dataset, first.variant, axes, tuple(cells), "not run")
@@ -89,7 +84,7 @@ def _row(recipe: Recipe, axes: dict, cells: list[Cell], by_cell: Mapping, curren
     if "not run" in states:
         ready = len(cells) - states.count("not run")
         return replace(row, state="incomplete", note=f"{ready} of {len(cells)} candidates") if ready else row
-    best, note = _choose(recipe.variants[first.variant].select_by, cells, [runs for _, _, runs in found])
+    best, note = _choose(recipe.variants[first.variant].select, cells, [runs for _, _, runs in found])
     if best is None:
         return replace(row, state="incomplete", note=note)
     runs, planned = found[best][2], len(cells[best].seeds)
@@ -122,16 +117,17 @@ def cell_state(cell: Cell, records: Iterable[RunRecord], currency: Currency) -> 
     return ("stale", reasons[0], []) if reasons else ("not run", "", [])
 
 
-def _choose(metric: str | None, cells: list[Cell], runs: list[list[RunRecord]]) -> tuple[int | None, str]:
-    """Index of the candidate with the best mean of `metric` over the seeds that all have, and why it is."""
-    if metric is None:
+def _choose(select: Selection | None, cells: list[Cell], runs: list[list[RunRecord]]) -> tuple[int | None, str]:
+    """Index of the candidate with the best mean of its metric over the seeds that all have, and why it is."""
+    if select is None:
         return 0, ""
+    metric = select.metric
     alive = [index for index, records in enumerate(runs) if records]
     common = set.intersection(*({r.seed for r in runs[index] if metric in r.metrics} for index in alive))
     if not common:
         return None, f"the {len(cells)} candidates share no seed with a value of {metric}"
     means = {i: statistics.mean(r.metrics[metric] for r in runs[i] if r.seed in common) for i in alive}
-    best = (max if higher_is_better(metric) else min)(means, key=means.__getitem__)
+    best = (max if select.mode == "max" else min)(means, key=means.__getitem__)
     if len(cells) == 1:
         return best, ""
     candidate = ", ".join(f"{k}={v}" for k, v in cells[best].axes.items() if len({c.axes[k] for c in cells}) > 1)

@@ -5,24 +5,14 @@ Rows are judged against the paper's numbers (value claims, at full scale only) a
 orderings and its comparisons at a scale.
 """
 
+import itertools
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from retable.cards import (
-    SCALES,
-    Answer,
-    CardError,
-    Claim,
-    DatasetCard,
-    Ordering,
-    PaperCard,
-    Recipe,
-    Scalar,
-    Scale,
-)
+from retable.cards import SCALES, Answer, CardError, Claim, Ordering, PaperCard, Recipe, Scale
 from retable.currency import Currency
 from retable.plan import Cell
 from retable.records import RunRecord
@@ -190,7 +180,7 @@ def assess(
     return Assessment(
         paper=paper,
         rows=rows,
-        values=_adjust_values(_judge_claims(paper, own, rows, currency.datasets)),
+        values=_adjust_values(_judge_claims(paper, own, rows)),
         orderings=_adjust_orderings([v for recipe in paper.recipes for v in _judge_orderings(recipe, rows)]),
         comparisons=_adjust_comparisons([v for recipe in paper.recipes for v in _compare(recipe, rows)]),
         third_party=[claim for claim in claims if claim.table.startswith(THIRD_PARTY)],
@@ -198,40 +188,43 @@ def assess(
     )
 
 
-def same_setting(claimed: str | None, ours: Scalar | None) -> bool:
-    """Whether a setting in claims.csv (text) equals one of ours: as numbers where both are, else as text."""
-    if claimed is None or ours is None:
-        return False
-    try:
-        return float(claimed) == float(ours)
-    except ValueError:
-        return claimed.strip().lower() == str(ours).lower()
+def check_claims(paper: PaperCard, claims: Sequence[Claim]) -> None:
+    """Raises CardError when a claim's table is none of the card's, or an answer names no claim that is judged."""
+    for claim in claims:
+        if claim.table not in paper.tables:
+            raise CardError(
+                f"methods/{paper.id}/claims.csv: {claim.id!r} is of the table {claim.table!r}, not in `tables` of the "
+                "card; add it there or correct it"
+            )
+    judged = {claim.id for claim in claims if not claim.table.startswith(THIRD_PARTY)}
+    for recipe in paper.recipes:
+        texts = recipe.texts()
+        for answer in recipe.answers:
+            cells = itertools.product(*(texts[part] for part in answer.parts))
+            if judged.isdisjoint(answer.claim_id(dict(zip(answer.parts, cell, strict=True))) for cell in cells):
+                raise CardError(
+                    f"methods/{paper.id}/card.yaml: recipe {recipe.name!r}: `claims: {answer.claims}` gives the id of "
+                    "no claim of the paper in claims.csv; correct it or take the answer out"
+                )
 
 
 # Value claims
 
 
-def _judge_claims(
-    paper: PaperCard, claims: Sequence[Claim], rows: list[Row], datasets: Mapping[str, DatasetCard]
-) -> list[ValueVerdict]:
-    index: dict[tuple, list[tuple[Row, Answer]]] = defaultdict(list)
+def _judge_claims(paper: PaperCard, claims: Sequence[Claim], rows: list[Row]) -> list[ValueVerdict]:
+    answers: dict[str | None, list[tuple[Row, Answer]]] = defaultdict(list)
     for row in rows:
         for answer in row.recipe.answers:
-            key = (answer.table, answer.model, datasets[row.dataset].title, row.label, answer.claimed)
-            index[key].append((row, answer))
+            answers[answer.claim_id({part: row.part(part) for part in answer.parts})].append((row, answer))
     verdicts = []
     for claim in claims:
-        found = [
-            (row, answer)
-            for row, answer in index[claim.table, claim.model, claim.dataset, claim.method, claim.metric]
-            if all(same_setting(claim.setting.get(key), row.setting(key)) for key in answer.settings)
-        ]
+        found = answers[claim.id]
         scales = [row.scale for row, _ in found]
         if len(set(scales)) < len(scales):
             names = sorted({f"{row.recipe.name}/{row.variant} {row.axes}" for row, _ in found})
             raise CardError(
-                f"{paper.id}: {claim.table!r}, {claim.dataset}, {claim.method}, {claim.setting} has two "
-                f"answers at one scale, {'; '.join(names)}; tell them apart by label or `settings`"
+                f"{paper.id}: the claim {claim.id!r} has two answers at one scale, {'; '.join(names)}; tell them "
+                "apart in `claims`"
             )
         verdicts += [_judge_claim(claim, *pair) for pair in found] or [ValueVerdict(claim, "not covered")]
     return verdicts

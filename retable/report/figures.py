@@ -65,13 +65,13 @@ class Figure:
 def draw(assessment: Assessment, datasets: Mapping[str, DatasetCard]) -> list[Figure]:
     """All figures that the records allow, in the order of recipes, scales (full first) and data sets."""
     figures = []
-    asked = {(verdict.row.recipe.name, verdict.claim.method) for verdict in assessment.values if verdict.row}
+    asked = {(verdict.row.recipe.name, verdict.row.variant) for verdict in assessment.values if verdict.row}
     for recipe in assessment.paper.recipes:
         for scale in ("full", "reduced", "demo"):
             rows = [r for r in assessment.rows if (r.recipe.name, r.scale) == (recipe.name, scale) and r.records]
             for dataset in dict.fromkeys(row.dataset for row in rows):
                 here = [row for row in rows if row.dataset == dataset]
-                main = [row for row in here if (recipe.name, row.label) in asked] or here
+                main = [row for row in here if (recipe.name, row.variant) in asked] or here
                 labels = {"paper": assessment.paper.id, "recipe": recipe.name, "data set": datasets[dataset].title}
                 axis = _main_axis(here)
                 if axis:

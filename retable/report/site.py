@@ -21,7 +21,7 @@ from retable.plan import Cell, recipe_cells
 from retable.records import RunRecord, Trouble
 from retable.report import curves, figures, pictures, tables, words
 from retable.rows import Row, cell_state
-from retable.verdicts import Assessment, ValueVerdict, assess
+from retable.verdicts import Assessment, ValueVerdict, assess, check_claims
 
 HERE = Path(__file__).parent
 # Written into every site, so that a rebuild replaces a site and never some other folder.
@@ -88,9 +88,10 @@ def build_site(workspace: Workspace) -> Path:
 def _inputs(workspace: Workspace):
     papers, datasets = workspace.papers, workspace.datasets
     claims = {}
-    for name in papers:
+    for name, paper in papers.items():
         path = workspace.root / "methods" / name / "claims.csv"
         claims[name] = load_claims(path) if path.exists() else []
+        check_claims(paper, claims[name])
     # Seeds that the user asked for beyond the card's are part of the plan.
     cells: dict[Scale, list[Cell]] = {
         scale: [
@@ -253,8 +254,8 @@ def setting_sources(recipe: Recipe, cell: Cell) -> list[tuple[str, Scalar, str]]
     variant, hyper = recipe.variants[cell.variant], {**recipe.hyper, **recipe.scales[cell.scale].hyper}
     found = []
     for key, value in cell.settings.items():
-        if key in variant.axes:
-            source = f"candidate, chosen by {variant.select_by}"
+        if key in variant.axes and variant.select:
+            source = f"candidate, chosen by {variant.select.metric}"
         elif key in cell.axes:
             source = "the grid"
         elif key in variant.by_dataset.get(cell.dataset, {}):

@@ -13,7 +13,7 @@ from retable.records import RunRecord, write_atomically
 from retable.report import words
 from retable.rows import Row
 from retable.significance import deviation
-from retable.verdicts import Assessment, ValueVerdict, same_setting
+from retable.verdicts import Assessment, ValueVerdict
 
 SCALES_DOWN: tuple[Scale, ...] = ("full", "reduced", "demo")
 
@@ -179,6 +179,16 @@ def _fill(grid: Grid, verdict: ValueVerdict, third_party: Sequence[Claim], acros
             ):
                 text = words.with_spread(other.mean, other.std, other.unit)
                 grid.put(label, other.table, column, GridCell(text, note=other.source))
+
+
+def same_setting(a: str | None, b: str | None) -> bool:
+    """Whether two claims have a setting in common: as numbers where both are, else as text."""
+    if a is None or b is None:
+        return False
+    try:
+        return float(a) == float(b)
+    except ValueError:
+        return a.strip().lower() == b.strip().lower()
 
 
 def _varying(claims: Sequence[Claim]) -> tuple[list[str], list[str]]:

@@ -2,6 +2,7 @@
 workspace, for tests of runs.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,7 +37,11 @@ CARD = {
             "unit": "%",
             "variants": {
                 "plain": {"label": "plain", "settings": {"s": 0.0}},
-                "ours": {"label": "Ours", "axes": {"s": [0.5, 1.0]}, "select_by": "val_accuracy"},
+                "ours": {
+                    "label": "Ours",
+                    "axes": {"s": [0.5, 1.0]},
+                    "select": {"metric": "val_accuracy", "mode": "max"},
+                },
                 "majority": {"label": "majority", "without": ["depth"], "control": True},
             },
             "hyper": {"lr": {"value": 0.1, "source": "Section 4"}},
@@ -50,13 +55,7 @@ CARD = {
                 "demo": {"datasets": {"cora": "public"}, "axes": {"depth": [2]}, "seeds": 2, "cost": "1 s"},
             },
             "answers": [
-                {
-                    "table": "T1",
-                    "model": "GCN",
-                    "claimed": "test accuracy",
-                    "measured": "accuracy",
-                    "settings": ["depth"],
-                }
+                {"measured": "accuracy", "claims": "t1-{dataset}-{variant}-{depth}"},
             ],
             "orderings": [{"better": "ours", "worse": "plain", "axes": {"depth": [2, 4]}, "source": "Table 1"}],
         }
@@ -99,6 +98,7 @@ class World:
         return found
 
     def claim(self, method: str, depth: int, mean: float, **change) -> Claim:
+        """A claim with an id such as `t1-cora-plain-2`: table, data set, method and settings."""
         row = {
             "paper": "toy",
             "table": "T1",
@@ -116,9 +116,17 @@ class World:
             "evidence": "source",
             "source": "Table 1",
         }
-        claim = Claim.model_validate(row | change)
+        row |= change
+        parts = (row["table"], row["dataset"], row["method"], *row["setting"].values())
+        claim = Claim.model_validate({"id": re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")} | row)
         self.claims.append(claim)
         return claim
+
+    def answer(self, claims: str) -> None:
+        """Has the recipe's accuracy answer the claims of one more pattern."""
+        data = self.paper.model_dump()
+        data["recipes"][0]["answers"].append({"measured": "accuracy", "claims": claims})
+        self.paper = PaperCard.model_validate(data)
 
     def measure(self, cell: Cell, accuracies, validation=None, first_seed: int = 0, **change) -> list[RunRecord]:
         """One record a value; `validation` are the values of val_accuracy (those of accuracy if absent)."""

@@ -52,10 +52,19 @@ def test_an_unknown_key_is_named_with_the_allowed_ones(tmp_path: Path) -> None:
 
 def test_candidates_chosen_on_test_metrics_are_refused(tmp_path: Path) -> None:
     def peek(data: dict) -> None:
-        data["recipes"][0]["variants"]["contranorm"]["select_by"] = "last_test_accuracy"
+        data["recipes"][0]["variants"]["contranorm"]["select"]["metric"] = "last_test_accuracy"
 
     path = broken(ROOT / "methods/contranorm/card.yaml", tmp_path, peek)
     with pytest.raises(CardError, match="chosen on validation"):
+        load_paper(path)
+
+
+def test_the_direction_of_a_choice_is_stated(tmp_path: Path) -> None:
+    def forget(data: dict) -> None:
+        del data["recipes"][0]["variants"]["contranorm"]["select"]["mode"]
+
+    path = broken(ROOT / "methods/contranorm/card.yaml", tmp_path, forget)
+    with pytest.raises(CardError, match=r"variants\.contranorm\.select\.mode: Field required"):
         load_paper(path)
 
 
@@ -68,9 +77,49 @@ def test_a_card_that_is_no_yaml_gets_one_line(tmp_path: Path) -> None:
 
 def test_the_same_claim_twice_is_refused(tmp_path: Path) -> None:
     lines = (ROOT / "methods/contranorm/claims.csv").read_text().splitlines()
-    (tmp_path / "claims.csv").write_text("\n".join([*lines[:3], lines[2]]))
+    (tmp_path / "claims.csv").write_text("\n".join([*lines[:3], f"again-{lines[2]}"]))
     with pytest.raises(CardError, match=r"claims\.csv:4: same claim as row 3"):
         load_claims(tmp_path / "claims.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "'' is no id; give the claim its own"),
+        ("depth 2", "'depth 2' is no id; give the claim its own, of letters, digits"),
+        ("readme-glue-bert-contranorm", "the id 'readme-glue-bert-contranorm' is row 3's; choose another"),
+    ],
+)
+def test_a_claim_needs_an_id_of_its_own(tmp_path: Path, name: str, words: str) -> None:
+    lines = (ROOT / "methods/contranorm/claims.csv").read_text().splitlines()
+    (tmp_path / "claims.csv").write_text("\n".join([*lines[:3], ",".join([name, lines[3].partition(",")[2]])]))
+    with pytest.raises(CardError, match=rf"claims\.csv:4: {words}"):
+        load_claims(tmp_path / "claims.csv")
+
+
+def test_claims_without_the_column_of_ids_are_refused(tmp_path: Path) -> None:
+    lines = (ROOT / "methods/contranorm/claims.csv").read_text().splitlines()[:2]
+    (tmp_path / "claims.csv").write_text("\n".join(line.partition(",")[2] for line in lines))
+    with pytest.raises(CardError, match=r"claims\.csv:2: '' is no id; give the claim its own"):
+        load_claims(tmp_path / "claims.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"claims": "depth {dataset}"}, "`claims: depth {dataset}` is no pattern of ids"),
+        ({"claims": "depth-{dataset"}, "`claims: depth-{dataset` is no pattern of ids"),
+        ({"claims": "depth-{dataset}-{dept}"}, "`claims: depth-{dataset}-{dept}`: unknown part 'dept'; .*'depth'"),
+        ({"names": {"nome": "gcn"}}, "`names` has 'nome', which no part of it can be"),
+    ],
+)
+def test_a_pattern_that_no_cell_fills_gets_one_line(tmp_path: Path, change: dict, words: str) -> None:
+    path = broken(
+        ROOT / "methods/contranorm/card.yaml", tmp_path, lambda card: card["recipes"][0]["answers"][0].update(change)
+    )
+    with pytest.raises(CardError, match=rf"contranorm/card\.yaml: recipes\.0.*{words}") as error:
+        load_paper(path)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from retable.rows import higher_is_better
+from retable.cards import PaperCard
 
 
 def row(world, variant, **axes):
@@ -35,10 +35,17 @@ def test_candidates_are_compared_over_the_seeds_that_all_have(world):
     assert "over 2 seeds" in found.note
 
 
-def test_a_loss_is_better_when_lower(world):
-    assert higher_is_better("last_val_accuracy")
-    assert not higher_is_better("best_val_loss")
-    assert not higher_is_better("val_perplexity")
+@pytest.mark.parametrize("metric", ["val_nll", "best_val_loss", "val_accuracy"])
+@pytest.mark.parametrize(("mode", "best"), [("min", 0.5), ("max", 1.0)])
+def test_the_card_says_whether_the_smallest_or_the_largest_is_chosen(world, metric, mode, best):
+    data = world.paper.model_dump()
+    data["recipes"][0]["variants"]["ours"]["select"] = {"metric": metric, "mode": mode}
+    world.paper = PaperCard.model_validate(data)
+    for s in (0.5, 1.0):
+        world.measure(world.cell("ours", depth=2, s=s), [80.0] * 5, metrics={"accuracy": 80.0, metric: s})
+    found = row(world, "ours", depth=2)
+    assert found.chosen.axes["s"] == best
+    assert f"best of 2 by {metric} over 5 seeds" in found.note
 
 
 def test_an_open_candidate_leaves_the_row_incomplete(world):

@@ -112,7 +112,15 @@ def test_hostile_text_is_shown_and_never_run(world, tmp_path):
     recipe["comparisons"] = [{"reference": "plain", "variants": ["majority", "ours"], "source": HOSTILE}]
     world.paper = PaperCard.model_validate(data)
     world.dataset = world.dataset.model_copy(update={"title": HOSTILE})
-    world.claim(HOSTILE, 2, 80.0, source=HOSTILE, dataset=HOSTILE, setting={"depth": "2", HOSTILE: HOSTILE})
+    world.claim(
+        HOSTILE,
+        2,
+        80.0,
+        source=HOSTILE,
+        dataset=HOSTILE,
+        setting={"depth": "2", HOSTILE: HOSTILE},
+        id="t1-cora-plain-2",
+    )
     world.claim(HOSTILE, 4, 80.0, table=f"third-party {HOSTILE}", evidence="second-hand")
     bad = {HOSTILE: HOSTILE}
     world.measure(world.cell("plain", depth=2), VALUES, environment=bad, series={HOSTILE: [1.0, 2.0]})

@@ -1,6 +1,8 @@
 import csv
 
-from retable.report.tables import comparison, grids, write_csv
+import pytest
+
+from retable.report.tables import comparison, grids, same_setting, write_csv
 
 VALUES = [80.0, 80.1, 79.9, 80.05, 79.95]
 
@@ -61,6 +63,21 @@ def test_a_table_measured_only_at_another_scale_keeps_its_claims_apart(world):
     claims, demo = grids(world.assess("demo").values)
     assert (claims.scale, list(claims.rows["plain"])) == (None, ["paper"])
     assert (demo.scale, list(demo.rows["plain"])) == ("demo", ["measured here"])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("2", "2.0", True),
+        ("0.20", "0.2", True),
+        ("2", "20", False),
+        ("True", "true", True),
+        ("Mean", "mean", True),
+        (None, "1", False),
+    ],
+)
+def test_settings_are_compared_as_numbers_where_they_are(a, b, same):
+    assert same_setting(a, b) is same
 
 
 def test_without_a_varying_setting_the_data_sets_are_the_columns(world):

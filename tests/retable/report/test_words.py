@@ -81,6 +81,7 @@ def test_the_summary_names_a_statement_once_one_of_its_places_is_measured(world)
 
 def test_the_summary_says_what_holms_adjustment_changed(world):
     for copy in range(10):
+        world.answer(f"t1-{{dataset}}-{{variant}}-{{depth}}-{copy}")
         world.claim("plain", 4, 80.0, setting={"depth": "4", "copy": str(copy)})
     world.measure(world.cell("plain", depth=4), [80.0, 81.2, 79.4, 80.4, 79.5])
     text = " ".join(words.summary(world.assess(), world.paper.recipes[0]))
