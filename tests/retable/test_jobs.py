@@ -34,7 +34,8 @@ def begin(root, tmp_path):
 
     def begin(word: str, **config: str) -> str:
         arguments = [sys.executable, "-c", BEGIN, json.dumps(config), word]
-        environment = os.environ | {"PYTHONPATH": str(root)}
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        environment |= {"PYTHONPATH": str(root)}
         done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True)
         return done.stdout + done.stderr
 
@@ -86,8 +87,8 @@ def test_the_marker_of_a_download_holds_the_hashes_and_is_not_there_without_the_
 
 @pytest.fixture
 def handlers():
-    """The signals' handlers come back after the test."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    """Handlers that do nothing, so that a job without its own fails and does not end the tests."""
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
