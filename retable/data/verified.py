@@ -5,6 +5,7 @@ again when any of the three differs. Delete the folder to have everything hashed
 """
 
 import hashlib
+import contextlib
 import os
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def mark(file: DataFile, raw: Path) -> None:
         temporary.write_text(_stamp(file, raw))
         temporary.replace(marker)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _stamp(file: DataFile, raw: Path) -> str:
