@@ -4,8 +4,8 @@ For each verified file a marker below `<raw>/.verified/` notes size, time of cha
 again when any of the three differs. Delete the folder to have everything hashed again.
 """
 
-import hashlib
 import contextlib
+import hashlib
 import os
 from pathlib import Path
 
