@@ -91,3 +91,9 @@ def require_running(root: Path) -> None:
                 f"`PYTHONPATH={root} {sys.executable} {what}` here, or install this checkout with "
                 f"`{sys.executable} -m pip install --editable {root}`"
             )
+
+
+def pass_on(root: Path) -> None:
+    """Make the processes that this one starts import the code at `root`."""
+    others = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(root), *([others] if others else [])])

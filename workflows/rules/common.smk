@@ -1,19 +1,19 @@
 """The workspace of this run and what the rules ask of it."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
 from retable.cards import CardError
+from retable.checkout import pass_on
 from retable.config import Workspace, parse_config
 from retable.currency import RecordStore, mend_indices
 
-# Jobs run the code beside this Snakefile, as this process does, whichever checkout the environment has installed.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")]))
-
 CELL = "{scale}/{paper}/{recipe}/{dataset}/{cell}"
 MINUTES = {"demo": 30, "reduced": 240, "full": 1440}
+
+# Jobs run the code beside this Snakefile, as this process does, whichever checkout the environment has installed.
+pass_on(Path(workflow.basedir))
 
 try:
     WORKSPACE = Workspace(Path(workflow.basedir), parse_config(config))
