@@ -15,7 +15,7 @@ import sys
 import tarfile
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -131,8 +131,16 @@ class Report:
     cpu_s: float = 0.0
 
 
-def prove(workspace: Workspace, base: str, selection: str | None = None, epochs: int = EPOCHS) -> int:
+def prove(
+    workspace: Workspace,
+    base: str,
+    selection: str | None = None,
+    epochs: int = EPOCHS,
+    datasets: Collection[str] = (),
+) -> int:
     """Prove the recipes of a paper (`paper`, `paper/recipe`; None: all) whose sources differ between `base` and HEAD.
+
+    With `datasets` only their cells: what takes long can be proved in parts.
 
     Prints a line a cell and appends an entry for each recipe that is equal; returns how many are not. Raises CardError
     for a tree with changes, a base that is no commit or this one, an unknown selection, and nothing to prove.
@@ -146,6 +154,9 @@ def prove(workspace: Workspace, base: str, selection: str | None = None, epochs:
         raise CardError(unknown("paper", paper, list(workspace.papers)))
     if recipe:
         workspace.papers[paper].recipe(recipe)
+    for name in datasets:
+        if name not in workspace.datasets:
+            raise CardError(unknown("data set", name, list(workspace.datasets)))
     with ExitStack() as stack:
         folder = stack.enter_context(checked_out(workspace.root, base_commit))
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retable-proof-")))
@@ -158,7 +169,7 @@ def prove(workspace: Workspace, base: str, selection: str | None = None, epochs:
         if trees[0].root == trees[1].root:
             raise CardError(f"both trees lie at {trees[0].root}; a tree compared with itself proves nothing")
         print(f"base {base_commit} at {trees[0].root}\ntree {commit} at {trees[1].root}\nwhat runs print: {log}")
-        subjects = find_subjects(workspace, trees, paper, recipe)
+        subjects = find_subjects(workspace, trees, paper, recipe, datasets)
         _fetch(workspace, subjects)
         reports = [
             _prove_recipe(workspace, trees, name, group, scratch, epochs) for name, group in _grouped(subjects).items()
@@ -179,7 +190,9 @@ def _commit(root: Path, name: str) -> str:
         raise CardError(f"--base {name}: no commit of {root} has that name; `git log --oneline` lists them") from None
 
 
-def find_subjects(workspace: Workspace, trees: list[Tree], paper: str = "", recipe: str = "") -> list[Subject]:
+def find_subjects(
+    workspace: Workspace, trees: list[Tree], paper: str = "", recipe: str = "", datasets: Collection[str] = ()
+) -> list[Subject]:
     """Published cells that are current at the base and not yet here. Raises CardError where there are none."""
     base_names, names = load_renames(trees[0].root / "results"), load_renames(workspace.results)
     published = load_published(workspace.results, Renames()).records
@@ -196,6 +209,8 @@ def find_subjects(workspace: Workspace, trees: list[Tree], paper: str = "", reci
     for records in groups.values():
         old, new = base_names.apply(records[0]), names.apply(records[0])
         if (paper and new.paper != paper) or (recipe and new.recipe != recipe):
+            continue
+        if datasets and new.dataset not in datasets:
             continue
         before, now = (plans[side][new.scale].get(record.identity) for side, record in enumerate((old, new)))
         if before is None or now is None:
