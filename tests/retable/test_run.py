@@ -13,28 +13,14 @@ from PIL import Image
 
 from methods.contranorm import run as method
 from retable.cards import CardError
-from retable.config import Config, Workspace
+from retable.config import Workspace
 from retable.currency import RecordStore
-from retable.plan import Cell, recipe_cells
+from retable.plan import Cell
 from retable.records import load_records, read_record
 from retable.run import find_cell, make_context, run_cell
 from retable.train.context import Context, Measured
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    for name in ("methods", "datasets", "retable"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    return Workspace(tmp_path, Config(device="cpu", papers=["contranorm"]))
-
-
-@pytest.fixture
-def cell(workspace: Workspace) -> Cell:
-    recipe = workspace.papers["contranorm"].recipe("node-depth")
-    first = recipe_cells("contranorm", recipe, workspace.datasets, "demo")[0]
-    return dataclasses.replace(first, settings=first.settings | {"epochs": 4, "eval_every": 2}, seeds=(0, 1))
 
 
 def is_current(workspace: Workspace, path: Path) -> bool:
