@@ -32,6 +32,8 @@ from retable.records import RunRecord, load_published
 from retable.renames import Renames, load_renames
 
 SEED = 0
+# What `retable.replay` answers for a run that the operating system killed.
+KILLED = "the run's process ended with status -9"
 
 
 class Tree:
@@ -275,7 +277,10 @@ def _prove_recipe(
 def _compare_runs(
     workspace: Workspace, trees: list[Tree], subject: Subject, scratch: Path, report: Report, epochs: int | None
 ) -> None:
-    """Run a subject by both trees at once, at full length if `epochs` is None, and note what came of it."""
+    """Run a subject by both trees, at full length if `epochs` is None, and note what came of it.
+
+    Both run at once; where one is killed, one after the other.
+    """
     sides = ((subject.base_identity, subject.base), (subject.identity, subject.tree))
 
     def run(side: int) -> dict[str, Any]:
@@ -292,6 +297,9 @@ def _compare_runs(
 
     with ThreadPoolExecutor(2) as pool:
         base, tree = pool.map(run, (0, 1))
+    if KILLED in (base.get("error"), tree.get("error")):
+        # Most likely both did not fit into memory together.
+        base, tree = run(0), run(1)
     report.cpu_s += base.get("cpu_s", 0.0) + tree.get("cpu_s", 0.0)
     base = _renamed(base, load_renames(workspace.results), subject)
     differences, added = compare(base, tree)

@@ -173,6 +173,22 @@ def test_a_mutant_is_told_apart(published, proved, change):
     assert "published: 2 stale" in published.retable("verify").stdout
 
 
+def test_runs_that_do_not_fit_side_by_side_run_one_after_the_other(published, proved, tmp_path):
+    killed = tmp_path / "killed"
+    published.edit(
+        "methods/tiny/run.py",
+        "    s = cell.settings\n",
+        "    import os\n    import pathlib\n    import signal\n\n    s = cell.settings\n"
+        f"    if not (mark := pathlib.Path({str(killed)!r})).exists():\n"
+        "        mark.touch()\n        os.kill(os.getpid(), signal.SIGKILL)\n",
+    )
+    commit(published)
+    done = proved()
+    assert killed.exists()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("  equal  ") == 3
+
+
 def test_what_cannot_be_proved_gets_one_line(published, proved):
     def refused(done: subprocess.CompletedProcess[str], words: str) -> None:
         assert done.returncode == 2

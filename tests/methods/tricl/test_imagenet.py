@@ -8,7 +8,7 @@ from PIL import Image
 from methods.tricl import imagenet
 from retable.cards import CardError
 
-SMALL = {"backbone": "small-resnet", "width": 4, "hidden": 8, "dim": 16, "top_dims": 4, "workers": 0,
+SMALL = {"backbone": "small-resnet", "width": 8, "hidden": 8, "dim": 16, "top_dims": 4, "workers": 0,
          "precision": "float32", "batch_size": 100, "epochs": 2, "warmup_epochs": 1}  # fmt: skip
 
 
