@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(400)
-
 HEART = '''"""The idea."""
 
 SCALE = 0.5

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 # Each test starts Snakemake, and most of them torch, once or more.
-pytestmark = pytest.mark.timeout(400)
 
 
 def plan(checkout) -> str:

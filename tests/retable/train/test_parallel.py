@@ -84,7 +84,6 @@ def shared(tmp_path_factory) -> tuple[Path, list[dict], str]:
     return folder, [json.loads((folder / f"{number}.json").read_text()) for number in range(WORLD)], done.stdout
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("cell", cells(), ids=[f"{cell.recipe}-{cell.variant}" for cell in cells()])
 def test_two_processes_leave_the_record_of_one(cell, shared, tmp_path):
     link_tree(tmp_path)
@@ -108,7 +107,6 @@ def test_two_processes_leave_the_record_of_one(cell, shared, tmp_path):
         assert two.metrics["cls_effective_rank"] == pytest.approx(one.metrics["cls_effective_rank"], rel=0.02)
 
 
-@pytest.mark.timeout(300)
 def test_processes_agree_average_and_share(shared):
     _, (first, second), printed = shared
     for found in (first, second):
