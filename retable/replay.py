@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 THREADS = 1
+# The answer for a run whose process left none; `retable prove` knows a killed one by it.
+ENDED = "the run's process ended with status {}"
 
 
 def main() -> None:
@@ -87,7 +89,7 @@ def run(root: Path, request: dict) -> dict:
     with os.fdopen(reader, encoding="utf-8") as pipe:
         text = pipe.read()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return json.loads(text) if text else {"error": f"the run's process ended with status {status}"}
+    return json.loads(text) if text else {"error": ENDED.format(status)}
 
 
 def _run(root: Path, request: dict) -> dict:

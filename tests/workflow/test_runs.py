@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-# Each test starts Snakemake, and most of them torch, once or more.
-
 
 def plan(checkout) -> str:
     done = checkout.snakemake("--dry-run")
