@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from turns import medians, run_parts
 
 from methods.contranorm.models import DeepGCN
-from methods.contranorm.norm import ContraNorm, NeighbourMask
+from methods.contranorm.norm import ContraNorm
 from retable.data.graphs import (
     SparseMatrix,
     combine,
@@ -28,6 +28,7 @@ from retable.data.graphs import (
     l1_normalise,
     row_normalise,
 )
+from retable.nn.mask import NeighbourMask
 
 # Cora's
 NODES, FEATURES, CLASSES, HIDDEN = 2708, 1433, 7, 32

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.contranorm.norm import NeighbourMask, make_norm
+from methods.contranorm.norm import make_norm
 from retable.data.graphs import SparseMatrix, row_indices
+from retable.nn.mask import NeighbourMask
 
 Features = Tensor | SparseMatrix
 # Called as observe(layer, place, features) with place one of PLACES; features are not detached.

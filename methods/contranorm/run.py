@@ -15,12 +15,12 @@ from sklearn.preprocessing import normalize
 from torch import Tensor, nn
 
 from methods.contranorm.models import GAT, SGC, DeepGCN
-from methods.contranorm.norm import NeighbourMask
 from retable.cards import CardError, Scalar, unknown
 from retable.data.containers import NodeGraph, NodeSplit
 from retable.data.edges import distinct_edges
 from retable.data.graphs import SparseMatrix, combine, csr_from_entries, edge_set, l1_normalise, row_normalise
 from retable.evaluate.spectra import effective_rank, feature_variance, mean_cosine_similarity
+from retable.nn.mask import NeighbourMask
 from retable.plan import Cell
 from retable.train.best import Best
 from retable.train.context import Context, Measured

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.contranorm.norm import unit, weighted_mean
+from methods.contranorm.norm import weighted_mean
+from retable.nn.rows import unit
 
 
 class TokenContraNorm(nn.Module):

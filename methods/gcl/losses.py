@@ -12,19 +12,14 @@ both directions are the row sums of one symmetric kernel without its diagonal, s
 Shapes: ``h1``, ``h2`` (N, d), not yet of unit length.
 """
 
-import math
-from typing import Any
-
 import torch
 from torch import Tensor
 
-# The layer's matrix product: faster than torch's own on some processors, see there.
-from methods.contranorm.norm import _product as product
-from methods.contranorm.norm import unit
+from retable.nn.kernels import kernel_row_sums
+from retable.nn.rows import unit
 
 # e^(1/tau) times the number of candidates, and its inverse, stay inside float32's range: cosines need no max-shift.
 SMALLEST_TAU = 0.02
-_ROOT_LOG2_E = math.log2(math.e) ** 0.5
 LOSSES = ("contrast", "no-positives", "no-negatives", "neighbours")
 
 
@@ -92,9 +87,9 @@ def sampled_losses(h1: Tensor, h2: Tensor, tau: float, loss: str, nodes: tuple[T
 def candidate_sums(u: Tensor, v: Tensor, tau: float) -> tuple[Tensor, Tensor]:
     """D of each node (N,), anchors in view 1 and in view 2, from unit rows (N, d)."""
     if u is v:
-        total = 2 * _KernelRowSums.apply(u / tau**0.5) + (u.square().sum(1) / tau).exp()
+        total = 2 * kernel_row_sums(u / tau**0.5) + (u.square().sum(1) / tau).exp()
         return total, total
-    total = _KernelRowSums.apply(torch.cat([u, v]) / tau**0.5)
+    total = kernel_row_sums(torch.cat([u, v]) / tau**0.5)
     return total[: len(u)], total[len(u) :]
 
 
@@ -106,52 +101,3 @@ def neighbour_pull(u: Tensor, v: Tensor, edges: Tensor, tau: float) -> Tensor:
     anchor, neighbour = keys // n, keys % n
     kernel = ((u[anchor] * v[neighbour]).sum(1) / tau).exp()
     return (u.new_zeros(n).index_add(0, anchor, kernel) / n).log()
-
-
-class _KernelRowSums(torch.autograd.Function):
-    """``s_i = sum_{j != i} exp(w_i . w_j)`` for w (M, d) in O(M d) memory; first derivatives only.
-
-    The kernel is symmetric: each block of pairs is computed once and stands for its rows and its columns. Backward
-    computes the blocks again: with g the gradient of s, the gradient of w_i is ``sum_j e_ij (g_i + g_j) w_j``.
-    What a block sends to its columns is gathered transposed, (d, M), so that no block is read against its layout.
-    Powers of 2 take a third of the time of powers of e, so w is scaled for them.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, w: Tensor) -> Tensor:
-        w = w * _ROOT_LOG2_E
-        ctx.save_for_backward(w)
-        size = _block_size(w)
-        total = w.new_zeros(len(w))
-        parts, totals = w.split(size), total.split(size)
-        for i, rows in enumerate(parts):
-            for j in range(i, len(parts)):
-                e = product(rows, parts[j]).exp2_()
-                if i == j:
-                    e.fill_diagonal_(0)
-                else:
-                    totals[j].add_(e.sum(0))
-                totals[i].add_(e.sum(1))
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
-        (w,) = ctx.saved_tensors
-        size = _block_size(w)
-        dw, dw_t = torch.zeros_like(w), torch.zeros_like(w.t())
-        parts, gs, dws, dws_t = w.split(size), g.split(size), dw.split(size), dw_t.split(size, dim=1)
-        parts_t = [part.t().contiguous() for part in parts]
-        for i, rows in enumerate(parts):
-            for j in range(i, len(parts)):
-                e = product(rows, parts[j]).exp2_()
-                if i == j:
-                    e.fill_diagonal_(0)
-                e.mul_(gs[i][:, None] + gs[j])
-                dws[i].add_(product(e, parts_t[j]))
-                if i != j:
-                    dws_t[j].add_(product(parts_t[i], e.t()))
-        return dw.add_(dw_t.t()).div_(_ROOT_LOG2_E)
-
-
-def _block_size(w: Tensor) -> int:
-    return 512 if w.device.type == "cpu" else 4096

@@ -11,7 +11,6 @@ import math
 import torch
 from torch import Tensor
 
-from methods.contranorm.norm import unit
 from methods.gcl.node import CONTROLS, build, fixed_batch
 from methods.gcl.node_learners import Learner
 from methods.gcl.node_task import Task
@@ -19,6 +18,7 @@ from retable.evaluate import contrast
 from retable.evaluate.ogb import ogb_score
 from retable.evaluate.probes import PENALTIES, fit_logistic
 from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
+from retable.nn.rows import unit
 from retable.plan import Cell
 from retable.train.context import Context, Measured
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.contranorm.norm import unit
+from retable.nn.rows import unit
 
 _TINY = 1e-12
 FIT_COLUMNS = 100

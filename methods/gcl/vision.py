@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from methods.contranorm.norm import unit
+from retable.nn.rows import unit
 
 # Cosines below this get no gradient, in the authors' code.
 FLOOR = 1e-7

@@ -11,7 +11,6 @@ import torch
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
-from methods.contranorm.norm import unit
 from methods.gcl import gca, losses, progcl
 from methods.gcl.bgrl import BGRL, bootstrap_loss, learning_rate, target_momentum
 from methods.gcl.dgi import DGI, MVGRL, Convolution, discrimination_loss, mvgrl_operators, summary
@@ -22,6 +21,7 @@ from methods.gcl.vision import pair_loss
 from retable.data.containers import NodeGraph, canonical_csr
 from retable.evaluate import contrast
 from retable.evaluate.probes import adam_probe
+from retable.nn.rows import unit
 
 Arrays = dict[str, np.ndarray]
 

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.contranorm.models import GAT, PLACES, SGC, DeepGCN, GraphAttention, GraphConvolution
-from methods.contranorm.norm import NORMS, NeighbourMask
+from methods.contranorm.norm import NORMS
 from retable.data.graphs import SparseMatrix, combine, edge_set, row_normalise
+from retable.nn.mask import NeighbourMask
 
 NODES, FEATURES, HIDDEN, CLASSES = 30, 12, 8, 3
 

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.contranorm.norm import ContraNorm, unit, weighted_mean
+from methods.contranorm.norm import ContraNorm, weighted_mean
 from methods.contranorm.token import TokenContraNorm, row_mean
+from retable.nn.rows import unit
 
 
 @pytest.fixture

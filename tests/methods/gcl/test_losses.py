@@ -39,14 +39,6 @@ def test_equals_the_definition_and_its_gradient(loss: str, tau: float, n: int) -
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("size", [1, 4, 23, 1000])
-def test_block_size_does_not_matter(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    h1, h2 = views()
-    whole = torch.autograd.grad(node_losses(h1, h2, 0.3).sum(), h1)[0]
-    monkeypatch.setattr(losses, "_block_size", lambda w: size)
-    torch.testing.assert_close(torch.autograd.grad(node_losses(h1, h2, 0.3).sum(), h1)[0], whole)
-
-
 def test_halves_recombine_to_contrast() -> None:
     h1, h2 = views()
     for whole, push, pull in zip(

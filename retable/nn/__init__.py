@@ -1,0 +1,1 @@
+"""Layers, losses and schedules that several papers share."""
