@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.contranorm.norm import make_norm
+from methods.contranorm.baselines import make_norm
 from retable.data.graphs import SparseMatrix, row_indices
 from retable.nn.mask import NeighbourMask
 

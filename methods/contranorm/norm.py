@@ -1,15 +1,13 @@
-"""ContraNorm (Guo et al., ICLR 2023, arXiv 2303.06562) and the normalisation layers it is compared with.
+"""ContraNorm (Guo et al., ICLR 2023, arXiv 2303.06562): a layer that keeps the rows of a matrix from collapsing.
 
-One gradient step on the uniformity loss ``sum_i log sum_j exp(h_i . h_j / tau)``, taken on the features
+It is one gradient step on the uniformity loss ``sum_i log sum_j exp(h_i . h_j / tau)``, taken on the features
 themselves: every row moves away from a softmax-weighted mean of the rows similar to it,
 
     m_i = sum_j S_ij x_j,   S = softmax_rows(cos(x_i, x_j) / tau),   y = (1 + s) x - s m   (or x - s m).
 
 On a graph a node's neighbours and the node itself are left out of the softmax. Shapes: ``x`` is (n, d), or
-(..., n, d) without a mask.
+(..., n, d) without a mask. The layers it is compared with are in `baselines.py`.
 """
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +16,61 @@ from retable.nn.kernels import kernel_sums
 from retable.nn.mask import NeighbourMask
 from retable.nn.rows import unit
 
+SIMILARITIES = ("cosine", "dot")
+LEARNABLE = (None, "linear", "exp")
 # exp(cos / tau) needs no shift by the row maximum while e^(1/tau) and its inverse are well inside float32.
 _SMALLEST_KERNEL_TAU = 0.05
+
+
+class ContraNorm(nn.Module):
+    """``y = (1 + s) x - s m``, or ``x - s m`` without ``identity``; m of :func:`weighted_mean` at temperature tau.
+
+    The first is the authors' graph code; the second is equation (6) of the paper without the LayerNorm around it.
+    With ``learnable`` ("linear" or "exp") one scale per channel, g = p or exp(p), replaces s and gives
+    ``g (x - m)`` (``identity``; there the authors' code has no ``1 +``) or ``x - g m``; ``dim`` is the number of
+    channels. Nodes that may not be compared with any other are returned unchanged: the authors' code gives NaN
+    there. ``ValueError`` for an unknown ``similarity`` or ``learnable`` and for a tau that is not positive.
+    """
+
+    def __init__(
+        self,
+        scale: float,
+        tau: float = 1.0,
+        *,
+        identity: bool = True,
+        dual: bool = False,
+        similarity: str = "cosine",
+        learnable: str | None = None,
+        dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        for what, value, choices in (
+            ("similarity", similarity, SIMILARITIES),
+            ("learnable", learnable, LEARNABLE),
+        ):
+            if value not in choices:
+                raise ValueError(f"unknown {what} {value!r}: choose one of {', '.join(map(str, choices))}")
+        if tau <= 0:
+            raise ValueError(f"ContraNorm: tau must be positive, got {tau}")
+        self.scale, self.tau = scale, tau
+        self.identity, self.dual, self.similarity, self.learnable = identity, dual, similarity, learnable
+        if learnable is not None:
+            if dim is None:
+                raise ValueError("ContraNorm: a learnable scale needs dim, the number of channels")
+            start = torch.full((dim,), float(self.scale))
+            self.channel_scale = nn.Parameter(start if learnable == "linear" else start.log())
+
+    def forward(self, x: Tensor, mask: NeighbourMask | None = None) -> Tensor:
+        """``x`` (n, d), or (..., n, d) without a mask; same shape out."""
+        if self.learnable is None and self.scale == 0:
+            return x
+        m = weighted_mean(x, self.tau, mask, similarity=self.similarity, dual=self.dual)
+        if self.learnable is None:
+            y = (1 + self.scale) * x - self.scale * m if self.identity else x - self.scale * m
+        else:
+            g = self.channel_scale if self.learnable == "linear" else self.channel_scale.exp()
+            y = g * x - g * m if self.identity else x - g * m
+        return y if mask is None else torch.where(mask.empty[:, None], x, y)
 
 
 def weighted_mean(
@@ -40,6 +91,7 @@ def weighted_mean(
         raise ValueError(f"the mask is for ({mask.n}, d) features, got {tuple(x.shape)}: one mask goes with one graph")
     q = unit(x) if similarity == "cosine" else x
     symmetric = mask is None or mask.symmetric
+    # Cosines have a bounded exponential, so S x is a quotient of kernel sums, which need no n x n array.
     if x.dim() == 2 and similarity == "cosine" and tau >= _SMALLEST_KERNEL_TAU and (symmetric or not dual):
         u = q / tau**0.5
         total, z = kernel_sums(u, x, mask)
@@ -54,56 +106,6 @@ def weighted_mean(
     gram = gram.masked_fill(blocked, torch.finfo(gram.dtype).min)
     weights = gram.softmax(-1) + gram.softmax(-2) if dual else gram.softmax(-1)
     return weights.masked_fill(blocked, 0.0) @ x
-
-
-class ContraNorm(nn.Module):
-    """The paper's layer, without the LayerNorm that its equation (6) puts around it.
-
-    Output ``(1 + s) x - s m`` (``identity``, as in the authors' graph code) or ``x - s m``, with m of
-    :func:`weighted_mean`. With ``learnable`` ("linear" or "exp") one scale per channel, g = p or exp(p),
-    replaces s and gives ``g (x - m)`` (``identity``; there the authors' code has no ``1 +``) or ``x - g m``.
-    ``tau_acts`` "inside" divides the similarities by tau (authors' code), "outside" divides the scale
-    (equation 6). Nodes that may not be compared with any other are returned unchanged: the authors' code
-    gives NaN there.
-    """
-
-    def __init__(
-        self,
-        scale: float,
-        tau: float = 1.0,
-        *,
-        identity: bool = True,
-        dual: bool = False,
-        similarity: str = "cosine",
-        tau_acts: str = "inside",
-        learnable: str | None = None,
-        dim: int | None = None,
-    ) -> None:
-        super().__init__()
-        _check_choice("similarity", similarity, ("cosine", "dot"))
-        _check_choice("tau_acts", tau_acts, ("inside", "outside"))
-        _check_choice("learnable", learnable, (None, "linear", "exp"))
-        if tau <= 0:
-            raise ValueError(f"ContraNorm: tau must be positive, got {tau}")
-        self.scale, self.tau = (scale, tau) if tau_acts == "inside" else (scale / tau, 1.0)
-        self.identity, self.dual, self.similarity, self.learnable = identity, dual, similarity, learnable
-        if learnable is not None:
-            if dim is None:
-                raise ValueError("ContraNorm: a learnable scale needs dim, the number of channels")
-            start = torch.full((dim,), float(self.scale))
-            self.channel_scale = nn.Parameter(start if learnable == "linear" else start.log())
-
-    def forward(self, x: Tensor, mask: NeighbourMask | None = None) -> Tensor:
-        """``x`` (n, d), or (..., n, d) without a mask; same shape out."""
-        if self.learnable is None and self.scale == 0:
-            return x
-        m = weighted_mean(x, self.tau, mask, similarity=self.similarity, dual=self.dual)
-        if self.learnable is None:
-            y = (1 + self.scale) * x - self.scale * m if self.identity else x - self.scale * m
-        else:
-            g = self.channel_scale if self.learnable == "linear" else self.channel_scale.exp()
-            y = g * x - g * m if self.identity else x - g * m
-        return y if mask is None else torch.where(mask.empty[:, None], x, y)
 
 
 class FeatureContraNorm(nn.Module):
@@ -136,82 +138,3 @@ class FeatureContraNorm(nn.Module):
             x = u
         m = x @ (u.transpose(-1, -2) @ u / self.tau).softmax(-1)
         return (1 + self.scale) * x - self.scale * m if self.identity else x - self.scale * m
-
-
-# Baselines --------------------------------------------------------------------------------------------------
-
-
-class Identity(nn.Module):
-    """No normalisation."""
-
-    def forward(self, x: Tensor, mask: NeighbourMask | None = None) -> Tensor:
-        """``x`` itself."""
-        return x
-
-
-class PairNorm(nn.Module):
-    """PairNorm (Zhao & Akoglu, ICLR 2020): modes PN, PN-SI (rows scaled), PN-SCS (scaled, then centred)."""
-
-    def __init__(self, mode: str, scale: float) -> None:
-        super().__init__()
-        _check_choice("PairNorm mode", mode, ("PN", "PN-SI", "PN-SCS"))
-        self.mode, self.scale = mode, scale
-
-    def forward(self, x: Tensor, mask: NeighbourMask | None = None) -> Tensor:
-        """``x`` (n, d); ``mask`` is not used."""
-        mean = x.mean(dim=0)
-        if self.mode == "PN-SCS":
-            return self.scale * x / (1e-6 + x.square().sum(1, keepdim=True)).sqrt() - mean
-        centred = x - mean
-        squared = centred.square().sum(1, keepdim=True)
-        return self.scale * centred / (1e-6 + (squared.mean() if self.mode == "PN" else squared)).sqrt()
-
-
-class CentredUnit(nn.Module):
-    """The authors' "LN" mode: row minus its mean, divided by its norm; no sqrt(d), no parameters."""
-
-    def forward(self, x: Tensor, mask: NeighbourMask | None = None) -> Tensor:
-        """``x`` (n, d); ``mask`` is not used."""
-        return unit(x - x.mean(dim=-1, keepdim=True))
-
-
-class DifferentiableGroupNorm(nn.Module):
-    """DGN (Zhou et al., NeurIPS 2020), PyG's ``DiffGroupNorm``: x + lambda * sum_g BatchNorm_g(S_g x)."""
-
-    def __init__(self, dim: int, groups: int = 10, lamda: float = 0.01) -> None:
-        super().__init__()
-        from torch_geometric.nn import DiffGroupNorm  # imported on use: it takes seconds
-
-        self.norm = DiffGroupNorm(dim, groups, lamda)
-
-    def forward(self, x: Tensor, mask: NeighbourMask | None = None) -> Tensor:
-        """``x`` (n, d); ``mask`` is not used."""
-        return self.norm(x)
-
-
-NORMS = ("none", "PN", "PN-SI", "PN-SCS", "LN", "DGN", "CN", "CN-D")
-
-
-def make_norm(name: str, dim: int, scale: float = 1.0, **options: Any) -> nn.Module:
-    """Normalisation layer by its short name in the literature, called as ``layer(x, mask)``; see ``NORMS``.
-
-    ``dim``: channels; ``scale``: s of PairNorm and ContraNorm; ``options``: those of the layer (``tau`` and
-    the like for "CN" and "CN-D", ``groups`` and ``lamda`` for "DGN"). ``ValueError`` for an unknown name.
-    """
-    _check_choice("norm", name, NORMS)
-    if name == "CN":
-        return ContraNorm(scale, dim=dim, **options)
-    if name == "CN-D":
-        return FeatureContraNorm(scale, **options)
-    if name == "DGN":
-        return DifferentiableGroupNorm(dim, **options)
-    if options:
-        raise ValueError(f"norm {name!r} takes no options, got {', '.join(options)}")
-    if name.startswith("PN"):
-        return PairNorm(name, scale)
-    return CentredUnit() if name == "LN" else Identity()
-
-
-def _check_choice(what: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"unknown {what} {value!r}: choose one of {', '.join(map(str, choices))}")

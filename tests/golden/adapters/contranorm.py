@@ -11,13 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.contranorm.baselines import make_norm
 from methods.contranorm.models import DeepGCN, GraphAttention
-from methods.contranorm.norm import (
-    ContraNorm,
-    FeatureContraNorm,
-    make_norm,
-    weighted_mean,
-)
+from methods.contranorm.norm import ContraNorm, FeatureContraNorm, weighted_mean
 from methods.contranorm.token import TokenContraNorm
 from methods.contranorm.vision import make_model
 from retable.data.graphs import SparseMatrix, combine, edge_set, l1_normalise, row_normalise, sym_normalise

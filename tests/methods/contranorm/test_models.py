@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.contranorm.baselines import NORMS
 from methods.contranorm.models import GAT, PLACES, SGC, DeepGCN, GraphAttention, GraphConvolution
-from methods.contranorm.norm import NORMS
 from retable.data.graphs import SparseMatrix, combine, edge_set, row_normalise
 from retable.nn.mask import NeighbourMask
 
