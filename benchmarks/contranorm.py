@@ -20,7 +20,8 @@ from turns import medians, run_parts
 
 from methods.contranorm.models import DeepGCN
 from methods.contranorm.norm import ContraNorm
-from retable.data.graphs import (
+from retable.nn.mask import NeighbourMask
+from retable.nn.sparse import (
     SparseMatrix,
     combine,
     csr_from_entries,
@@ -28,7 +29,6 @@ from retable.data.graphs import (
     l1_normalise,
     row_normalise,
 )
-from retable.nn.mask import NeighbourMask
 
 # Cora's
 NODES, FEATURES, CLASSES, HIDDEN = 2708, 1433, 7, 32

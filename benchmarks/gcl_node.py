@@ -25,8 +25,8 @@ from methods.gcl.dgi import DGI, discrimination_loss
 from methods.gcl.encoders import GCNEncoder, Projector, View
 from methods.gcl.losses import node_losses, sampled_losses
 from methods.gcl.node_augment import drop
-from retable.data.graphs import SparseMatrix
 from retable.evaluate.probes import chosen_accuracy, probe
+from retable.nn.sparse import SparseMatrix
 
 # Cora's
 NODES, LINKS, FEATURES, WORDS, CLASSES, WIDTH = 2708, 5278, 1433, 18, 7, 128

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.contranorm.baselines import make_norm
-from retable.data.graphs import SparseMatrix, row_indices
 from retable.nn.mask import NeighbourMask
+from retable.nn.sparse import SparseMatrix, row_indices
 
 Features = Tensor | SparseMatrix
 # Called as observe(layer, place, features) with place one of PLACES; features are not detached.

@@ -18,9 +18,9 @@ from methods.contranorm.models import GAT, SGC, DeepGCN
 from retable.cards import CardError, Scalar, unknown
 from retable.data.containers import NodeGraph, NodeSplit
 from retable.data.edges import distinct_edges
-from retable.data.graphs import SparseMatrix, combine, csr_from_entries, edge_set, l1_normalise, row_normalise
 from retable.evaluate.spectra import effective_rank, feature_variance, mean_cosine_similarity
 from retable.nn.mask import NeighbourMask
+from retable.nn.sparse import SparseMatrix, combine, csr_from_entries, edge_set, l1_normalise, row_normalise
 from retable.plan import Cell
 from retable.train.best import Best
 from retable.train.context import Context, Measured

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.gcl.encoders import Features, gcn_propagation
-from retable.data.graphs import SparseMatrix
+from retable.nn.sparse import SparseMatrix
 
 LOSSES = ("contrast", "no-positives", "no-negatives")
 MVGRL_ALPHA = 0.2  # teleport probability of the diffusion

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.contranorm.norm import ContraNorm, FeatureContraNorm
-from retable.data.graphs import SparseMatrix, csr_from_entries
+from retable.nn.sparse import SparseMatrix, csr_from_entries
 
 Features = Tensor | SparseMatrix
 NORMALISERS = ("none", "layernorm", "contranorm", "feature-contranorm")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from methods.gcl.encoders import Features
-from retable.data.graphs import SparseMatrix, csr_from_entries, row_indices
+from retable.nn.sparse import SparseMatrix, csr_from_entries, row_indices
 
 CENTRALITIES = ("degree", "pagerank", "eigenvector")
 # The authors' code iterates PageRank this often for edges and for features.

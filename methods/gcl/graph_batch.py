@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from retable.data.graphs import SparseMatrix, csr_from_entries
+from retable.nn.sparse import SparseMatrix, csr_from_entries
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from torch import Tensor
 from methods.gcl.encoders import View
 from retable.cards import CardError, Scalar, unknown
 from retable.data.containers import DataError, NodeGraph, distinct_edges
-from retable.data.graphs import SparseMatrix, csr_from_entries, row_normalise
+from retable.nn.sparse import SparseMatrix, csr_from_entries, row_normalise
 from retable.train.context import Context
 
 SPLITS = 5

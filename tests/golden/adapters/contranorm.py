@@ -16,10 +16,10 @@ from methods.contranorm.models import DeepGCN, GraphAttention
 from methods.contranorm.norm import ContraNorm, FeatureContraNorm, weighted_mean
 from methods.contranorm.token import TokenContraNorm
 from methods.contranorm.vision import make_model
-from retable.data.graphs import SparseMatrix, combine, edge_set, l1_normalise, row_normalise, sym_normalise
 from retable.evaluate.spectra import dispersion, effective_rank, feature_variance, mean_cosine_similarity
 from retable.nn.mask import NeighbourMask
 from retable.nn.rows import unit
+from retable.nn.sparse import SparseMatrix, combine, edge_set, l1_normalise, row_normalise, sym_normalise
 
 Arrays = dict[str, np.ndarray]
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from methods.contranorm.baselines import NORMS
 from methods.contranorm.models import GAT, PLACES, SGC, DeepGCN, GraphAttention, GraphConvolution
-from retable.data.graphs import SparseMatrix, combine, edge_set, row_normalise
 from retable.nn.mask import NeighbourMask
+from retable.nn.sparse import SparseMatrix, combine, edge_set, row_normalise
 
 NODES, FEATURES, HIDDEN, CLASSES = 30, 12, 8, 3
 

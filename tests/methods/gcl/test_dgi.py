@@ -3,7 +3,7 @@ import torch
 
 from methods.gcl.dgi import DGI, MVGRL, Diffusion, discrimination_loss, mvgrl_operators
 from methods.gcl.encoders import gcn_propagation
-from retable.data.graphs import SparseMatrix
+from retable.nn.sparse import SparseMatrix
 
 NODES = 15
 

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from methods.gcl.encoders import NORMALISERS, GCNEncoder, MLPEncoder, View, gcn_propagation, make_normaliser
-from retable.data.graphs import SparseMatrix
+from retable.nn.sparse import SparseMatrix
 
 EDGES = torch.tensor([[0, 1, 1, 2, 3, 3], [1, 0, 2, 1, 3, 2]])  # directed where it matters, one self loop, node 4 alone
 NODES = 5

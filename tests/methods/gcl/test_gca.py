@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from methods.gcl import gca
-from retable.data.graphs import SparseMatrix
+from retable.nn.sparse import SparseMatrix
 
 NODES = 40
 

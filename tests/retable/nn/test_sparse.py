@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from retable.data.graphs import (
+from retable.nn.sparse import (
     SparseMatrix,
     combine,
     csr_from_entries,

@@ -1,6 +1,6 @@
-"""Graph preparation on tensors: adjacency, normalisation, feature scaling, a differentiable sparse product.
+"""Sparse matrices as torch CSR tensors: adjacencies and their normalisations, and a differentiable product.
 
-Matrices travel as torch sparse CSR tensors; :class:`SparseMatrix` wraps one that takes part in training.
+:class:`SparseMatrix` wraps a matrix that takes part in training.
 """
 
 import warnings
