@@ -19,10 +19,11 @@ from turns import medians, run_parts
 
 from methods.dynacl.attack import adversarial_views
 from methods.dynacl.data import views
-from methods.dynacl.losses import nt_xent, schedule_weighted
+from methods.dynacl.losses import schedule_weighted
 from methods.dynacl.models import Classifier, Pair, Projector, make_encoder
 from methods.dynacl.schedules import Augmentation
 from methods.dynacl.trades import trades_examples, trades_loss
+from retable.nn.nt_xent import nt_xent_interleaved
 
 EPS, STEP, TAU, WEIGHT = 8 / 255, 2 / 255, 0.5, 4 / 3
 
@@ -106,7 +107,7 @@ def make_pair(arch: str, size: int, momentum: float | None) -> Pair:
 
 def pair_step(pair: Pair, attacked: Tensor, views: Tensor, *, obvious: bool) -> Tensor:
     """The two training passes, the moving average and the backward pass."""
-    forward, loss = (obvious_pair, masked_loss) if obvious else (Pair.__call__, nt_xent)
+    forward, loss = (obvious_pair, masked_loss) if obvious else (Pair.__call__, nt_xent_interleaved)
     adversarial = loss(forward(pair, attacked, "pgd"), TAU)
     weighted = schedule_weighted(loss(forward(pair, views, "normal"), TAU), adversarial, WEIGHT)
     pair.update()
@@ -247,9 +248,9 @@ def loss() -> None:
     """NT-Xent of 512 pairs, forward and backward."""
     torch.manual_seed(0)
     z = torch.randn(1024, 128, requires_grad=True)
-    a, b = (torch.autograd.grad(function(z, TAU), z)[0] for function in (masked_loss, nt_xent))
+    a, b = (torch.autograd.grad(function(z, TAU), z)[0] for function in (masked_loss, nt_xent_interleaved))
     torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-7)
-    functions = {"obvious": masked_loss, "ours": nt_xent}
+    functions = {"obvious": masked_loss, "ours": nt_xent_interleaved}
     times = medians({name: lambda f=f: f(z, TAU).backward() for name, f in functions.items()}, 7)
     report("NT-Xent, 512 pairs of width 128, forward and backward", times)
 

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from turns import run_parts, turns
 
-from methods.dynacl.losses import nt_xent
 from methods.tricl.losses import scl, simclr
 from methods.umae.losses import uniformity_loss
 from retable.evaluate.neighbours import retrieval
+from retable.nn.nt_xent import nt_xent_interleaved
 from retable.train.optim import LARS
 
 TEMPERATURE = 0.2
@@ -144,7 +144,9 @@ def contrast() -> None:
     for n, d, rounds in ((512, 256, 60), (2048, 256, 9)):
         losses("NT-Xent, stacked views", masked_nt_xent, lambda z: simclr(z, TEMPERATURE), n, d, rounds)
     for what, obvious, rounds in (("formula", published_nt_xent, 60), ("cosine_similarity", interleaved_nt_xent, 7)):
-        losses(f"NT-Xent, interleaved, by {what}", obvious, lambda z: nt_xent(z, TEMPERATURE), 512, 256, rounds)
+        losses(
+            f"NT-Xent, interleaved, by {what}", obvious, lambda z: nt_xent_interleaved(z, TEMPERATURE), 512, 256, rounds
+        )
 
 
 def spectral() -> None:

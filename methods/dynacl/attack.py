@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor
 
-from methods.dynacl.losses import nt_xent
 from methods.dynacl.models import Pair, fixed
 from retable.evaluate.attacks import pgd
+from retable.nn.nt_xent import nt_xent_interleaved
 from retable.train.distributed import gather
 
 
 def contrast(pair: Pair, views: Tensor, route: str, temperature: float) -> Tensor:
     """NT-Xent of views (2N, 3, H, W) on a route; over the batches of all processes where there are several."""
-    return nt_xent(gather(pair(views, route)), temperature)
+    return nt_xent_interleaved(gather(pair(views, route)), temperature)
 
 
 def adversarial_views(

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retable.nn.nt_xent import nt_xent_stacked, other_view
+
 MODES = ("released", "released_learned", "paper")
 
 
@@ -52,7 +54,7 @@ def simclr(z: Tensor, temperature: float, ids: Tensor | None = None, *, normalis
     ``normalise``: rows to unit length first. ``ValueError`` for views that do not pair up.
     """
     z = F.normalize(z) if normalise else z
-    return _nt_xent(z, z, temperature, _repeated(z, ids))
+    return nt_xent_stacked(z, z, temperature, _repeated(z, ids))
 
 
 def scl(z: Tensor, temperature: float, ids: Tensor | None = None) -> Tensor:
@@ -87,7 +89,7 @@ def tri_simclr(z: Tensor, s: Tensor, temperature: float, tau: float = 1.0, ids: 
     mean square of ``z^T z / N - I``, which cannot come near 0: the trace of ``z^T z / N`` is 1 and not D.
     """
     z = F.normalize(z)
-    contrast = _nt_xent(_scaled_first_view(z, s), z, temperature, _repeated(z, ids))
+    contrast = nt_xent_stacked(_scaled_first_view(z, s), z, temperature, _repeated(z, ids))
     return _with_penalty(contrast, _off_identity(z.T @ z / len(z)).mean(), tau)
 
 
@@ -108,7 +110,7 @@ def tri_simclr_paper(z: Tensor, s: Tensor, temperature: float, tau: float = 1.0)
 
     The penalty is ``||z^T z / N - I||_F^2``: what the theory asks for, E[f f^T] = I.
     """
-    contrast = _nt_xent(z * s, z, temperature, _repeated(z, None))
+    contrast = nt_xent_stacked(z * s, z, temperature, _repeated(z, None))
     return _with_penalty(contrast, _off_identity(z.T @ z / len(z)).sum(), tau)
 
 
@@ -172,16 +174,6 @@ def _pull_and_push(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
     return -2 * positive.mean(), (every - positive.square().sum()) / (size * (size - 1))
 
 
-def _nt_xent(q: Tensor, z: Tensor, temperature: float, ids: Tensor | None) -> Tensor:
-    """Mean over anchors ``q`` (N, D) of -log(share of the positives) among the keys ``z`` (N, D) but their own."""
-    logits = q @ (z.T / temperature)
-    logits.fill_diagonal_(-torch.inf)
-    if ids is None:
-        return F.cross_entropy(logits, _partner(len(z), z.device))
-    positive = ids[:, None] == ids
-    return (logits.logsumexp(1) - logits.masked_fill(~positive, -torch.inf).logsumexp(1)).mean()
-
-
 def _spectral(q: Tensor, z: Tensor, gram: Tensor, ids: Tensor | None) -> Tensor:
     """``-mean_i sum_{j positive} q_i.z_j + (1/N^2) sum_{i, j negative} (q_i.z_j)^2``; ``gram`` is ``z^T z``."""
     size = len(z)
@@ -190,16 +182,11 @@ def _spectral(q: Tensor, z: Tensor, gram: Tensor, ids: Tensor | None) -> Tensor:
         same = ids[:, None] == ids
         positive = similarity.masked_fill(~same, 0).sum() - similarity.diagonal().sum()
         return -positive / size + similarity.masked_fill(same, 0).square().sum() / size**2
-    positive = (q * z[_partner(size, z.device)]).sum(1)
+    positive = (q * z[other_view(size, z.device)]).sum(1)
     own = (q * z).sum(1)
     # <q^T q, z^T z> is the sum over all pairs: no N x N array.
     push = ((q.T @ q) * gram).sum() - positive.square().sum() - own.square().sum()
     return -positive.mean() + push / size**2
-
-
-def _partner(size: int, device: torch.device) -> Tensor:
-    """The row of the other view for each of N rows."""
-    return torch.arange(size, device=device).roll(size // 2)
 
 
 def _repeated(z: Tensor, ids: Tensor | None) -> Tensor | None:

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from methods.dynacl.attack import adversarial_views
-from methods.dynacl.losses import nt_xent, schedule_weighted
+from methods.dynacl.losses import schedule_weighted
 from methods.dynacl.models import ROUTES, Architecture, Classifier, Encoder, Pair, Projector, fixed
 from methods.dynacl.schedules import Augmentation, adversarial_weight, augmentation_strength
 from methods.dynacl.trades import trades_examples, trades_loss
 from retable.evaluate.attacks import pgd_examples
+from retable.nn.nt_xent import nt_xent_interleaved
 from retable.train.optim import LARS, set_rate, warmup_cosine_epoch
 
 Arrays = dict[str, np.ndarray]
@@ -30,7 +31,7 @@ def nt_xent_case(arrays: Arrays) -> Iterator[tuple]:
     single = ROUNDED_PAIR if len(arrays["z64"]) == 2 else ROUNDED
     for bits, close in ((64, CLOSE), (32, single)):
         z = tensor(arrays[f"z{bits}"]).requires_grad_()
-        loss = nt_xent(z, t)
+        loss = nt_xent_interleaved(z, t)
         loss.backward()
         yield f"loss{bits}", loss, close
         yield f"grad{bits}", z.grad, close
@@ -104,8 +105,8 @@ def pgd_contrastive(arrays: Arrays) -> Iterator[tuple]:
     clean, adversarial = pair(x, "pgd"), pair(x_adv, "pgd")
     yield "feat_clean_eval_pgd", clean, CLOSE
     yield "feat_adv_eval_pgd", adversarial, CLOSE
-    yield "loss_before", nt_xent(clean, TEMPERATURE), CLOSE
-    yield "loss_after", nt_xent(adversarial, TEMPERATURE), CLOSE
+    yield "loss_before", nt_xent_interleaved(clean, TEMPERATURE), CLOSE
+    yield "loss_after", nt_xent_interleaved(adversarial, TEMPERATURE), CLOSE
 
 
 def pgd_ce(arrays: Arrays) -> Iterator[tuple]:
@@ -173,7 +174,7 @@ def train_step(arrays: Arrays) -> Iterator[tuple]:
         yield f"feat_adv_t{t}", adversarial, CLOSE
         yield f"feat_clean_t{t}", clean, CLOSE
         pair.update()
-        parts = nt_xent(clean, TEMPERATURE), nt_xent(adversarial, TEMPERATURE)
+        parts = nt_xent_interleaved(clean, TEMPERATURE), nt_xent_interleaved(adversarial, TEMPERATURE)
         yield f"loss_clean_t{t}", parts[0], CLOSE
         yield f"loss_adv_t{t}", parts[1], CLOSE
         losses.append(schedule_weighted(*parts, weight))

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from methods.dynacl.attack import adversarial_views
-from methods.dynacl.losses import nt_xent
 from methods.dynacl.models import Pair, Projector, make_encoder
+from retable.nn.nt_xent import nt_xent_interleaved
 
 SETTINGS = {"eps": 0.03, "step": 0.01, "iterations": 3}
 
@@ -27,7 +27,7 @@ def test_raises_the_loss_within_its_bounds(pair, momentum):
     assert attacked.max() <= 1
     pair.eval()
     noise = (x + torch.empty_like(x).uniform_(-SETTINGS["eps"], SETTINGS["eps"])).clamp(0, 1)
-    clean, noisy, adversarial = (nt_xent(pair(images, "pgd"), 0.5) for images in (x, noise, attacked))
+    clean, noisy, adversarial = (nt_xent_interleaved(pair(images, "pgd"), 0.5) for images in (x, noise, attacked))
     assert adversarial > max(clean, noisy)
 
 

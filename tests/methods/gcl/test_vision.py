@@ -68,3 +68,8 @@ def test_cosines_below_the_floor_have_no_gradient() -> None:
         assert not gradient.any()
     x = torch.tensor([[1.0, 0.0], [1.0, 0.1]], requires_grad=True)
     assert torch.autograd.grad(pair_loss(x, 0.5, "no-negatives"), x)[0].any()
+
+
+def test_an_unknown_half_is_refused() -> None:
+    with pytest.raises(KeyError, match="constrast"):
+        pair_loss(torch.ones(4, 2), 0.5, "constrast")

@@ -13,7 +13,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from methods.dynacl.losses import nt_xent
 from methods.tricl.losses import (
     scl,
     scl_original,
@@ -25,6 +24,7 @@ from methods.tricl.losses import (
     tri_simclr_paper,
 )
 from methods.umae.losses import uniformity_loss
+from retable.nn.nt_xent import nt_xent_interleaved
 from retable.train.distributed import gather, process_group, rank, world_size
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,7 +43,7 @@ def importance() -> Tensor:
 # Each takes the local features (2 ROWS, OUT), or those of the whole batch.
 LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "uniformity": uniformity_loss,
-    "nt_xent": lambda z: nt_xent(gather(z), 0.5),
+    "nt_xent": lambda z: nt_xent_interleaved(gather(z), 0.5),
     "simclr": lambda z: simclr(gathered_views(z), 0.2),
     "scl": lambda z: scl(gathered_views(z), 0.2),
     "scl_original": lambda z: sum(scl_original(*gathered_views(z).chunk(2))),
