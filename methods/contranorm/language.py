@@ -27,6 +27,7 @@ from retable.data.sentence_sets import SentenceSet, SentenceSplit
 from retable.plan import Cell
 from retable.train.best import Best
 from retable.train.context import Context, Measured
+from retable.train.schedules import set_rate
 
 TINY = "tiny-random-bert"
 # The tiny model's size, in the configuration's names.
@@ -211,8 +212,7 @@ def run(cell: Cell, context: Context) -> Measured:
         model.train()
         total = 0.0
         for step, (inputs, labels) in enumerate(task.batches(order, size), start=(epoch - 1) * steps):
-            for group in optimiser.param_groups:
-                group["lr"] = float(s["lr"]) * (1 - step / (epochs * steps))
+            set_rate(optimiser, float(s["lr"]) * (1 - step / (epochs * steps)))
             loss = task.loss(model, inputs, labels)
             optimiser.zero_grad()
             loss.backward()

@@ -22,7 +22,7 @@ from retable.data.folder_images import FolderSet
 from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
 from retable.plan import Cell
 from retable.train.context import Context, Measured
-from retable.train.optim import cosine, set_rate
+from retable.train.schedules import set_rate, warmup_cosine_timm
 
 CONTROLS = ("ridge",)
 SPECTRUM_IMAGES = 128
@@ -61,16 +61,6 @@ def make_model(settings: dict[str, Scalar], classes: int) -> nn.Module:
     )
 
 
-def rate(epoch: int, lr: float, warmup: int, epochs: int, start: float, floor: float) -> float:
-    """The learning rate of an epoch (from 1) under timm's schedule as DeiT steps it: after each epoch, by its number.
-
-    So the first two epochs have the rate `start`. Then a line to `lr` over `warmup` epochs, then a cosine to `floor`
-    that began with the run.
-    """
-    at = max(epoch - 2, 0)
-    return start + at * (lr - start) / warmup if at < warmup else cosine(at, lr, 0, epochs, floor)
-
-
 def build(cell: Cell, context: Context) -> tuple[InMemory | FromFolder, nn.Module]:
     """Data and untrained model of a cell; the weights depend on the seed only."""
     images, split = context.data()
@@ -107,7 +97,8 @@ def run(cell: Cell, context: Context) -> Measured:
 
     epochs, lr = int(s["epochs"]), float(s["lr"])
     for epoch in context.epochs(epochs, model=model, optimiser=optimiser):
-        set_rate(optimiser, rate(epoch, lr, int(s["warmup"]), epochs, float(s["start_lr"]), float(s["end_lr"])))
+        rate = warmup_cosine_timm(epoch, lr, int(s["warmup"]), epochs, float(s["start_lr"]), float(s["end_lr"]))
+        set_rate(optimiser, rate)
         model.train()
         loss = train_epoch(task, model, optimiser, context.device)
         scalars = {"val_accuracy": accuracy(task, model, "val")} if "val" in task.parts else {}

@@ -16,6 +16,7 @@ from methods.dynacl.trades import trades_examples, trades_loss
 from retable.cards import CardError, Scalar
 from retable.data.augment import to_float
 from retable.evaluate.attacks import pgd_examples
+from retable.train.schedules import set_rate
 
 CHUNK = 1000
 
@@ -85,8 +86,7 @@ class Training:
     def epoch(self, epoch: int, data: Part, seed: int) -> float:
         """One pass; the mean loss of a step. `seed` decides the augmentations that linear epochs share."""
         plan, s = self.plan, self.settings
-        for group in self.optimiser.param_groups:
-            group["lr"] = plan.rate(epoch)
+        set_rate(self.optimiser, plan.rate(epoch))
         if plan.what == "linear":
             return self._linear_epoch(epoch, data, seed)
         losses = []

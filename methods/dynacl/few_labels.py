@@ -23,6 +23,7 @@ from retable.evaluate.attacks import pgd_examples
 from retable.plan import Cell
 from retable.train.best import Best
 from retable.train.context import Context, Measured, Stateful
+from retable.train.schedules import set_rate
 
 # The teacher, on few images: the rate falls tenfold twice. ACL's scripts move the rate at the start of an epoch.
 TEACHER_DROPS, TEACHER_DECAY = (0.4, 0.6), 2e-4
@@ -201,8 +202,7 @@ class FewLabels:
 
 def set_rates(optimiser: torch.optim.Optimizer, epoch: int, epochs: int, lr: float, drops: tuple[float, float]) -> None:
     """The rate in an epoch (from 1): a tenth from each of `drops` on, which are shares of all epochs."""
-    for group in optimiser.param_groups:
-        group["lr"] = lr * 0.1 ** sum(epoch >= max(2, round(drop * epochs)) for drop in drops)
+    set_rate(optimiser, lr * 0.1 ** sum(epoch >= max(2, round(drop * epochs)) for drop in drops))
 
 
 # Training -------------------------------------------------------------------------------------------------------------

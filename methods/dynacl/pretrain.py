@@ -9,7 +9,8 @@ from methods.dynacl.losses import schedule_weighted
 from methods.dynacl.models import Pair, Projector, make_encoder
 from methods.dynacl.schedules import Augmentation, adversarial_weight, augmentation_strength
 from retable.cards import CardError, Scalar, unknown
-from retable.train.optim import LARS, set_rate, warmup_cosine_epoch
+from retable.train.optim import LARS
+from retable.train.schedules import set_rate, warmup_cosine_epoch
 
 # The lowest rate of the cosine (authors' code).
 FLOOR = 1e-6

@@ -82,13 +82,6 @@ def bootstrap_loss(q1: Tensor, y2: Tensor, q2: Tensor, y1: Tensor) -> Tensor:
     return 2 - F.cosine_similarity(q1, y2).mean() - F.cosine_similarity(q2, y1).mean()
 
 
-def learning_rate(step: int, base: float, warmup: int, total: int) -> float:
-    """Linear from 0 over ``warmup`` steps, then half a cosine down to 0 at ``total``; ``step`` counts from 0."""
-    if step < warmup:
-        return base * step / warmup
-    return base * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1))) / 2
-
-
 def target_momentum(step: int, base: float, total: int) -> float:
     """From ``base`` at step 0 to 1 at ``total`` along half a cosine."""
     return 1 - (1 - base) * (1 + math.cos(math.pi * step / total)) / 2

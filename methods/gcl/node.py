@@ -21,6 +21,7 @@ from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
 from retable.plan import Cell
 from retable.train.best import Best
 from retable.train.context import Context, Measured
+from retable.train.schedules import set_rate
 
 CONTROLS = ("majority", "raw-features")
 
@@ -69,8 +70,7 @@ def run(cell: Cell, context: Context) -> Measured:
         loss = learner.loss(epoch)
         if patience:
             best.update(-loss.item(), epoch, learner)
-        for group in optimiser.param_groups:
-            group["lr"] = learner.learning_rate(epoch)
+        set_rate(optimiser, learner.learning_rate(epoch))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -8,6 +8,7 @@ from methods.gcl.encoders import GCNEncoder, MLPEncoder, Projector, make_normali
 from methods.gcl.node_augment import add_noise, drop
 from methods.gcl.node_task import Task
 from retable.cards import CardError, Scalar, unknown
+from retable.train.schedules import warmup_cosine
 
 
 class Learner(nn.Module):
@@ -172,7 +173,7 @@ class Bootstrap(Learner):
 
     def learning_rate(self, epoch: int) -> float:
         s = self.settings
-        return bgrl.learning_rate(epoch - 1, float(s["lr"]), int(s["warmup"]), int(s["epochs"]))
+        return warmup_cosine(epoch - 1, float(s["lr"]), int(s["warmup"]), int(s["epochs"]))
 
     def after_step(self, epoch: int) -> None:
         momentum = float(self.settings["target_momentum"])

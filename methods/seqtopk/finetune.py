@@ -8,7 +8,6 @@ Without them the same path can be walked with a tiny random OLMoE that reads byt
 problem.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +24,7 @@ from retable.data.pretrained import pretrained_folder
 from retable.data.sentence_sets import SentenceSet, SentenceSplit
 from retable.plan import Cell
 from retable.train.context import Context, Measured
+from retable.train.schedules import cosine_share, set_rate
 
 TINY = "tiny-random-olmoe"
 PRETRAINED = ("OLMoE-1B-7B-0125", "Qwen1.5-MoE-A2.7B")
@@ -141,7 +141,7 @@ def rate(step: int, steps: int, settings: dict[str, Scalar]) -> float:
     if step < warmup:
         return (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
-    return 1 - done if settings["schedule"] == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return 1 - done if settings["schedule"] == "linear" else cosine_share(done)
 
 
 def make_model(settings: dict[str, Scalar]) -> Any:
@@ -202,8 +202,7 @@ def fine_tune(cell: Cell, context: Context, problems: Problems, model: Any) -> N
         model.train()
         total, count = 0.0, 0
         for step, places in enumerate(problems.batches(order, size), start=(epoch - 1) * steps):
-            for group in optimiser.param_groups:
-                group["lr"] = float(s["lr"]) * rate(step, epochs * steps, s)
+            set_rate(optimiser, float(s["lr"]) * rate(step, epochs * steps, s))
             optimiser.zero_grad()
             for piece in problems.batches(places, micro):
                 batch = problems.batch(piece)

@@ -5,7 +5,6 @@ On generated facts with 4 of 32 experts a token, about 98 % of the answers are r
     retable run seqtopk/facts --scale reduced
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -19,6 +18,7 @@ from methods.seqtopk.tasks import Task, loss, measure
 from retable.cards import Scalar
 from retable.plan import Cell
 from retable.train.context import Context, Measured
+from retable.train.schedules import set_rate, warmup_cosine_tail
 
 # What `route` runs for a variant's router: MRL-TopK differs from TopK in training alone, dense is TopK of all experts.
 SAME_RULE = {"mrl": "topk", "dense": "topk"}
@@ -77,14 +77,6 @@ class Router:
 def _used(mask: Tensor) -> float:
     """Mean number of experts of a token."""
     return max(mask.sum().item(), 1) / mask[..., 0].numel()
-
-
-def learning_rate(step: int, total: int, peak: float, warmup: int) -> float:
-    """Of step 0 to total - 1: linear warm-up, then a cosine from `peak` to a tenth of it."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    share = (step - warmup) / max(1, total - warmup)
-    return peak * (0.1 + 0.45 * (1 + math.cos(math.pi * share)))
 
 
 # Training -------------------------------------------------------------------------------------------------------------
@@ -149,8 +141,7 @@ def run(cell: Cell, context: Context) -> Measured:
         rule.install(model)
         losses, used = 0.0, 0.0
         for step in range((epoch - 1 - first) * steps, (epoch - first) * steps):
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, (last - first) * steps, float(s[peak]), int(s[warmup]))
+            set_rate(optimiser, warmup_cosine_tail(step, float(s[peak]), int(s[warmup]), (last - first) * steps))
             value = rule.loss(model, task.batch(int(s["batch_size"])))
             optimiser.zero_grad()
             value.backward()

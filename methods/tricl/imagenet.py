@@ -21,7 +21,7 @@ from retable.data.folder_images import FolderSet, FolderSplit
 from retable.data.loader import evaluation_batches, training_batches
 from retable.plan import Cell
 from retable.train.context import Context, Measured
-from retable.train.optim import warmup_cosine_step
+from retable.train.schedules import warmup_cosine_step
 
 SIDE, EVALUATION_BATCH = 224, 256
 

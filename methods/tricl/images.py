@@ -33,7 +33,8 @@ from retable.evaluate.neighbours import retrieval, vote_accuracy, weighted_knn
 from retable.plan import Cell
 from retable.train.context import Context, Measured
 from retable.train.distributed import gather
-from retable.train.optim import LARS, warmup_cosine_step
+from retable.train.optim import LARS
+from retable.train.schedules import warmup_cosine_step
 
 LOSSES = ("simclr", "scl", "scl-original", "tri-simclr", "tri-scl")
 CONTROLS = ("majority", "raw-pixels")

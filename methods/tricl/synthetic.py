@@ -17,7 +17,7 @@ from methods.tricl.importance import agreement, importance_order
 from retable.cards import CardError, Scalar, unknown
 from retable.plan import Cell
 from retable.train.context import Context, Measured
-from retable.train.optim import cosine
+from retable.train.schedules import cosine, set_rate
 
 FACTORS = ("two", "three", "three-no-penalty")
 
@@ -70,7 +70,7 @@ def run(cell: Cell, context: Context) -> Measured:
     epochs = int(s["epochs"]) if s["trained"] else 0
     for epoch in context.epochs(epochs, model=model, optimiser=optimiser):
         for step in range((epoch - 1) * steps, epoch * steps):
-            optimiser.param_groups[0]["lr"] = cosine(step, rate, 0, epochs * steps)
+            set_rate(optimiser, cosine(step, rate, 0, epochs * steps))
             loss, penalty = objective(model, a, s)
             optimiser.zero_grad()
             (loss + penalty).sum().backward()

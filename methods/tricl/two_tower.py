@@ -23,7 +23,7 @@ from retable.evaluate.neighbours import largest
 from retable.plan import Cell
 from retable.train.context import Context, Measured
 from retable.train.distributed import gather
-from retable.train.optim import cosine
+from retable.train.schedules import cosine
 
 LOSSES = ("clip", "tri-clip")
 NEIGHBOURS = 10

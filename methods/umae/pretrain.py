@@ -21,9 +21,9 @@ from retable.cards import CardError, Scalar, unknown
 from retable.plan import Cell
 from retable.train.context import Context, Measured
 from retable.train.distributed import world_size
-from retable.train.optim import set_rate, warmup_cosine
 from retable.train.parallel import averaged, share, wrapped
 from retable.train.precision import Stepper, autocast, compile_in_place
+from retable.train.schedules import set_rate, warmup_cosine
 
 PARALLEL = True
 CONTROLS = ("majority", "raw-pixels")

@@ -19,9 +19,10 @@ from methods.umae.task import FromFolder, InMemory, task_of
 from retable.cards import CardError, unknown
 from retable.plan import Cell
 from retable.train.context import Context, Measured, Stateful
-from retable.train.optim import LARS, set_rate, warmup_cosine
+from retable.train.optim import LARS
 from retable.train.parallel import averaged, wrapped
 from retable.train.precision import Stepper, autocast, compile_in_place
+from retable.train.schedules import set_rate, warmup_cosine
 
 PARALLEL = True
 

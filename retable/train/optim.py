@@ -1,9 +1,5 @@
-"""LARS in the three forms that papers use, and warm-up with cosine decay as pure functions of time.
+"""LARS in the three forms that papers use."""
 
-Groups with one rate per layer come from `timm.optim.param_groups_layer_decay`; `set_rate` follows their `lr_scale`.
-"""
-
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
@@ -135,46 +131,3 @@ def _acl(params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> tu
 
 
 _NUMBERS = {"mae": _mae, "solo-learn": _solo_learn, "acl": _acl}
-
-
-# Schedules ------------------------------------------------------------------------------------------------------------
-
-
-def cosine(at: float, lr: float, start: float, end: float, floor: float = 0.0) -> float:
-    """Half a cosine from `lr` at time `start` to `floor` at `end`."""
-    if end <= start:
-        raise ValueError(f"cosine decay from {start:g} to {end:g}: the end must come after the warm-up")
-    return floor + (lr - floor) / 2 * (1 + math.cos(math.pi * (at - start) / (end - start)))
-
-
-def warmup_cosine(epoch: float, lr: float, warmup: float, epochs: float, floor: float = 0.0) -> float:
-    """The rate at a fractional epoch: a line from 0 over `warmup` epochs, then half a cosine to `floor`.
-
-    MAE's and U-MAE's rule: `epoch` is the number of epochs done, e.g. 2.25; the first step of a run has rate 0.
-    """
-    return lr * epoch / warmup if epoch < warmup else cosine(epoch, lr, warmup, epochs, floor)
-
-
-def warmup_cosine_step(step: int, lr: float, warmup: int, steps: int, start: float = 0.0, floor: float = 0.0) -> float:
-    """The rate of optimiser step number `step` (from 0): a line from `start`, then half a cosine to `floor`.
-
-    solo-learn's and triCL's rule: `lr` is reached at the last step of the warm-up and used once more at the first
-    after it. A warm-up of one step has the rate `start`.
-    """
-    if step < warmup:
-        return start + step * (lr - start) / max(warmup - 1, 1)
-    return cosine(step, lr, warmup, steps, floor)
-
-
-def warmup_cosine_epoch(epoch: int, lr: float, warmup: int, epochs: int, floor: float = 0.0) -> float:
-    """The rate of all steps of an epoch (from 1): `lr` epoch / warmup, then half a cosine towards `floor`.
-
-    DYNACL's rule, with warmup 10 and floor 1e-6: `lr` is reached in the last epoch of the warm-up and used once more.
-    """
-    return lr * epoch / warmup if epoch <= warmup else cosine(epoch - 1, lr, warmup, epochs, floor)
-
-
-def set_rate(optimiser: Optimizer, lr: float) -> None:
-    """Give every group the rate `lr` times its `lr_scale`, which groups of timm's layer decay have (1 if absent)."""
-    for group in optimiser.param_groups:
-        group["lr"] = lr * group.get("lr_scale", 1.0)

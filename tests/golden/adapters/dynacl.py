@@ -14,7 +14,8 @@ from methods.dynacl.schedules import Augmentation, adversarial_weight, augmentat
 from methods.dynacl.trades import trades_examples, trades_loss
 from retable.evaluate.attacks import pgd_examples
 from retable.nn.nt_xent import nt_xent_interleaved
-from retable.train.optim import LARS, set_rate, warmup_cosine_epoch
+from retable.train.optim import LARS
+from retable.train.schedules import set_rate, warmup_cosine_epoch
 
 Arrays = dict[str, np.ndarray]
 CLOSE = {"rtol": 1e-6, "atol": 1e-8}

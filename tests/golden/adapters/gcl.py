@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
 from methods.gcl import gca, losses, progcl
-from methods.gcl.bgrl import BGRL, bootstrap_loss, learning_rate, target_momentum
+from methods.gcl.bgrl import BGRL, bootstrap_loss, target_momentum
 from methods.gcl.dgi import DGI, MVGRL, Convolution, discrimination_loss, mvgrl_operators, summary
 from methods.gcl.encoders import GCNEncoder, MLPEncoder, Projector, View, gcn_propagation, make_normaliser
 from methods.gcl.node_augment import add_noise, drop, kept
@@ -22,6 +22,7 @@ from retable.data.containers import NodeGraph, canonical_csr
 from retable.evaluate import contrast
 from retable.evaluate.probes import adam_probe
 from retable.nn.rows import unit
+from retable.train.schedules import warmup_cosine
 
 Arrays = dict[str, np.ndarray]
 
@@ -202,7 +203,7 @@ def bgrl_step(arrays: Arrays) -> Iterator[tuple]:
     yield "eval_repr_after_step", model.online.eval()(views[0]), {"rtol": 1e-7, "atol": 1e-8 + 1e-6 * lr}
     total, warmup = arrays["sched_total"].item(), arrays["sched_warmup"].item()
     peak, start = arrays["sched_lr"].max(), arrays["sched_momentum"][0]
-    rates = [learning_rate(t, peak, warmup, total) for t in range(total + 1)]
+    rates = [warmup_cosine(t, peak, warmup, total) for t in range(total + 1)]
     yield "sched_lr", rates, EXACT
     yield "sched_momentum", [target_momentum(t, start, total) for t in range(total + 1)], EXACT
 

@@ -11,7 +11,8 @@ from methods.tricl import factorisation, losses
 from methods.tricl.importance import importance_order, selected
 from methods.tricl.models import Projector
 from retable.evaluate.neighbours import retrieval, vote_accuracy, weighted_knn
-from retable.train.optim import LARS, warmup_cosine_step
+from retable.train.optim import LARS
+from retable.train.schedules import warmup_cosine_step
 
 Arrays = dict[str, np.ndarray]
 # Of float64; sums in another order than the authors'.

@@ -22,7 +22,8 @@ from methods.umae.models import (
     resized_positions,
     sincos_positions,
 )
-from retable.train.optim import LARS, set_rate, warmup_cosine
+from retable.train.optim import LARS
+from retable.train.schedules import set_rate, warmup_cosine
 
 Arrays = dict[str, np.ndarray]
 

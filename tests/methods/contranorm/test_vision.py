@@ -3,11 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from timm.scheduler import CosineLRScheduler
 from torch import nn
 
 from methods.contranorm.token import TokenContraNorm
-from methods.contranorm.vision import first_images, make_model, make_optimiser, rate, run, spectra
+from methods.contranorm.vision import first_images, make_model, make_optimiser, run, spectra
 from retable.cards import CardError
 from retable.config import Config, Workspace
 from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
@@ -75,15 +74,6 @@ def test_weight_decay_spares_vectors_and_tokens(workspace):
     names = dict(model.named_parameters())
     assert {id(names["cls_token"]), id(names["pos_embed"]), id(names["norm.layernorm.weight"])} <= spared
     assert {id(p) for name, p in names.items() if p.ndim > 1 and "token" not in name and "pos" not in name} == decayed
-
-
-def test_the_rate_is_timms_as_deit_steps_it():
-    parameter = nn.Parameter(torch.zeros(1))
-    optimiser = torch.optim.SGD([parameter], lr=1e-3)
-    theirs = CosineLRScheduler(optimiser, t_initial=30, lr_min=1e-5, warmup_t=5, warmup_lr_init=1e-6, cycle_limit=1)
-    for epoch in range(1, 31):
-        assert rate(epoch, 1e-3, 5, 30, 1e-6, 1e-5) == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-12)
-        theirs.step(epoch - 1)
 
 
 def test_spectra_are_of_the_tokens_of_each_block(workspace):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from methods.gcl.bgrl import BGRL, bootstrap_loss, learning_rate, target_momentum
+from methods.gcl.bgrl import BGRL, bootstrap_loss, target_momentum
 from methods.gcl.encoders import View
 
 
@@ -34,15 +34,6 @@ def test_loss_is_zero_for_equal_directions_and_four_for_opposite_ones() -> None:
     q = torch.randn(9, 4)
     torch.testing.assert_close(bootstrap_loss(q, 3 * q, q, q), torch.tensor(0.0), atol=1e-5, rtol=0)
     torch.testing.assert_close(bootstrap_loss(q, -q, q, -2 * q), torch.tensor(4.0))
-
-
-@pytest.mark.parametrize("warmup", [0, 5])
-def test_rate_rises_over_the_warmup_and_ends_at_zero(warmup: int) -> None:
-    rates = [learning_rate(step, 2.0, warmup, 20) for step in range(21)]
-    assert rates[warmup] == max(rates) == 2.0
-    assert rates[20] == pytest.approx(0)
-    assert rates[:warmup] == [2.0 * step / 5 for step in range(warmup)]
-    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
 
 
 def test_momentum_rises_from_its_base_to_one() -> None:

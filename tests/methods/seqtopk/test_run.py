@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from methods.seqtopk.model import MoELM
-from methods.seqtopk.run import FIRST_L1_WEIGHT, Router, learning_rate
+from methods.seqtopk.run import FIRST_L1_WEIGHT, Router
 from retable.cards import load_dataset, load_paper
 from retable.config import Config, Workspace
 from retable.plan import Cell, recipe_cells
@@ -36,14 +36,6 @@ def measured(cell: Cell, folder: Path, **settings) -> dict[str, float]:
 def small_model(router: str = "topk", K: int = 2) -> MoELM:
     torch.manual_seed(0)
     return MoELM(5, 6, d=8, heads=2, experts=8, width=4, K=K, router=router)
-
-
-def test_the_rate_warms_up_and_falls_to_a_tenth():
-    rates = [learning_rate(step, 100, 2.0, 10) for step in range(101)]
-    assert rates[0] == pytest.approx(0.2)
-    assert max(rates) == rates[9] == rates[10] == 2.0
-    assert rates[100] == pytest.approx(0.2)
-    assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
 def test_mrl_trains_nested_budgets_and_ends_at_its_own():

@@ -1,15 +1,13 @@
-"""LARS against one tensor at a time in plain arithmetic, and the schedules against the points that define them."""
+"""LARS against one tensor at a time in plain arithmetic."""
 
 import copy
 import itertools
-import math
 
 import pytest
 import torch
-from timm.models.vision_transformer import VisionTransformer
-from timm.optim import param_groups_layer_decay
 
-from retable.train.optim import FORMS, LARS, cosine, set_rate, warmup_cosine, warmup_cosine_epoch, warmup_cosine_step
+from retable.train.optim import FORMS, LARS
+from retable.train.schedules import set_rate
 
 SHAPES = ((4, 3), (3, 2, 2, 2), (5,), (2, 2), (3,))
 MOMENTUM, TRUST, EPS = 0.8, 0.02, 1e-8
@@ -126,51 +124,3 @@ def test_a_step_of_the_mae_and_acl_forms_has_the_trust_coefficients_share_of_the
 def test_an_unknown_form_is_refused_with_the_choices():
     with pytest.raises(ValueError, match="no form 'plain': choose from mae, solo-learn, acl"):
         LARS(make_params(), 0.1, form="plain")
-
-
-# Schedules ------------------------------------------------------------------------------------------------------------
-
-
-def test_the_fractional_rule_starts_at_zero_peaks_after_the_warmup_and_ends_at_the_floor():
-    def rate(epoch):
-        return warmup_cosine(epoch, lr=0.4, warmup=5, epochs=25, floor=0.1)
-
-    assert rate(0) == 0
-    assert rate(2.5) == pytest.approx(0.2)
-    assert rate(5) == pytest.approx(0.4)
-    assert rate(15) == pytest.approx(0.25)
-    assert rate(25) == pytest.approx(0.1)
-
-
-def test_the_step_rule_has_its_peak_twice():
-    rates = [warmup_cosine_step(t, lr=0.4, warmup=3, steps=7, start=0.1, floor=0.02) for t in range(8)]
-    assert rates[:4] == pytest.approx([0.1, 0.25, 0.4, 0.4])
-    assert rates[5] == pytest.approx(0.21)
-    assert rates[7] == pytest.approx(0.02)
-    assert warmup_cosine_step(0, lr=0.4, warmup=1, steps=7, start=0.1) == 0.1
-
-
-def test_the_epoch_rule_never_starts_at_zero_and_has_its_peak_twice():
-    rates = [warmup_cosine_epoch(e, lr=5.0, warmup=10, epochs=30, floor=1e-6) for e in range(1, 31)]
-    assert rates[0] == pytest.approx(0.5)
-    assert rates[9] == rates[10] == pytest.approx(5.0)
-    assert rates[20] == pytest.approx(2.5, abs=1e-6)
-    assert 1e-6 < rates[29] < rates[28]
-
-
-def test_a_cosine_that_ends_before_it_starts_is_refused():
-    with pytest.raises(ValueError, match="must come after the warm-up"):
-        cosine(10, 0.1, start=10, end=10)
-    assert math.isclose(cosine(3, 0.1, start=3, end=10), 0.1)
-
-
-def test_rates_scale_with_timms_layer_decay():
-    model = VisionTransformer(img_size=8, patch_size=4, embed_dim=8, depth=2, num_heads=2, num_classes=3)
-    groups = param_groups_layer_decay(model, 0.05, model.no_weight_decay(), layer_decay=0.5)
-    optimiser = torch.optim.SGD(groups, lr=1.0)
-    set_rate(optimiser, 0.8)
-    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
-    assert rates[id(model.head.weight)] == pytest.approx(0.8)
-    assert rates[id(model.blocks[1].mlp.fc1.weight)] == pytest.approx(0.4)
-    assert rates[id(model.blocks[0].mlp.fc1.bias)] == pytest.approx(0.2)
-    assert rates[id(model.cls_token)] == pytest.approx(0.1)
