@@ -18,7 +18,7 @@ from turns import medians, run_parts
 
 from methods.seqtopk.moe import Experts, MoE
 from methods.seqtopk.online import OnlineState
-from methods.seqtopk.router import route
+from methods.seqtopk.routers import route
 
 BATCH, TOKENS, EXPERTS, K, WIDTH, INNER = 4, 1024, 64, 8, 64, 16
 DECODED = 4096

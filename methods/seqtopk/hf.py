@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from methods.seqtopk.online import OnlineState, online_mask
-from methods.seqtopk.router import SCORES, check_bounds, gate_weights, route, router_scores
+from methods.seqtopk.router import SCORES, check_bounds, gate_weights, router_scores
+from methods.seqtopk.routers import route
 
 FAMILIES = {
     "OlmoeTopKRouter": "OLMoE",

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from methods.seqtopk.router import check_bounds, route
+from methods.seqtopk.router import check_bounds
+from methods.seqtopk.routers import route
 
 
 def lb_hf(logits: Sequence[Tensor], K: int, valid: Tensor | None = None) -> Tensor:

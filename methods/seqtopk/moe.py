@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.seqtopk.online import online_mask
-from methods.seqtopk.router import KINDS, calibrated_level, check_bounds, gate_weights, route, router_scores
+from methods.seqtopk.router import check_bounds, gate_weights, router_scores
+from methods.seqtopk.routers import RULES, WITH_LEVEL, calibrated_level, route
 
-# Routers with a level that training keeps at the budget, as a running mean with this step.
-WITH_LEVEL = ("threshold", "top-p")
+# Training keeps the level of a rule that has one at the budget, as a running mean with this step.
 LEVEL_STEP = 0.1
 
 
@@ -104,8 +104,8 @@ class MoE(nn.Module):
 
     def set_router(self, router: str, K: int, lower: int = 1, upper: int | None = None) -> None:
         """Route by this rule from now on. Raises ValueError for an unknown rule, budget or bounds."""
-        if router not in KINDS:
-            raise ValueError(f"router is {router!r}; choose from {', '.join(KINDS)}")
+        if router not in RULES:
+            raise ValueError(f"router is {router!r}; choose from {', '.join(RULES)}")
         check_bounds(K, self.gate.out_features, lower, upper)
         self.router, self.K, self.lower, self.upper = router, K, lower, upper
         if router in WITH_LEVEL and not hasattr(self, "level"):

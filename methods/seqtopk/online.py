@@ -14,7 +14,8 @@ import math
 import torch
 from torch import Tensor
 
-from methods.seqtopk.router import best, check_bounds, route
+from methods.seqtopk.router import best, check_bounds
+from methods.seqtopk.routers import route
 
 MODES = ("virtual", "strict")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from methods.seqtopk.losses import lb_from_mask, next_l1_weight, relu_l1
 from methods.seqtopk.model import MoELM
 from methods.seqtopk.pictures import heat_map
-from methods.seqtopk.router import nested_budgets
+from methods.seqtopk.routers import nested_budgets
 from methods.seqtopk.tasks import Task, loss, measure
 from retable.cards import Scalar
 from retable.plan import Cell

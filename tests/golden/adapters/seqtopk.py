@@ -11,7 +11,8 @@ from torch import Tensor
 from methods.seqtopk.losses import lb_from_mask, lb_hf, z_loss
 from methods.seqtopk.moe import MoE
 from methods.seqtopk.online import online_mask
-from methods.seqtopk.router import gate_weights, route, router_scores
+from methods.seqtopk.router import gate_weights, router_scores
+from methods.seqtopk.routers import route
 
 Arrays = dict[str, np.ndarray]
 # Tolerances of the arrays: values computed in float64 or in float32, losses, gradients.

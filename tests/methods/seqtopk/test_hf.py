@@ -23,7 +23,8 @@ from transformers import (
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 from methods.seqtopk import patch, unpatch
-from methods.seqtopk.router import route, router_scores
+from methods.seqtopk.router import router_scores
+from methods.seqtopk.routers import route
 
 SIZE = {
     "vocab_size": 60,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from methods.seqtopk.losses import lb_from_mask, lb_hf, next_l1_weight, relu_l1, z_loss
-from methods.seqtopk.router import route
+from methods.seqtopk.routers import route
 
 
 def random_logits(seed: int = 0, experts: int = 8) -> list[torch.Tensor]:

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.seqtopk.moe import Experts, MoE
-from methods.seqtopk.router import route, router_scores
+from methods.seqtopk.router import router_scores
+from methods.seqtopk.routers import route
 
 
 def one_at_a_time(experts: Experts, x: Tensor, weights: Tensor, mask: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from methods.seqtopk.online import OnlineState, online_mask
-from methods.seqtopk.router import route
+from methods.seqtopk.routers import route
 
 BOUNDS = [(1, 4), (0, 8), (2, 2), (1, 8)]
 
