@@ -30,7 +30,7 @@ LIGHT = (
     "retable.cli",
     "retable.report",
 )
-RUNNING = ("data", "train", "evaluate", "run.py")
+RUNNING = ("data", "nn", "train", "evaluate", "run.py")
 READING = ("retable.rows", "retable.verdicts", "retable.significance", "retable.report", "retable.cli", "retable.jobs")
 VERDICTS_MAY = {"scipy", "numpy", "retable"}
 VERDICTS_OF_RETABLE = {f"retable.{name}" for name in ("cards", "currency", "plan", "records", "rows", "significance")}
@@ -81,7 +81,7 @@ def test_methods_are_loaded_in_one_place(root):
 
 
 # Layers that another paper's variants contain: they stay in the folder of the paper that they come from.
-SHARED_HEARTS = ("methods.contranorm.norm",)
+SHARED_LAYERS = ("methods.contranorm.norm",)
 
 
 def test_a_paper_imports_no_other_paper(root):
@@ -91,7 +91,7 @@ def test_a_paper_imports_no_other_paper(root):
                 name
                 for name in imports(path)
                 if name.startswith("methods.") and name.split(".")[1] != folder.name
-                if not name.startswith(SHARED_HEARTS)
+                if not name.startswith(SHARED_LAYERS)
             ]
             assert not others, path
 
