@@ -23,6 +23,7 @@ from retable.cards import (
 from retable.checkout import require_running
 from retable.plan import Cell, plan
 from retable.records import RunRecord
+from retable.settings import check_settings
 
 
 class Wandb(Model):
@@ -110,7 +111,7 @@ class Workspace:
     def cells(self) -> list[Cell]:
         """The cells of the configured scale and selection."""
         chosen = self.config
-        return plan(
+        cells = plan(
             self.papers,
             self.datasets,
             chosen.scale,
@@ -119,6 +120,8 @@ class Workspace:
             chosen.recipes,
             chosen.seeds,
         )
+        check_settings(cells, self.papers)
+        return cells
 
     def story(self, subject: Cell | RunRecord) -> str:
         """The module below `methods/<paper>/` that runs the subject's recipe. Raises KeyError or CardError if no card

@@ -12,6 +12,7 @@ file is run by the file of a later one.
   in place of its own, in a child process; answers with metrics, series, the curve and a digest of each kept tensor.
 """
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -98,7 +99,7 @@ def _run(root: Path, request: dict) -> dict:
     import torch
     from threadpoolctl import threadpool_limits
 
-    from retable.run import load_method, make_deterministic
+    from retable.run import make_deterministic
     from retable.train.context import Context, Diverged
 
     workspace = _workspace(root, request["scale"])
@@ -124,7 +125,7 @@ def _run(root: Path, request: dict) -> dict:
         )
         state, metrics, series = "ok", {}, {}
         try:
-            measured = load_method(cell.paper, _module(workspace, cell)).run(cell, context)
+            measured = _experiment(cell.paper, _module(workspace, cell))(cell, context)
             metrics, series = measured.metrics, measured.series
         except Diverged as problem:
             state = f"diverged: {problem}"
@@ -196,13 +197,23 @@ def _prepare(root: Path, request: dict) -> None:
     """Import once in this process what each child would import."""
     import torch
 
-    from retable.run import load_method, make_deterministic
+    from retable.run import make_deterministic
 
     make_deterministic(torch.device("cpu"))  # imports torch's compiler
     importlib.import_module("scipy.linalg")
     workspace = _workspace(root, request["scale"])
     (cell,) = (cell for cell in workspace.cells if cell.identity == request["identity"])
-    load_method(cell.paper, _module(workspace, cell))
+    _experiment(cell.paper, _module(workspace, cell))
+
+
+def _experiment(paper: str, story: str) -> Callable:
+    """What runs a cell: of a base older than `retable.experiment`, the module's own `run`."""
+    module = importlib.import_module(f"methods.{paper}.{story}")
+    try:
+        from retable import experiment
+    except ImportError:
+        return module.run
+    return functools.partial(experiment.run, module)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import hashlib
-import importlib
 import json
 import platform
 import resource
@@ -13,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from filelock import FileLock, Timeout
 
+from retable import experiment
 from retable.cards import CardError
 from retable.checkout import running_tree
 from retable.config import Workspace
@@ -32,6 +31,7 @@ from retable.records import (
     write_atomically,
     write_record,
 )
+from retable.settings import load_paper_module
 from retable.train.context import Context, Diverged, Measured, Picture, StopRequest
 from retable.train.determinism import make_deterministic
 from retable.train.device import claim_device
@@ -41,11 +41,6 @@ from retable.train.parallel import agreed, leads
 # Distributions whose version can change a number.
 COMPUTING = ("numpy", "scipy", "scikit-learn", "timm", "transformers", "torch-geometric")
 LOCK_POLL_SECONDS = 1.0
-
-
-def load_method(paper: str, story: str) -> ModuleType:
-    """The module `methods.<paper>.<story>`; the one place where the engine reaches for a method."""
-    return importlib.import_module(f"methods.{paper}.{story}")
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ def run_cell(
     another process measures is waited for, or left out without `wait`. Of several processes that torchrun started the
     first one writes; CardError if the cell's story does not share its work.
     """
-    if world_size() > 1 and not getattr(load_method(cell.paper, workspace.story(cell)), "PARALLEL", False):
+    if world_size() > 1 and not getattr(load_paper_module(cell.paper, workspace.story(cell)), "PARALLEL", False):
         raise CardError(
             f"{cell.paper}/{cell.recipe} does not share its work among processes: run it without torchrun, or cells "
             "side by side"
@@ -149,7 +144,7 @@ def run_seed(
         context = make_context(workspace, cell, seed, device, provenance, stop)
         determinism = make_deterministic(device)
         try:
-            measured = load_method(cell.paper, workspace.story(cell)).run(cell, context)
+            measured = experiment.run(load_paper_module(cell.paper, workspace.story(cell)), cell, context)
             context.check_measured(measured)
         except Diverged as problem:
             state, error = "diverged", str(problem)
@@ -232,8 +227,8 @@ def evaluate_cell(workspace: Workspace, cell: Cell, seed: int) -> Measured:
     """Evaluate the weights that a finished run kept, without training."""
     with claimed_device(workspace) as device:
         make_deterministic(device)
-        method = load_method(cell.paper, workspace.story(cell))
-        return method.evaluate(cell, make_context(workspace, cell, seed, device))
+        module = load_paper_module(cell.paper, workspace.story(cell))
+        return experiment.evaluate(module, cell, make_context(workspace, cell, seed, device))
 
 
 def find_cell(cells: list[Cell], identity: str) -> Cell:

@@ -18,11 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.seqtopk.hf import Patch, patch
-from retable.cards import CardError, Scalar, unknown
+from methods.seqtopk.hf import patch
+from methods.seqtopk.settings import FineTuneSettings
+from retable.cards import CardError, unknown
 from retable.data.pretrained import pretrained_folder
 from retable.data.sentence_sets import SentenceSet, SentenceSplit
-from retable.plan import Cell
+from retable.experiment import Experiment
 from retable.train.context import Context, Measured
 from retable.train.schedules import cosine_share, set_rate
 
@@ -78,11 +79,10 @@ class Pretrained:
 class Problems:
     """Problems as token numbers: prompts end where answers begin, in the same column of a batch."""
 
-    def __init__(self, rows: SentenceSet, split: SentenceSplit, settings: dict[str, Scalar], device: torch.device):
+    def __init__(self, rows: SentenceSet, split: SentenceSplit, backbone: str, longest: int, device: torch.device):
         self.split, self.device = split, device
-        self.tokenizer = Bytes() if settings["backbone"] == TINY else Pretrained(str(settings["backbone"]))
+        self.tokenizer = Bytes() if backbone == TINY else Pretrained(backbone)
         self.gold = [final_number(answer) for answer in rows.columns["answer"]]
-        longest = int(settings["max_length"])
         self.rows: dict[int, tuple[list[int], list[int]]] = {}
         for place in np.concatenate([split.train, split.test]).tolist():
             question, right = self.texts(rows, place)
@@ -135,20 +135,19 @@ def target_loss(model: nn.Module, tokens: Tensor, mask: Tensor, targets: Tensor)
     return F.cross_entropy(flat, targets[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
 
 
-def rate(step: int, steps: int, settings: dict[str, Scalar]) -> float:
-    """The share of the learning rate at a step: linear warm-up, then linearly or by a cosine down to 0."""
-    warmup = max(1, round(float(settings["warmup_share"]) * steps))
+def rate(step: int, steps: int, warmup_share: float, schedule: str) -> float:
+    """The share of the learning rate at a step: linear warm-up, then by "linear" or "cosine" down to 0."""
+    warmup = max(1, round(warmup_share * steps))
     if step < warmup:
         return (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
-    return 1 - done if settings["schedule"] == "linear" else cosine_share(done)
+    return 1 - done if schedule == "linear" else cosine_share(done)
 
 
-def make_model(settings: dict[str, Scalar]) -> Any:
-    """The network that a cell's settings name, in float32; a random one comes from torch's global stream."""
+def make_model(backbone: str) -> Any:
+    """The network of a name, in float32; a random one comes from torch's global stream."""
     from transformers import AutoModelForCausalLM, OlmoeConfig, OlmoeForCausalLM
 
-    backbone = str(settings["backbone"])
     if backbone == TINY:
         config = OlmoeConfig(vocab_size=Bytes.size, pad_token_id=Bytes.pad, eos_token_id=Bytes.end, **TINY_SIZE)
         return OlmoeForCausalLM(config)
@@ -157,129 +156,111 @@ def make_model(settings: dict[str, Scalar]) -> Any:
     return AutoModelForCausalLM.from_pretrained(pretrained_folder(backbone), dtype=torch.float32, local_files_only=True)
 
 
-def build(cell: Cell, context: Context, kind: type[Problems] = Problems) -> tuple[Problems, Any, Patch]:
-    """Data, model before fine-tuning, and the handle of its router."""
-    s = cell.settings
-    rows, split = context.data()
-    problems = kind(rows, split, s, context.device)
-    context.seed_torch("weights")
-    model = make_model(s).to(context.device)
-    if s["checkpointing"]:
-        model.activation_checkpointing_enable()
-    k = int(s["k"])
-    handle = patch(model, router=str(s["router"]), K=k, lower=int(s["lower"]), upper=k + int(s["extra"]))
-    return problems, model, handle
+def precision(name: str, device: torch.device) -> AbstractContextManager:
+    """Products in "bfloat16" over float32 weights, or "float32" throughout."""
+    return torch.autocast(device.type, torch.bfloat16) if name == "bfloat16" else nullcontext()
 
 
-def precision(settings: dict[str, Scalar], device: torch.device) -> AbstractContextManager:
-    """bfloat16 products over float32 weights, if the settings ask for it."""
-    return torch.autocast(device.type, torch.bfloat16) if settings["precision"] == "bfloat16" else nullcontext()
+class FineTune(Experiment[FineTuneSettings]):
+    """All weights learn the training part's answers with the variant's router; evaluation routes causally."""
+
+    settings_class = FineTuneSettings
+    problems_class = Problems
+    model: Any
+    """Of transformers, whose classes have no useful types."""
+
+    def __init__(self, settings: FineTuneSettings, context: Context) -> None:
+        super().__init__(settings, context)
+        s = settings
+        rows, split = context.data()
+        self.problems = self.problems_class(rows, split, s.backbone, s.max_length, context.device)
+        context.seed_torch("weights")
+        self.model = make_model(s.backbone).to(context.device)
+        if s.checkpointing:
+            self.model.activation_checkpointing_enable()
+        self.handle = patch(self.model, router=s.router, K=s.k, lower=s.lower, upper=s.k + s.extra)
+
+    def train(self) -> None:
+        s, problems, model = self.settings, self.problems, self.model
+        train = problems.split.train
+        optimiser = torch.optim.AdamW(model.parameters(), lr=s.lr, weight_decay=s.weight_decay)
+        steps = -(-len(train) // s.batch_size)
+        for epoch in self.context.epochs(s.epochs, model=model, optimiser=optimiser):
+            order = train[torch.randperm(len(train)).numpy()]
+            model.train()
+            total, count = 0.0, 0
+            for step, places in enumerate(problems.batches(order, s.batch_size), start=(epoch - 1) * steps):
+                set_rate(optimiser, s.lr * rate(step, s.epochs * steps, s.warmup_share, s.schedule))
+                optimiser.zero_grad()
+                for piece in problems.batches(places, s.micro_batch):
+                    batch = problems.batch(piece)
+                    with precision(self.settings.precision, self.context.device):
+                        loss = target_loss(model, *batch)
+                    loss.backward()
+                    total, count = total + loss.item(), count + int((batch[2] != IGNORED).sum())
+                optimiser.step()
+            self.context.check_finite(total / count, "loss", epoch)
+            self.context.log(epoch, loss=total / count)
+
+    def measure(self) -> Measured:
+        """Exact match of generated answers in percent, and the costs of the right answers."""
+        gold = self.problems.gold
+        right = sum(final_number(text) == gold[place] for place, text in self.generated())
+        return Measured({"exact_match": 100 * right / len(self.problems.split.test)} | self.answer_costs())
+
+    def fixed_batch(self) -> Callable[[], Tensor]:
+        batch = self.problems.batch(self.problems.split.train[: self.settings.micro_batch])
+        return lambda: target_loss(self.model.eval(), *batch)
+
+    @torch.no_grad()
+    def generated(self) -> Iterator[tuple[int, str]]:
+        """Places of the test part with the text that the model adds to the prompt, greedily.
+
+        Prompts are known and routed together, answers token by token; BatchTopK, which has no such form, is routed as
+        SeqTopK, a sequence at a time.
+        """
+        problems, handle = self.problems, self.handle
+        self.model.eval()
+        handle.router, handle.mode = "topk" if handle.router == "topk" else "seqtopk", "offline"
+        for places in problems.batches(problems.split.test, self.settings.micro_batch):
+            prompt, mask, _ = problems.batch(places, answers=False)
+            with precision(self.settings.precision, self.context.device):
+                made = self.model.generate(
+                    prompt,
+                    attention_mask=mask,
+                    max_new_tokens=self.settings.new_tokens,
+                    do_sample=False,
+                    pad_token_id=problems.tokenizer.pad,
+                    eos_token_id=problems.tokenizer.end,
+                )
+            for place, answer in zip(places.tolist(), made[:, prompt.shape[1] :].tolist(), strict=True):
+                yield place, problems.tokenizer.decode(answer)
+
+    @torch.no_grad()
+    def answer_costs(self) -> dict[str, float]:
+        """What a token of the right answers costs in nats and uses in experts, routed as in `generated`.
+
+        `offline_nll` lets later tokens take part.
+        """
+        problems, handle = self.problems, self.handle
+        self.model.eval()
+        handle.router = "topk" if handle.router == "topk" else "seqtopk"
+        nll, used, tokens_seen = {"online": 0.0, "offline": 0.0}, 0, 0
+        for places in problems.batches(problems.split.test, self.settings.micro_batch):
+            tokens, mask, targets = problems.batch(places)
+            counted = targets != IGNORED
+            handle.prompt = problems.columns(places)
+            for mode in ("offline", "online"):
+                handle.mode = mode
+                with precision(self.settings.precision, self.context.device):
+                    nll[mode] += float(target_loss(self.model, tokens, mask, targets))
+            used += int(handle.counts()[:, counted].sum())
+            tokens_seen += int(counted.sum())
+        return {
+            "online_nll": nll["online"] / tokens_seen,
+            "offline_nll": nll["offline"] / tokens_seen,
+            "experts_used": used / tokens_seen / handle.layers,
+        }
 
 
-def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """The model and a loss without chance in it, for the test that one step of learning lowers the loss."""
-    problems, model, _ = build(cell, context)
-    batch = problems.batch(problems.split.train[: int(cell.settings["micro_batch"])])
-    return model, lambda: target_loss(model.eval(), *batch)
-
-
-def run(cell: Cell, context: Context) -> Measured:
-    """Fine-tune one seed with its router, then measure it with causal routing."""
-    problems, model, handle = build(cell, context)
-    fine_tune(cell, context, problems, model)
-    return measure(cell, context, problems, model, handle)
-
-
-def fine_tune(cell: Cell, context: Context, problems: Problems, model: Any) -> None:
-    """Train all weights on the training part's answers, and keep them as `last`."""
-    s, train = cell.settings, problems.split.train
-    optimiser = torch.optim.AdamW(model.parameters(), lr=float(s["lr"]), weight_decay=float(s["weight_decay"]))
-
-    epochs, size, micro = int(s["epochs"]), int(s["batch_size"]), int(s["micro_batch"])
-    steps = -(-len(train) // size)
-    for epoch in context.epochs(epochs, model=model, optimiser=optimiser):
-        order = train[torch.randperm(len(train)).numpy()]
-        model.train()
-        total, count = 0.0, 0
-        for step, places in enumerate(problems.batches(order, size), start=(epoch - 1) * steps):
-            set_rate(optimiser, float(s["lr"]) * rate(step, epochs * steps, s))
-            optimiser.zero_grad()
-            for piece in problems.batches(places, micro):
-                batch = problems.batch(piece)
-                with precision(s, context.device):
-                    loss = target_loss(model, *batch)
-                loss.backward()
-                total, count = total + loss.item(), count + int((batch[2] != IGNORED).sum())
-            optimiser.step()
-        context.check_finite(total / count, "loss", epoch)
-        context.log(epoch, loss=total / count)
-
-    context.keep("last", model.state_dict())
-
-
-def evaluate(cell: Cell, context: Context) -> Measured:
-    """The metrics of a finished run from the weights it kept, without training."""
-    problems, model, handle = build(cell, context)
-    model.load_state_dict(context.kept("last"))
-    return measure(cell, context, problems, model, handle)
-
-
-def measure(cell: Cell, context: Context, problems: Problems, model: Any, handle: Patch) -> Measured:
-    """Exact match of generated answers in percent, and the costs of the right answers."""
-    right = sum(
-        final_number(text) == problems.gold[place] for place, text in generated(cell, context, problems, model, handle)
-    )
-    score = {"exact_match": 100 * right / len(problems.split.test)}
-    return Measured(score | answer_costs(cell, context, problems, model, handle))
-
-
-@torch.no_grad()
-def generated(cell: Cell, context: Context, problems: Problems, model: Any, handle: Patch) -> Iterator[tuple[int, str]]:
-    """Places of the test part with the text that the model adds to the prompt, greedily.
-
-    Prompts are known and routed together, answers token by token; BatchTopK, which has no such form, is routed as
-    SeqTopK, a sequence at a time.
-    """
-    s = cell.settings
-    model.eval()
-    handle.router, handle.mode = "topk" if handle.router == "topk" else "seqtopk", "offline"
-    for places in problems.batches(problems.split.test, int(s["micro_batch"])):
-        prompt, mask, _ = problems.batch(places, answers=False)
-        with precision(s, context.device):
-            made = model.generate(
-                prompt,
-                attention_mask=mask,
-                max_new_tokens=int(s["new_tokens"]),
-                do_sample=False,
-                pad_token_id=problems.tokenizer.pad,
-                eos_token_id=problems.tokenizer.end,
-            )
-        for place, answer in zip(places.tolist(), made[:, prompt.shape[1] :].tolist(), strict=True):
-            yield place, problems.tokenizer.decode(answer)
-
-
-@torch.no_grad()
-def answer_costs(cell: Cell, context: Context, problems: Problems, model: Any, handle: Patch) -> dict[str, float]:
-    """What a token of the right answers costs in nats and uses in experts, routed as in `generated`.
-
-    `offline_nll` lets later tokens take part.
-    """
-    s = cell.settings
-    model.eval()
-    handle.router = "topk" if handle.router == "topk" else "seqtopk"
-    nll, used, tokens_seen = {"online": 0.0, "offline": 0.0}, 0, 0
-    for places in problems.batches(problems.split.test, int(s["micro_batch"])):
-        tokens, mask, targets = problems.batch(places)
-        counted = targets != IGNORED
-        handle.prompt = problems.columns(places)
-        for mode in ("offline", "online"):
-            handle.mode = mode
-            with precision(s, context.device):
-                nll[mode] += float(target_loss(model, tokens, mask, targets))
-        used += int(handle.counts()[:, counted].sum())
-        tokens_seen += int(counted.sum())
-    return {
-        "online_nll": nll["online"] / tokens_seen,
-        "offline_nll": nll["offline"] / tokens_seen,
-        "experts_used": used / tokens_seen / handle.layers,
-    }
+EXPERIMENT = FineTune

@@ -14,9 +14,9 @@ from methods.seqtopk.losses import lb_from_mask, next_l1_weight, relu_l1
 from methods.seqtopk.model import MoELM
 from methods.seqtopk.pictures import heat_map
 from methods.seqtopk.routers import nested_budgets
+from methods.seqtopk.settings import FactsSettings
 from methods.seqtopk.tasks import Task, loss, measure
-from retable.cards import Scalar
-from retable.plan import Cell
+from retable.experiment import Experiment
 from retable.train.context import Context, Measured
 from retable.train.schedules import set_rate, warmup_cosine_tail
 
@@ -30,11 +30,10 @@ PICTURED_LAYERS, PICTURED_TOKENS = 2, 128
 class Router:
     """A variant's rule and budget, and the loss terms that come with it."""
 
-    def __init__(self, settings: dict[str, Scalar], name: str, K: int) -> None:
-        s = settings
-        self.name, self.K = name, int(s["experts"]) if name == "dense" else K
-        self.lower, self.upper = int(s["lower"]), self.K + int(s["extra"])
-        self.balance = float(s["balance"])
+    def __init__(self, name: str, K: int, lower: int, extra: int, balance: float) -> None:
+        self.name, self.K = name, K
+        self.lower, self.upper = lower, K + extra
+        self.balance = balance
         self.l1_weight = FIRST_L1_WEIGHT
 
     def install(self, model: MoELM) -> None:
@@ -79,102 +78,99 @@ def _used(mask: Tensor) -> float:
     return max(mask.sum().item(), 1) / mask[..., 0].numel()
 
 
-# Training -------------------------------------------------------------------------------------------------------------
+# The experiment -------------------------------------------------------------------------------------------------------
 
 
-def build(cell: Cell, context: Context) -> tuple[Task, MoELM, Router]:
-    """Data, untrained model and the variant's router; the weights depend on the seed only."""
-    s = cell.settings
+def majority(settings: FactsSettings, context: Context) -> Measured:
+    """Shares of the training part's symbols as the answer to everything."""
     data, split = context.data()
-    task = Task(data, split, int(s["tokens"]), int(s["test_windows"]), context.device)
-    router = Router(s, str(s["router"]), int(s["k"]))
-    context.seed_torch("weights")
-    model = MoELM(
-        task.symbols,
-        task.width - 1,
-        d=int(s["d"]),
-        layers=int(s["layers"]),
-        heads=int(s["heads"]),
-        positions=str(s["positions"]),
-        experts=int(s["experts"]),
-        width=int(s["width"]),
-        K=router.K,
-        router=SAME_RULE.get(router.name, router.name),
-        lower=router.lower,
-        upper=router.upper,
-        shared_width=int(s["shared_width"]),
-        gate_scale=float(s["gate_scale"]),
-    )
-    return task, model.to(context.device), router
+    return Measured(Task(data, split, settings.tokens, settings.test_windows, context.device).majority())
 
 
-def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """The model and its loss on one batch, with the level of a threshold held."""
-    task, model, router = build(cell, context)
-    context.seed_torch("fixed batch")
-    rows = task.batch(int(cell.settings["batch_size"]))
-    router.loss(model, rows)
-    model.eval()
-    return model, lambda: router.loss(model, rows)
+class Facts(Experiment[FactsSettings]):
+    """Train a model by the variant's router, after a TopK model by `pretraining_epochs` of its own."""
 
+    settings_class = FactsSettings
+    controls = {"majority": majority}
+    model: MoELM
 
-def run(cell: Cell, context: Context) -> Measured:
-    """Train one seed and measure it; a picture shows the experts of a test sequence's tokens."""
-    s = cell.settings
-    if s["router"] == "majority":
-        return control(cell, context)
-    task, model, router = build(cell, context)
-    before = Router(s, "topk", int(s["pretraining_k"]))
-    lr, decay, betas = float(s["lr"]), float(s["weight_decay"]), (0.9, 0.95)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=lr, betas=betas, weight_decay=decay, fused=True)
+    def __init__(self, settings: FactsSettings, context: Context) -> None:
+        super().__init__(settings, context)
+        s = settings
+        data, split = context.data()
+        self.task = Task(data, split, s.tokens, s.test_windows, context.device)
+        self.router = self._router(s.router, s.experts if s.router == "dense" else s.k)
+        context.seed_torch("weights")
+        self.model = MoELM(
+            self.task.symbols,
+            self.task.width - 1,
+            d=s.d,
+            layers=s.layers,
+            heads=s.heads,
+            positions=s.positions,
+            experts=s.experts,
+            width=s.width,
+            K=self.router.K,
+            router=SAME_RULE.get(s.router, s.router),
+            lower=self.router.lower,
+            upper=self.router.upper,
+            shared_width=s.shared_width,
+            gate_scale=s.gate_scale,
+        ).to(context.device)
 
-    # The first `pretraining` epochs train a TopK model, the others go on with the variant's router.
-    pretraining, epochs, steps = int(s["pretraining_epochs"]), int(s["epochs"]), int(s["steps_per_epoch"])
-    model.train()
-    for epoch in context.epochs(pretraining + epochs, model=model, optimiser=optimiser, router=router):
-        fresh = epoch <= pretraining
-        rule, peak, warmup = (before, "pretraining_lr", "pretraining_warmup") if fresh else (router, "lr", "warmup")
-        first, last = (0, pretraining) if fresh else (pretraining, pretraining + epochs)
-        if epoch == pretraining + 1 and pretraining:
-            context.keep("pretrained", model.state_dict())
-            optimiser.state.clear()
-        rule.install(model)
-        losses, used = 0.0, 0.0
-        for step in range((epoch - 1 - first) * steps, (epoch - first) * steps):
-            set_rate(optimiser, warmup_cosine_tail(step, float(s[peak]), int(s[warmup]), (last - first) * steps))
-            value = rule.loss(model, task.batch(int(s["batch_size"])))
-            optimiser.zero_grad()
-            value.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            used += rule.after_step(model) / steps
-            losses += value.item() / steps
-        context.log(epoch, loss=losses, experts_used=used)
+    def _router(self, name: str, K: int) -> Router:
+        return Router(name, K, self.settings.lower, self.settings.extra, self.settings.balance)
 
-    context.keep("last", model.state_dict())
-    measured = evaluate(cell, context)
-    router.install(model)
-    model.load_state_dict(context.kept("last"))
-    draw(task, model, router, context)
-    return measured
+    def train(self) -> None:
+        s = self.settings
+        if s.pretraining_epochs:
+            before = self._router("topk", s.pretraining_k)
+            self._phase("pretrain", before, s.pretraining_epochs, s.pretraining_lr, s.pretraining_warmup)
+            self.context.keep("pretrained", self.model.state_dict())
+        self._phase("", self.router, s.epochs, s.lr, s.warmup)
 
-
-def evaluate(cell: Cell, context: Context) -> Measured:
-    """The metrics of a finished run from the weights it kept, without training."""
-    if cell.settings["router"] == "majority":
-        return control(cell, context)
-    task, model, router = build(cell, context)
-    metrics = {}
-    if int(cell.settings["pretraining_epochs"]):
-        # The new router in the TopK model, before any step of training with it.
-        model.load_state_dict(context.kept("pretrained"))
+    def _phase(self, name: str, router: Router, epochs: int, lr: float, warmup: int) -> None:
+        """Train by one router: AdamW, gradients clipped to 1."""
+        s, model = self.settings, self.model.train()
+        betas = (0.9, 0.95)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=lr, betas=betas, weight_decay=s.weight_decay, fused=True)
         router.install(model)
-        untuned, _ = numbers(task, model, router)
-        metrics = {f"untuned_{name}": value for name, value in untuned.items() if "nll" in name or "hard_acc" in name}
-    model.load_state_dict(context.kept("last"))
-    router.install(model)
-    tuned, series = numbers(task, model, router)
-    return Measured(tuned | metrics, series)
+        for epoch in self.context.epochs(epochs, phase=name, model=model, optimiser=optimiser, router=router):
+            losses, used = 0.0, 0.0
+            for step in range((epoch - 1) * s.steps_per_epoch, epoch * s.steps_per_epoch):
+                set_rate(optimiser, warmup_cosine_tail(step, lr, warmup, epochs * s.steps_per_epoch))
+                value = router.loss(model, self.task.batch(s.batch_size))
+                optimiser.zero_grad()
+                value.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimiser.step()
+                used += router.after_step(model) / s.steps_per_epoch
+                losses += value.item() / s.steps_per_epoch
+            self.context.log(epoch, loss=losses, experts_used=used)
+
+    def measure(self) -> Measured:
+        """Test metrics; `untuned_` ones are the new router's in the TopK model, before any step of training with it."""
+        self.router.install(self.model)
+        metrics, series = numbers(self.task, self.model, self.router)
+        draw(self.task, self.model, self.router, self.context)
+        if self.settings.pretraining_epochs:
+            self.model.load_state_dict(self.context.kept("pretrained"))
+            untuned, _ = numbers(self.task, self.model, self.router)
+            metrics |= {
+                f"untuned_{name}": value for name, value in untuned.items() if "nll" in name or "hard_acc" in name
+            }
+        return Measured(metrics, series)
+
+    def fixed_batch(self) -> Callable[[], Tensor]:
+        """The loss with the level of a threshold held."""
+        self.context.seed_torch("fixed batch")
+        rows = self.task.batch(self.settings.batch_size)
+        self.router.loss(self.model, rows)
+        self.model.eval()
+        return lambda: self.router.loss(self.model, rows)
+
+
+EXPERIMENT = Facts
 
 
 # Evaluation -----------------------------------------------------------------------------------------------------------
@@ -215,11 +211,3 @@ def draw(task: Task, model: MoELM, router: Router, context: Context) -> None:
     text = task.text.alphabet.decode(row[0, :-1].cpu().numpy())
     caption = f"Experts of each token of a test sequence, one line a layer, {router.K} on average being the budget"
     context.picture("experts-per-token", heat_map(text, counts.cpu().numpy(), router.K), caption)
-
-
-def control(cell: Cell, context: Context) -> Measured:
-    """Shares of the training part's symbols as the answer to everything."""
-    s = cell.settings
-    data, split = context.data()
-    task = Task(data, split, int(s["tokens"]), int(s["test_windows"]), context.device)
-    return Measured(task.majority())

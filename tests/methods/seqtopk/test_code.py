@@ -47,7 +47,7 @@ SPLIT = SentenceSplit(np.array([0]), np.arange(0), np.array([1]))
 
 @pytest.fixture
 def problems() -> CodeProblems:
-    return CodeProblems(ROWS, SPLIT, {"backbone": TINY, "max_length": 200}, torch.device("cpu"))
+    return CodeProblems(ROWS, SPLIT, TINY, 200, torch.device("cpu"))
 
 
 def test_instructions_are_asked_for_and_functions_are_gone_on_with(problems):

@@ -27,7 +27,6 @@ from retable.records import read_record
 from retable.run import evaluate_cell, run_cell
 
 ROOT = Path(__file__).resolve().parents[3]
-SETTINGS = {"backbone": TINY, "max_length": 200, "precision": "float32"}
 ROWS = SentenceSet(
     "gsm8k",
     {
@@ -63,7 +62,7 @@ def test_bytes_come_back_and_marks_do_not():
 
 
 def test_answers_begin_in_the_column_where_prompts_end():
-    problems = Problems(ROWS, SPLIT, SETTINGS, CPU)
+    problems = Problems(ROWS, SPLIT, TINY, 200, CPU)
     tokens, mask, targets = problems.batch(np.array([0, 1]))
     left = problems.columns(np.array([0, 1]))
     assert (targets[:, :left] == IGNORED).all()
@@ -81,7 +80,7 @@ def test_answers_begin_in_the_column_where_prompts_end():
 
 
 def test_overlong_rows_are_cut_and_keep_a_target():
-    problems = Problems(ROWS, SPLIT, SETTINGS | {"max_length": 20}, CPU)
+    problems = Problems(ROWS, SPLIT, TINY, 20, CPU)
     tokens, _, targets = problems.batch(np.array([0, 1]))
     assert tokens.shape[1] == 21
     assert ((targets != IGNORED).sum(1) == 1).all()
@@ -89,8 +88,8 @@ def test_overlong_rows_are_cut_and_keep_a_target():
 
 def test_the_loss_is_the_sum_over_the_answers_tokens():
     torch.manual_seed(0)
-    problems = Problems(ROWS, SPLIT, SETTINGS, CPU)
-    model = make_model(SETTINGS).eval()
+    problems = Problems(ROWS, SPLIT, TINY, 200, CPU)
+    model = make_model(TINY).eval()
     tokens, mask, targets = problems.batch(np.array([0, 1]))
     p = model(input_ids=tokens, attention_mask=mask).logits.log_softmax(-1)
     expected = sum(
@@ -106,25 +105,25 @@ def test_the_loss_is_the_sum_over_the_answers_tokens():
 
 def test_the_rate_rises_and_falls_to_nothing():
     for schedule in ("linear", "cosine"):
-        rates = [rate(step, 100, {"warmup_share": 0.1, "schedule": schedule}) for step in range(101)]
+        rates = [rate(step, 100, 0.1, schedule) for step in range(101)]
         assert rates[0] == pytest.approx(0.1)
         assert rates[9] == rates[10] == 1
         assert rates[100] == pytest.approx(0)
         assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rate(55, 100, {"warmup_share": 0.1, "schedule": "linear"}) == pytest.approx(0.5)
+    assert rate(55, 100, 0.1, "linear") == pytest.approx(0.5)
 
 
 def test_a_step_in_bfloat16_with_checkpointing_as_on_a_gpu_lowers_the_loss():
     torch.manual_seed(0)
-    problems = Problems(ROWS, SPLIT, SETTINGS, CPU)
-    model = make_model(SETTINGS).train()
+    problems = Problems(ROWS, SPLIT, TINY, 200, CPU)
+    model = make_model(TINY).train()
     model.activation_checkpointing_enable()
     patch(model)
     batch = problems.batch(np.array([0, 1]))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(4):
-        with precision({"precision": "bfloat16"}, CPU):
+        with precision("bfloat16", CPU):
             loss = target_loss(model, *batch)
         optimiser.zero_grad()
         loss.backward()
@@ -137,9 +136,9 @@ def test_a_step_in_bfloat16_with_checkpointing_as_on_a_gpu_lowers_the_loss():
 def test_what_is_missing_or_unknown_is_said_in_one_line(monkeypatch):
     monkeypatch.delenv("RETABLE_WEIGHTS", raising=False)
     with pytest.raises(DataError, match=r"no pretrained weights of OLMoE-1B-7B-0125: set RETABLE_WEIGHTS"):
-        make_model(SETTINGS | {"backbone": "OLMoE-1B-7B-0125"})
+        make_model("OLMoE-1B-7B-0125")
     with pytest.raises(CardError, match="unknown backbone 'olmoe'"):
-        make_model(SETTINGS | {"backbone": "olmoe"})
+        make_model("olmoe")
 
 
 def test_full_cells_ask_for_pretrained_weights_only():

@@ -15,7 +15,6 @@ from retable.records import read_record
 from retable.run import run_cell
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "datasets").is_dir())
-SETTINGS = {"experts": 8, "lower": 1, "extra": 2, "balance": 0.01}
 
 
 def cells(recipe: str) -> dict[str, Cell]:
@@ -38,15 +37,19 @@ def small_model(router: str = "topk", K: int = 2) -> MoELM:
     return MoELM(5, 6, d=8, heads=2, experts=8, width=4, K=K, router=router)
 
 
+def variant(name: str, K: int) -> Router:
+    return Router(name, K, lower=1, extra=2, balance=0.01)
+
+
 def test_mrl_trains_nested_budgets_and_ends_at_its_own():
     model, rows = small_model(K=4), torch.randint(5, (3, 7))
-    router = Router(SETTINGS, "mrl", 4)
+    router = variant("mrl", 4)
     router.install(model)
     value = router.loss(model, rows)
     assert {layer.K for layer in model.moe_layers()} == {4}
     each = []
     for K in (1, 2, 4):
-        single = Router(SETTINGS, "topk", K)
+        single = variant("topk", K)
         single.install(model)
         each.append(single.loss(model, rows))
     torch.testing.assert_close(value, torch.stack(each).mean())
@@ -54,19 +57,19 @@ def test_mrl_trains_nested_budgets_and_ends_at_its_own():
 
 def test_remoes_penalty_rises_while_too_many_experts_run_and_is_part_of_a_saved_state():
     model = small_model("relu")
-    router = Router(SETTINGS, "relu", 2)
+    router = variant("relu", 2)
     router.loss(model, torch.randint(5, (3, 7)))
     used = router.after_step(model)
     assert used > 2
     assert router.l1_weight == pytest.approx(1.2 * FIRST_L1_WEIGHT)
-    other = Router(SETTINGS, "relu", 2)
+    other = variant("relu", 2)
     other.load_state_dict(router.state_dict())
     assert other.l1_weight == router.l1_weight
 
 
 def test_dense_means_all_experts():
     model = small_model()
-    router = Router(SETTINGS, "dense", 2)
+    router = variant("dense", 8)
     router.install(model)
     router.loss(model, torch.randint(5, (3, 7)))
     assert router.after_step(model) == 8
