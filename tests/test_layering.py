@@ -42,7 +42,7 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            # A relative import stays in its folder: without the names above, which no rule asks for.
+            # What is imported relatively lies in the same folder, and keeps its dots.
             above = "." * node.level
             yield f"{above}{node.module or ''}"
             yield from (f"{above}{node.module or ''}.{alias.name}" for alias in node.names)

@@ -54,8 +54,8 @@ def test_every_planned_cell_has_settings_that_its_experiment_takes(root, scale):
 
 def test_a_cell_that_its_experiment_would_refuse_is_refused_by_the_plan(root):
     workspace = Workspace(root, Config(papers=["seqtopk"]))
-    workspace.papers["seqtopk"].recipe("facts").hyper["lr"] = Sourced(value="fast", source="ours")
-    with pytest.raises(CardError, match=r"^seqtopk/facts facts-64 topk: setting 'lr' is 'fast': "):
+    workspace.papers["seqtopk"].recipe("facts").hyper["weight_decay"] = Sourced(value="fast", source="ours")
+    with pytest.raises(CardError, match=r"^seqtopk/facts facts-64 topk: setting 'weight_decay' is 'fast': "):
         _ = workspace.cells
 
 
