@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 
 from retable.cards import Scalar
 
-EPOCHS = 3
+EPOCHS = 2
 # Lengths that are scaled along with the epochs they belong to.
 SCALED = {"warmup", "patience", "every"}
 # Endings of settings that are no lengths though a name above is part of theirs.

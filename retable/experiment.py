@@ -1,17 +1,16 @@
 """What a paper gives for each of its experiments, and how the engine runs it.
 
 An experiment is built from its settings: data, untrained model, and whatever else a run needs. `train` loops over
-`context.epochs`, once for each phase; `measure` evaluates the model. The engine keeps and loads weights, and answers
-for controls that need no model.
+`context.epochs`, once for each phase; `measure` evaluates the model. The engine (`retable.run`) calls them in this order,
+keeps and loads weights, and answers for controls that need no model. A paper's module ends with
+`EXPERIMENT = TheClass`.
 """
 
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from retable.plan import Cell
 from retable.settings import Settings
 from retable.train.context import Context, Measured
 
@@ -19,11 +18,13 @@ S = TypeVar("S", bound=Settings)
 
 
 class Experiment(Generic[S]):
-    """One seed of one cell. `model` is the network whose weights are kept as `last`."""
+    """One seed of one cell."""
 
     settings_class: ClassVar[type[Settings]]
     controls: ClassVar[Mapping[str, Callable]] = {}
     """Variants that are measured without a model, by `function(settings, context)`."""
+    parallel: ClassVar[bool] = False
+    """Whether several processes can share a run."""
     model: nn.Module
 
     def __init__(self, settings: S, context: Context) -> None:
@@ -33,6 +34,14 @@ class Experiment(Generic[S]):
         """Train the model, in `context.epochs` alone."""
         raise NotImplementedError
 
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """What is kept for evaluation, by name; the names are the same before training."""
+        return {"last": self.model.state_dict()}
+
+    def load_weights(self, weights: dict[str, dict[str, Tensor]]) -> None:
+        """Take what `weights` gave."""
+        self.model.load_state_dict(weights["last"])
+
     def measure(self) -> Measured:
         """Metrics of the model as it is."""
         raise NotImplementedError
@@ -40,42 +49,3 @@ class Experiment(Generic[S]):
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The loss of the model on one batch without chance in it: a step along its gradient lowers it."""
         raise NotImplementedError
-
-
-def run(module: ModuleType, cell: Cell, context: Context) -> Measured:
-    """Train and measure one seed by the experiment in a paper's module."""
-    if not hasattr(module, "EXPERIMENT"):
-        return module.run(cell, context)
-    kind, settings = _experiment(module, cell)
-    if cell.variant in kind.controls:
-        return kind.controls[cell.variant](settings, context)
-    experiment = kind(settings, context)
-    experiment.train()
-    context.keep("last", experiment.model.state_dict())
-    return experiment.measure()
-
-
-def evaluate(module: ModuleType, cell: Cell, context: Context) -> Measured:
-    """Measure the weights that a finished run kept, without training."""
-    if not hasattr(module, "EXPERIMENT"):
-        return module.evaluate(cell, context)
-    kind, settings = _experiment(module, cell)
-    if cell.variant in kind.controls:
-        return kind.controls[cell.variant](settings, context)
-    experiment = kind(settings, context)
-    experiment.model.load_state_dict(context.kept("last"))
-    return experiment.measure()
-
-
-def fixed_batch(module: ModuleType, cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """The untrained model of a cell and its loss on one batch."""
-    if not hasattr(module, "EXPERIMENT"):
-        return module.fixed_batch(cell, context)
-    kind, settings = _experiment(module, cell)
-    experiment = kind(settings, context)
-    return experiment.model, experiment.fixed_batch()
-
-
-def _experiment(module: ModuleType, cell: Cell) -> tuple[type[Experiment], Settings]:
-    kind: type[Experiment] = module.EXPERIMENT
-    return kind, kind.settings_class.parse(cell.settings, f"{cell.paper}/{cell.recipe} {cell.dataset} {cell.variant}")

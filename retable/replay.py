@@ -208,12 +208,11 @@ def _prepare(root: Path, request: dict) -> None:
 
 def _experiment(paper: str, story: str) -> Callable:
     """What runs a cell: of a base older than `retable.experiment`, the module's own `run`."""
-    module = importlib.import_module(f"methods.{paper}.{story}")
-    try:
-        from retable import experiment
-    except ImportError:
-        return module.run
-    return functools.partial(experiment.run, module)
+    from retable import run
+
+    if hasattr(run, "load_method"):
+        return run.load_method(paper, story).run
+    return functools.partial(run.measure, run.load_paper_module(paper, story))
 
 
 if __name__ == "__main__":

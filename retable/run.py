@@ -8,20 +8,22 @@ import platform
 import resource
 import signal
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor, nn
 
-from retable import experiment
 from retable.cards import CardError
 from retable.checkout import running_tree
 from retable.config import Workspace
 from retable.currency import Provenance, RecordStore, provenance_of, write_index
 from retable.data.containers import DataError
+from retable.experiment import Experiment
 from retable.plan import Cell
 from retable.records import (
     Cost,
@@ -31,7 +33,7 @@ from retable.records import (
     write_atomically,
     write_record,
 )
-from retable.settings import load_paper_module
+from retable.settings import Settings, load_paper_module
 from retable.train.context import Context, Diverged, Measured, Picture, StopRequest
 from retable.train.determinism import make_deterministic
 from retable.train.device import claim_device
@@ -69,7 +71,7 @@ def run_cell(
     another process measures is waited for, or left out without `wait`. Of several processes that torchrun started the
     first one writes; CardError if the cell's story does not share its work.
     """
-    if world_size() > 1 and not getattr(load_paper_module(cell.paper, workspace.story(cell)), "PARALLEL", False):
+    if world_size() > 1 and not _shares_work(load_paper_module(cell.paper, workspace.story(cell))):
         raise CardError(
             f"{cell.paper}/{cell.recipe} does not share its work among processes: run it without torchrun, or cells "
             "side by side"
@@ -144,7 +146,7 @@ def run_seed(
         context = make_context(workspace, cell, seed, device, provenance, stop)
         determinism = make_deterministic(device)
         try:
-            measured = experiment.run(load_paper_module(cell.paper, workspace.story(cell)), cell, context)
+            measured = measure(load_paper_module(cell.paper, workspace.story(cell)), cell, context)
             context.check_measured(measured)
         except Diverged as problem:
             state, error = "diverged", str(problem)
@@ -195,6 +197,50 @@ def run_seed(
     )
 
 
+def measure(module: ModuleType, cell: Cell, context: Context) -> Measured:
+    """Train and evaluate one seed by the experiment in a paper's module."""
+    if not hasattr(module, "EXPERIMENT"):
+        return module.run(cell, context)
+    kind, settings = _experiment(module, cell)
+    if cell.variant in kind.controls:
+        return kind.controls[cell.variant](settings, context)
+    experiment = kind(settings, context)
+    experiment.train()
+    for name, weights in experiment.weights().items():
+        context.keep(name, weights)
+    return experiment.measure()
+
+
+def evaluate(module: ModuleType, cell: Cell, context: Context) -> Measured:
+    """Evaluate the weights that a finished run kept, without training."""
+    if not hasattr(module, "EXPERIMENT"):
+        return module.evaluate(cell, context)
+    kind, settings = _experiment(module, cell)
+    if cell.variant in kind.controls:
+        return kind.controls[cell.variant](settings, context)
+    experiment = kind(settings, context)
+    experiment.load_weights({name: context.kept(name) for name in experiment.weights()})
+    return experiment.measure()
+
+
+def fixed_batch(module: ModuleType, cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """The untrained model of a cell and its loss on one batch."""
+    if not hasattr(module, "EXPERIMENT"):
+        return module.fixed_batch(cell, context)
+    kind, settings = _experiment(module, cell)
+    experiment = kind(settings, context)
+    return experiment.model, experiment.fixed_batch()
+
+
+def _experiment(module: ModuleType, cell: Cell) -> tuple[type[Experiment], Settings]:
+    kind: type[Experiment] = module.EXPERIMENT
+    return kind, kind.settings_class.parse(cell.settings, f"{cell.paper}/{cell.recipe} {cell.dataset} {cell.variant}")
+
+
+def _shares_work(module: ModuleType) -> bool:
+    return module.EXPERIMENT.parallel if hasattr(module, "EXPERIMENT") else getattr(module, "PARALLEL", False)
+
+
 def claimed_device(workspace: Workspace) -> contextlib.AbstractContextManager[torch.device]:
     """The device that the settings give a run; locks lie beside the saved states."""
     chosen = workspace.config
@@ -228,7 +274,7 @@ def evaluate_cell(workspace: Workspace, cell: Cell, seed: int) -> Measured:
     with claimed_device(workspace) as device:
         make_deterministic(device)
         module = load_paper_module(cell.paper, workspace.story(cell))
-        return experiment.evaluate(module, cell, make_context(workspace, cell, seed, device))
+        return evaluate(module, cell, make_context(workspace, cell, seed, device))
 
 
 def find_cell(cells: list[Cell], identity: str) -> Cell:

@@ -17,12 +17,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from retable import experiment
 from retable.cards import load_papers
 from retable.config import Config, Workspace
 from retable.plan import Cell, recipe_cells
 from retable.records import read_record
-from retable.run import evaluate_cell, make_context, make_deterministic, run_cell
+from retable.run import evaluate_cell, fixed_batch, make_context, make_deterministic, run_cell
 from retable.settings import load_paper_module
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,7 +139,7 @@ def test_card_is_valid_and_has_a_demo(paper: str) -> None:
 def test_one_step_lowers_the_loss_on_a_fixed_batch(cell: Cell, workspace: Workspace, device: str) -> None:
     make_deterministic(torch.device(device))
     context = make_context(workspace, cell, 0, torch.device(device))
-    model, loss = experiment.fixed_batch(load_paper_module(cell.paper, workspace.story(cell)), cell, context)
+    model, loss = fixed_batch(load_paper_module(cell.paper, workspace.story(cell)), cell, context)
     before = loss()
     before.backward()
     size = sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None)
