@@ -272,7 +272,7 @@ class Recipe(Model):
     metric: str = Field(description="primary metric in records")
     unit: str
     higher_is_better: bool = True
-    story: Module = Field(default="run", description="the module in the paper's folder that runs the recipe")
+    experiment: Module = Field(default="run", description="module in the paper's folder that runs the recipe")
     variants: dict[Name, Variant]
     hyper: dict[str, Sourced]
     scales: dict[Scale, ScalePlan]

@@ -123,12 +123,12 @@ class Workspace:
         check_settings(cells, self.papers)
         return cells
 
-    def story(self, subject: Cell | RunRecord) -> str:
+    def experiment(self, subject: Cell | RunRecord) -> str:
         """The module below `methods/<paper>/` that runs the subject's recipe. Raises KeyError or CardError if no card
 
         has the paper or the recipe.
         """
-        return self.papers[subject.paper].recipe(subject.recipe).story
+        return self.papers[subject.paper].recipe(subject.recipe).experiment
 
     @property
     def raw(self) -> Path:

@@ -75,7 +75,7 @@ class Currency:
 def provenance_of(workspace: Workspace, cell: Cell) -> Provenance:
     """The tree's present hashes for a cell. Raises KeyError or CardError for what no card has."""
     card = workspace.datasets[cell.dataset]
-    source = source_sha256(workspace.root, cell.paper, workspace.story(cell))
+    source = source_sha256(workspace.root, cell.paper, workspace.experiment(cell))
     return Provenance(source, card.content_sha256, card.splits[cell.split].sha256)
 
 
@@ -89,10 +89,10 @@ class SourceHashes(dict[tuple[str, str], str]):
     def __missing__(self, key: tuple[str, str]) -> str:
         paper, recipe = key
         try:
-            story = self.workspace.papers[paper].recipe(recipe).story
+            experiment = self.workspace.papers[paper].recipe(recipe).experiment
         except CardError:
             raise KeyError(key) from None
-        self[key] = source_sha256(self.workspace.root, paper, story)
+        self[key] = source_sha256(self.workspace.root, paper, experiment)
         return self[key]
 
 

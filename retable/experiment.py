@@ -1,8 +1,8 @@
 """What a paper gives for each of its experiments, and how the engine runs it.
 
 An experiment is built from its settings: data, untrained model, and whatever else a run needs. `train` loops over
-`context.epochs`, once for each phase; `measure` evaluates the model. The engine (`retable.run`) calls them in this order,
-keeps and loads weights, and answers for controls that need no model. A paper's module ends with
+`context.epochs`, once for each phase; `measure` evaluates the model. The engine (`retable.run`) calls them in this
+order, keeps and loads weights, and answers for controls that need no model. A paper's module ends with
 `EXPERIMENT = TheClass`.
 """
 
@@ -12,7 +12,7 @@ from typing import ClassVar, Generic, TypeVar
 from torch import Tensor, nn
 
 from retable.settings import Settings
-from retable.train.context import Context, Measured
+from retable.train.context import Context, Result
 
 S = TypeVar("S", bound=Settings)
 
@@ -42,7 +42,7 @@ class Experiment(Generic[S]):
         """Take what `weights` gave."""
         self.model.load_state_dict(weights["last"])
 
-    def measure(self) -> Measured:
+    def measure(self) -> Result:
         """Metrics of the model as it is."""
         raise NotImplementedError
 

@@ -206,13 +206,13 @@ def _prepare(root: Path, request: dict) -> None:
     _experiment(cell.paper, _module(workspace, cell))
 
 
-def _experiment(paper: str, story: str) -> Callable:
+def _experiment(paper: str, module: str) -> Callable:
     """What runs a cell: of a base older than `retable.experiment`, the module's own `run`."""
     from retable import run
 
     if hasattr(run, "load_method"):
-        return run.load_method(paper, story).run
-    return functools.partial(run.measure, run.load_paper_module(paper, story))
+        return run.load_method(paper, module).run
+    return functools.partial(run.measure, run.load_paper_module(paper, module))
 
 
 if __name__ == "__main__":

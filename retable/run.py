@@ -34,11 +34,11 @@ from retable.records import (
     write_record,
 )
 from retable.settings import Settings, load_paper_module
-from retable.train.context import Context, Diverged, Measured, Picture, StopRequest
+from retable.train.context import Context, Diverged, Picture, Result, StopRequest
 from retable.train.determinism import make_deterministic
 from retable.train.device import claim_device
 from retable.train.distributed import world_size
-from retable.train.parallel import agreed, leads
+from retable.train.parallel import broadcast, is_main
 
 # Distributions whose version can change a number.
 COMPUTING = ("numpy", "scipy", "scikit-learn", "timm", "transformers", "torch-geometric")
@@ -69,9 +69,9 @@ def run_cell(
     A seed that fails or diverges leaves a record that says so, and the others go on. A stop by signal saves the state
     and raises SystemExit; missing data raises DataError, a full disk OSError, and both leave no record. A seed that
     another process measures is waited for, or left out without `wait`. Of several processes that torchrun started the
-    first one writes; CardError if the cell's story does not share its work.
+    first one writes; CardError if the cell's experiment does not share its work.
     """
-    if world_size() > 1 and not _shares_work(load_paper_module(cell.paper, workspace.story(cell))):
+    if world_size() > 1 and not _shares_work(load_paper_module(cell.paper, workspace.experiment(cell))):
         raise CardError(
             f"{cell.paper}/{cell.recipe} does not share its work among processes: run it without torchrun, or cells "
             "side by side"
@@ -82,19 +82,19 @@ def run_cell(
     records = {}
     for seed in cell.seeds if seeds is None else seeds:
         with seed_lock(workspace, cell, seed, stop, wait) as held:
-            if not agreed(held):
+            if not broadcast(held):
                 continue
             # One process decides, or another might see the record that the first has just written.
-            record = agreed(_finished(workspace, cell, seed))
+            record = broadcast(_finished(workspace, cell, seed))
             if record is None:
-                if leads():
+                if is_main():
                     print(f"{_name(cell)} seed {seed}: started", flush=True)
                 record = run_seed(workspace, cell, seed, provenance, stop)
-                if leads():
+                if is_main():
                     write_record(folder / f"seed-{seed}.json", record)
                     print(_said(record), flush=True)
         records[seed] = record
-    if leads():
+    if is_main():
         with FileLock(workspace.results / ".state" / cell.identity / "index.lock"):
             write_index(RecordStore.open(workspace), cell)
     return Outcome(folder, records)
@@ -107,7 +107,7 @@ def seed_lock(workspace: Workspace, cell: Cell, seed: int, stop: StopRequest, wa
     Waits while another process holds it, and says so once; without `wait` it is then not held. A stop by signal ends
     the wait with SystemExit.
     """
-    if not leads():
+    if not is_main():
         yield True
         return
     folder = workspace.results / ".state" / cell.identity / f"seed-{seed}"
@@ -140,13 +140,13 @@ def run_seed(
     `seed-<n>.<name>.png` with their captions in `seed-<n>.pictures.jsonl`.
     """
     started = _now()
-    measured, error = Measured({}), None
+    measured, error = Result({}), None
     state: State = "ok"
     with claimed_device(workspace) as device:
         context = make_context(workspace, cell, seed, device, provenance, stop)
         determinism = make_deterministic(device)
         try:
-            measured = measure(load_paper_module(cell.paper, workspace.story(cell)), cell, context)
+            measured = measure(load_paper_module(cell.paper, workspace.experiment(cell)), cell, context)
             context.check_measured(measured)
         except Diverged as problem:
             state, error = "diverged", str(problem)
@@ -158,7 +158,7 @@ def run_seed(
             traceback.print_exc()
             state, error = "failed", f"{type(problem).__name__}: {' '.join(str(problem).split())}"
         gpu_memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    if leads():
+    if is_main():
         if context.curve.exists():
             write_atomically(cell.folder(workspace.results) / f"seed-{seed}.curve.jsonl", context.curve.read_bytes())
         _write_pictures(cell.folder(workspace.results), seed, context.pictures if state == "ok" else {})
@@ -197,7 +197,7 @@ def run_seed(
     )
 
 
-def measure(module: ModuleType, cell: Cell, context: Context) -> Measured:
+def measure(module: ModuleType, cell: Cell, context: Context) -> Result:
     """Train and evaluate one seed by the experiment in a paper's module."""
     if not hasattr(module, "EXPERIMENT"):
         return module.run(cell, context)
@@ -207,11 +207,11 @@ def measure(module: ModuleType, cell: Cell, context: Context) -> Measured:
     experiment = kind(settings, context)
     experiment.train()
     for name, weights in experiment.weights().items():
-        context.keep(name, weights)
+        context.save_weights(name, weights)
     return experiment.measure()
 
 
-def evaluate(module: ModuleType, cell: Cell, context: Context) -> Measured:
+def evaluate(module: ModuleType, cell: Cell, context: Context) -> Result:
     """Evaluate the weights that a finished run kept, without training."""
     if not hasattr(module, "EXPERIMENT"):
         return module.evaluate(cell, context)
@@ -219,7 +219,7 @@ def evaluate(module: ModuleType, cell: Cell, context: Context) -> Measured:
     if cell.variant in kind.controls:
         return kind.controls[cell.variant](settings, context)
     experiment = kind(settings, context)
-    experiment.load_weights({name: context.kept(name) for name in experiment.weights()})
+    experiment.load_weights({name: context.load_weights(name) for name in experiment.weights()})
     return experiment.measure()
 
 
@@ -269,11 +269,11 @@ def make_context(
     )
 
 
-def evaluate_cell(workspace: Workspace, cell: Cell, seed: int) -> Measured:
+def evaluate_cell(workspace: Workspace, cell: Cell, seed: int) -> Result:
     """Evaluate the weights that a finished run kept, without training."""
     with claimed_device(workspace) as device:
         make_deterministic(device)
-        module = load_paper_module(cell.paper, workspace.story(cell))
+        module = load_paper_module(cell.paper, workspace.experiment(cell))
         return evaluate(module, cell, make_context(workspace, cell, seed, device))
 
 
@@ -336,7 +336,7 @@ def _processor() -> str:
 
 def _finished(workspace: Workspace, cell: Cell, seed: int) -> RunRecord | None:
     """The finished record of a seed that was run here and speaks of this tree; a failed one is measured again."""
-    if not leads():
+    if not is_main():
         return None
     store = RecordStore.open(workspace)
     loaded = load_cell(workspace.results, cell, store.renames, seed)

@@ -1,7 +1,7 @@
 """Typed settings: what a recipe's hyper-parameters, variants and axes must name, and of which type. No torch.
 
 A paper's `settings.py` has a class of :class:`Settings` for each experiment and the table `EXPERIMENTS` from the
-module that a recipe's `story` names to its class.
+module that a recipe's `experiment` names to its class.
 """
 
 import importlib
@@ -43,20 +43,20 @@ def load_paper_module(paper: str, name: str) -> ModuleType:
     return importlib.import_module(f"methods.{paper}.{name}")
 
 
-def settings_class(paper: str, story: str) -> type[Settings] | None:
-    """The class of a story's settings; None for a paper without `settings.py`."""
+def settings_class(paper: str, experiment: str) -> type[Settings] | None:
+    """The class of an experiment's settings; None for a paper without `settings.py`."""
     try:
         module = load_paper_module(paper, "settings")
     except ModuleNotFoundError as missing:
         if missing.name not in {"methods", f"methods.{paper}", f"methods.{paper}.settings"}:
             raise
         return None
-    return module.EXPERIMENTS[story]
+    return module.EXPERIMENTS[experiment]
 
 
 def check_settings(cells: Iterable[Cell], papers: Mapping[str, PaperCard]) -> None:
     """Raises CardError for the first cell whose settings its experiment would refuse."""
     for cell in cells:
-        kind = settings_class(cell.paper, papers[cell.paper].recipe(cell.recipe).story)
+        kind = settings_class(cell.paper, papers[cell.paper].recipe(cell.recipe).experiment)
         if kind is not None:
             kind.parse(cell.settings, f"{cell.paper}/{cell.recipe} {cell.dataset} {cell.variant}")

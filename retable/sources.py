@@ -25,9 +25,9 @@ TOPS = ("retable", "methods")
 
 
 @cache
-def source_sha256(root: Path, paper: str, story: str = "run") -> str:
+def source_sha256(root: Path, paper: str, experiment: str = "run") -> str:
     """64 hexadecimal digits over what decides the numbers of a paper's recipes with that experiment module."""
-    start = f"methods.{paper}.{story}"
+    start = f"methods.{paper}.{experiment}"
     contents = {name: _content(root, name) for name in imported_modules(root, start)}
     return _sha256([contents.get(start, ""), *sorted(set(contents.values()))])
 

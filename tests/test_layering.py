@@ -77,7 +77,7 @@ def test_methods_are_loaded_in_one_place(root):
         if isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func)
         if "methods" in ast.unparse(node)
     }
-    assert loaders == {"retable/settings.py", "retable/replay.py"}
+    assert loaders == {"retable/settings.py"}
 
 
 # Layers that another paper's variants contain: they stay in the folder of the paper that they come from.

@@ -25,8 +25,8 @@ from retable.cards import CardError, Scalar, unknown
 from retable.data.pretrained import pretrained_folder
 from retable.data.sentence_sets import SentenceSet, SentenceSplit
 from retable.plan import Cell
-from retable.train.best import Best
-from retable.train.context import Context, Measured
+from retable.train.best import BestCheckpoint
+from retable.train.context import Context, Result
 from retable.train.schedules import set_rate
 
 TINY = "tiny-random-bert"
@@ -196,14 +196,14 @@ def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], T
     return model, lambda: task.loss(model, inputs, labels)
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Fine-tune one seed and measure it after the last epoch and after the best one by validation."""
     s = cell.settings
     task, model = build(cell, context)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=float(s["lr"]), eps=float(s["eps"]), weight_decay=float(s["weight_decay"])
     )
-    best = Best()
+    best = BestCheckpoint()
 
     epochs, size = int(s["epochs"]), int(s["batch_size"])
     steps = -(-len(task.split.train) // size)
@@ -224,20 +224,20 @@ def run(cell: Cell, context: Context) -> Measured:
         best.update(scores["val_score"], epoch, model)
         context.log(epoch, loss=mean, **scores)
 
-    context.keep("last", model.state_dict())
-    context.keep("best", best.weights)
+    context.save_weights("last", model.state_dict())
+    context.save_weights("best", best.weights)
     return measure(task, model, best.weights)
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     task, model = build(cell, context)
-    model.load_state_dict(context.kept("last"))
-    return measure(task, model, context.kept("best"))
+    model.load_state_dict(context.load_weights("last"))
+    return measure(task, model, context.load_weights("best"))
 
 
-def measure(task: Task, model: nn.Module, best: dict[str, Tensor]) -> Measured:
+def measure(task: Task, model: nn.Module, best: dict[str, Tensor]) -> Result:
     """Scores of the last epoch and of the best one by validation; `test` is the task's development part."""
     metrics = {f"last_{name}": value for part in ("val", "test") for name, value in task.scores(model, part).items()}
     model.load_state_dict(best)
-    return Measured(metrics | {f"best_val_{name}": value for name, value in task.scores(model, "test").items()})
+    return Result(metrics | {f"best_val_{name}": value for name, value in task.scores(model, "test").items()})

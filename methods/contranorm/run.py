@@ -22,8 +22,8 @@ from retable.evaluate.spectra import effective_rank, feature_variance, mean_cosi
 from retable.nn.mask import NeighbourMask
 from retable.nn.sparse import SparseMatrix, combine, csr_from_entries, edge_set, l1_normalise, row_normalise
 from retable.plan import Cell
-from retable.train.best import Best
-from retable.train.context import Context, Measured
+from retable.train.best import BestCheckpoint
+from retable.train.context import Context, Result
 
 # torch-geometric's loaders, which the authors read their graphs with, drop self-loops from the citation graphs and
 # keep those of the Wikipedia graphs; a kept one counts twice after the identity is added.
@@ -143,7 +143,7 @@ def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], T
     return model, lambda: task.loss(model)
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Train one seed and measure it. Metrics are accuracies in percent."""
     if cell.settings["model"] in CONTROLS:
         return control(cell, context)
@@ -152,7 +152,7 @@ def run(cell: Cell, context: Context) -> Measured:
     # Data, model, optimiser
     task, model = build(cell, context)
     optimiser = torch.optim.Adam(model.parameters(), lr=float(s["lr"]), weight_decay=float(s["weight_decay"]))
-    best = Best()
+    best = BestCheckpoint()
 
     # Loop
     epochs, eval_every = int(s["epochs"]), int(s["eval_every"])
@@ -168,21 +168,21 @@ def run(cell: Cell, context: Context) -> Measured:
             best.update(accuracy["val"], epoch, model)
             context.log(epoch, loss=loss.item(), train_accuracy=accuracy["train"], val_accuracy=accuracy["val"])
 
-    context.keep("last", model.state_dict())
-    context.keep("best", best.weights)
+    context.save_weights("last", model.state_dict())
+    context.save_weights("best", best.weights)
     return measure(task, model, best.weights, context)
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     if cell.settings["model"] in CONTROLS:
         return control(cell, context)
     task, model = build(cell, context)
-    model.load_state_dict(context.kept("last"))
-    return measure(task, model, context.kept("best"), context)
+    model.load_state_dict(context.load_weights("last"))
+    return measure(task, model, context.load_weights("best"), context)
 
 
-def measure(task: Task, model: nn.Module, best: dict[str, Tensor], context: Context) -> Measured:
+def measure(task: Task, model: nn.Module, best: dict[str, Tensor], context: Context) -> Result:
     """Accuracies of the last and of the best validation epoch, and the features' spectra by layer (last epoch)."""
     last, last_more = task.accuracies(model), more(task, model)
     series = spectra(task, model, context) if isinstance(model, DeepGCN) else {}
@@ -197,7 +197,7 @@ def measure(task: Task, model: nn.Module, best: dict[str, Tensor], context: Cont
         **{f"last_{name}": value for name, value in last_more.items()},
         **{f"best_val_{name}": value for name, value in best_more.items()},
     }
-    return Measured(metrics, series)
+    return Result(metrics, series)
 
 
 def more(task: Task, model: nn.Module) -> dict[str, float]:
@@ -226,7 +226,7 @@ def spectra(task: Task, model: DeepGCN, context: Context) -> dict[str, list[floa
     return series
 
 
-def control(cell: Cell, context: Context) -> Measured:
+def control(cell: Cell, context: Context) -> Result:
     """Rows that need no graph: the most frequent training class, and logistic regression on unit-length raw features
 
     (strength of regularisation by validation accuracy).
@@ -244,7 +244,7 @@ def control(cell: Cell, context: Context) -> Measured:
     right = answers == graph.y
     test, val, train = (100 * float(right[part].mean()) for part in (split.test, split.val, split.train))
     described = describe(answers, graph.y, np.flatnonzero(split.test), public_test(graph))
-    return Measured(
+    return Result(
         {
             "last_test_accuracy": test,
             "last_val_accuracy": val,

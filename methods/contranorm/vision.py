@@ -21,7 +21,7 @@ from retable.cards import CardError, Scalar, unknown
 from retable.data.folder_images import FolderSet
 from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
 from retable.plan import Cell
-from retable.train.context import Context, Measured
+from retable.train.context import Context, Result
 from retable.train.schedules import set_rate, warmup_cosine_timm
 
 CONTROLS = ("ridge",)
@@ -87,7 +87,7 @@ def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], T
     return model, lambda: F.cross_entropy(model(x), y)
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Train one seed and measure it. Metrics are accuracies in percent."""
     if cell.settings["model"] in CONTROLS:
         return control(context)
@@ -103,7 +103,7 @@ def run(cell: Cell, context: Context) -> Measured:
         loss = train_epoch(task, model, optimiser, context.device)
         scalars = {"val_accuracy": accuracy(task, model, "val")} if "val" in task.parts else {}
         context.log(epoch, loss=loss, **scalars)
-    context.keep("last", model.state_dict())
+    context.save_weights("last", model.state_dict())
     return measure(task, model)
 
 
@@ -127,19 +127,19 @@ def mixed_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     if cell.settings["model"] in CONTROLS:
         return control(context)
     task, model = build(cell, context)
-    model.load_state_dict(context.kept("last"))
+    model.load_state_dict(context.load_weights("last"))
     return measure(task, model)
 
 
-def measure(task: InMemory | FromFolder, model: nn.Module) -> Measured:
+def measure(task: InMemory | FromFolder, model: nn.Module) -> Result:
     """Accuracies of the last epoch, and the tokens' similarity and effective rank by layer on some test images."""
     metrics = {f"last_{name}_accuracy": accuracy(task, model, name) for name in ("test", "val") if name in task.parts}
-    return Measured(metrics, spectra(model, first_images(task.part("test"), SPECTRUM_IMAGES)))
+    return Result(metrics, spectra(model, first_images(task.part("test"), SPECTRUM_IMAGES)))
 
 
 @torch.no_grad()
@@ -187,7 +187,7 @@ def first_images(batches: Iterator[tuple[Tensor, Tensor]], number: int) -> Tenso
     return torch.cat(taken)
 
 
-def control(context: Context) -> Measured:
+def control(context: Context) -> Result:
     """A row without a network: ridge regression from pixels to classes, its strength by validation accuracy."""
     images, split = context.data()
     x, y = {}, {}
@@ -196,4 +196,4 @@ def control(context: Context) -> Measured:
         y[name] = images.labels[places]
     models = [RidgeClassifier(alpha=alpha).fit(x["train"], y["train"]) for alpha in (1.0, 10.0, 100.0, 1000.0)]
     best = max(models, key=lambda model: model.score(x["val"], y["val"]))
-    return Measured({f"last_{name}_accuracy": 100 * float(best.score(x[name], y[name])) for name in ("test", "val")})
+    return Result({f"last_{name}_accuracy": 100 * float(best.score(x[name], y[name])) for name in ("test", "val")})

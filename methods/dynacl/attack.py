@@ -6,12 +6,12 @@ from torch import Tensor
 from methods.dynacl.models import Pair, fixed
 from retable.evaluate.attacks import pgd
 from retable.nn.nt_xent import nt_xent_interleaved
-from retable.train.distributed import gather
+from retable.train.distributed import all_gather_with_grad
 
 
 def contrast(pair: Pair, views: Tensor, route: str, temperature: float) -> Tensor:
     """NT-Xent of views (2N, 3, H, W) on a route; over the batches of all processes where there are several."""
-    return nt_xent_interleaved(gather(pair(views, route)), temperature)
+    return nt_xent_interleaved(all_gather_with_grad(pair(views, route)), temperature)
 
 
 def adversarial_views(

@@ -21,8 +21,8 @@ from methods.dynacl.trades import divergence
 from retable.cards import CardError, Scalar
 from retable.evaluate.attacks import pgd_examples
 from retable.plan import Cell
-from retable.train.best import Best
-from retable.train.context import Context, Measured, Stateful
+from retable.train.best import BestCheckpoint
+from retable.train.context import Context, Result, Stateful
 from retable.train.schedules import set_rate
 
 # The teacher, on few images: the rate falls tenfold twice. ACL's scripts move the rate at the start of an epoch.
@@ -109,7 +109,7 @@ class FewLabels:
             torch.optim.SGD(network.parameters(), 0.0, 0.9, weight_decay=decay)
             for network, decay in ((self.teacher, TEACHER_DECAY), (self.student, STUDENT_DECAY))
         ]
-        self.best = {"teacher": Best(), "clean": Best(), "robust": Best()}
+        self.best = {"teacher": BestCheckpoint(), "clean": BestCheckpoint(), "robust": BestCheckpoint()}
 
     def _classifier(self, route: str) -> Classifier:
         encoder = make_encoder(str(self.settings["arch"]), (route,))
@@ -215,27 +215,27 @@ def build(cell: Cell, context: Context) -> FewLabels:
     return FewLabels(task, cell.settings, context)
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Train one seed and measure it. Metrics are accuracies in percent."""
     few = build(cell, context)
     train(few.phases(), few.parts(), context)
     for name in ("robust", "clean"):
-        context.keep(name, few.best[name].weights)
+        context.save_weights(name, few.best[name].weights)
     few.student.load_state_dict(few.best["robust"].weights)
     show(few.student, "pgd", few.task, context)
-    return Measured(measure(few, context), few.story.curve.series())
+    return Result(measure(few, context), few.story.curve.series())
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
-    return Measured(measure(build(cell, context), context))
+    return Result(measure(build(cell, context), context))
 
 
 def measure(few: FewLabels, context: Context) -> dict[str, float]:
     """Metrics of the epoch that was most robust on validation images, and behind `best_clean_` of the most accurate."""
     metrics: dict[str, float] = {}
     for name, prefix in (("robust", ""), ("clean", "best_clean_")):
-        few.student.load_state_dict(context.kept(name))
+        few.student.load_state_dict(context.load_weights(name))
         values = robustness(few.student, "pgd", few.task, context)
         metrics |= {f"{prefix}{metric}": value for metric, value in values.items()}
     return metrics

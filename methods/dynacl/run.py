@@ -21,7 +21,7 @@ from methods.dynacl.schedules import Augmentation
 from retable.cards import CardError, Scalar, unknown
 from retable.evaluate.attacks import VERSIONS, check_budget
 from retable.plan import Cell
-from retable.train.context import Context, Measured, Stateful
+from retable.train.context import Context, Result, Stateful
 
 METHODS = ("contrastive", "supervised", "untrained", "majority")
 EVALUATIONS = ("slf", "alf", "aff")
@@ -159,18 +159,18 @@ def build(cell: Cell, context: Context) -> Story:
     return Story(task, cell.settings, context)
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Train one seed and measure it. Metrics are accuracies in percent."""
     if cell.settings["method"] == "majority":
         return majority(context)
     story = build(cell, context)
     train(story.phases(), story.parts(), context)
     for name in story.results:
-        context.keep(name, story.result(name).state_dict())
+        context.save_weights(name, story.result(name).state_dict())
     main = next(iter(story.results))
     show(story.result(main), story.route, story.task, context)
     series = story.curve.series() if story.method == "contrastive" else {}
-    return Measured(measure(story), series)
+    return Result(measure(story), series)
 
 
 def train(phases: list[Phase], parts: dict[str, Stateful], context: Context) -> None:
@@ -184,14 +184,14 @@ def train(phases: list[Phase], parts: dict[str, Stateful], context: Context) -> 
         context.log(epoch, loss=phases[number].epoch(local))
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     if cell.settings["method"] == "majority":
         return majority(context)
     story = build(cell, context)
     for name in story.results:
-        story.result(name).load_state_dict(context.kept(name))
-    return Measured(measure(story))
+        story.result(name).load_state_dict(context.load_weights(name))
+    return Result(measure(story))
 
 
 def measure(story: Story) -> dict[str, float]:
@@ -203,13 +203,13 @@ def measure(story: Story) -> dict[str, float]:
     return metrics
 
 
-def majority(context: Context) -> Measured:
+def majority(context: Context) -> Result:
     """Always the most frequent training class: no attack changes that answer."""
     task = Task(*context.data(), torch.device("cpu"))
     answer = int(torch.bincount(task.train.y).argmax())
     s = context.cell.settings
     shares = {"accuracy": len(task.test), "pgd_accuracy": int(s["attacked_images"])}
-    return Measured(
+    return Result(
         {name: 100 * float((task.test.first(number).y == answer).double().mean()) for name, number in shares.items()}
     )
 

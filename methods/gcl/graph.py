@@ -26,7 +26,7 @@ from retable.evaluate import contrast
 from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
 from retable.evaluate.svm import CrossValidated, majority_cross_validation, svm_cross_validation
 from retable.plan import Cell
-from retable.train.context import Context, Measured, Stateful
+from retable.train.context import Context, Result, Stateful
 
 METHODS = ("graphcl", "infograph", "adgcl", "joao", "autogcl")
 CONTROLS = ("majority", "raw-features")
@@ -187,11 +187,11 @@ def train(graphs: GraphBatch, learner: nn.Module, settings: dict[str, Scalar], c
     for epoch in context.epochs(int(settings["epochs"]) if settings["trained"] else 0, phase="", **training.parts()):
         context.log(epoch, loss=training.epoch())
     encoder = encoder_of(learner)
-    context.keep("encoder", encoder.state_dict())
+    context.save_weights("encoder", encoder.state_dict())
     return encoder
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Train one seed and measure it. Accuracies are in percent."""
     if cell.settings["method"] in CONTROLS:
         return control(cell, context)
@@ -199,13 +199,13 @@ def run(cell: Cell, context: Context) -> Measured:
     return measure(task, train(task.graphs, learner, cell.settings, context), cell.settings)
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     if cell.settings["method"] in CONTROLS:
         return control(cell, context)
     task, learner = build(cell, context)
     encoder = encoder_of(learner)
-    encoder.load_state_dict(context.kept("encoder"))
+    encoder.load_state_dict(context.load_weights("encoder"))
     return measure(task, encoder, cell.settings)
 
 
@@ -213,11 +213,11 @@ def evaluate(cell: Cell, context: Context) -> Measured:
 
 
 @torch.no_grad()
-def measure(task: Task, encoder: nn.Module, settings: dict[str, Scalar]) -> Measured:
+def measure(task: Task, encoder: nn.Module, settings: dict[str, Scalar]) -> Result:
     """The accuracy of both SVM protocols on the frozen embeddings, and the embeddings' geometry."""
     z = encoder.eval()(task.graphs)[0]
     y = torch.from_numpy(task.y).to(z.device)
-    return Measured(accuracies(z.double().cpu().numpy(), task.y, task.folds, settings) | geometry(z, y))
+    return Result(accuracies(z.double().cpu().numpy(), task.y, task.folds, settings) | geometry(z, y))
 
 
 def accuracies(z: np.ndarray, y: np.ndarray, folds: np.ndarray, settings: dict[str, Scalar]) -> dict[str, float]:
@@ -244,17 +244,17 @@ def geometry(z: Tensor, y: Tensor) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if np.isfinite(float(value))}
 
 
-def control(cell: Cell, context: Context) -> Measured:
+def control(cell: Cell, context: Context) -> Result:
     """Rows without an encoder: the most frequent class, and the SVM on node features summed over each graph."""
     graphs, folds = context.data()
     if cell.settings["method"] == "majority":
         answer = majority_cross_validation(graphs.y, folds.number)
-        return Measured(_named(answer, answer))
+        return Result(_named(answer, answer))
     task = Task(graphs, folds, cell.settings, context.device)
     sums = task.graphs.membership @ task.graphs.x
     z = sums.double().cpu().numpy()
     y = torch.from_numpy(task.y).to(sums.device)
-    return Measured(accuracies(z, task.y, task.folds, cell.settings) | geometry(sums, y))
+    return Result(accuracies(z, task.y, task.folds, cell.settings) | geometry(sums, y))
 
 
 def _named(plain: CrossValidated, standardised: CrossValidated) -> dict[str, float]:

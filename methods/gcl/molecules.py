@@ -20,7 +20,7 @@ from retable.data.molecules import MoleculeSet
 from retable.evaluate.ogb import ogb_score
 from retable.evaluate.probes import PENALTIES, fit_logistic
 from retable.plan import Cell
-from retable.train.context import Context, Measured
+from retable.train.context import Context, Result
 
 # OGB's evaluator of the area under the ROC curve, for its own set and for those that stand in for it.
 EVALUATOR = "ogbg-molhiv"
@@ -70,7 +70,7 @@ def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], T
     return learner, first_batch_loss(task.graphs, learner, cell.settings, context)
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Train one seed and measure it. Areas under the ROC curve are in percent."""
     if cell.settings["method"] in CONTROLS:
         return control(cell, context)
@@ -78,33 +78,33 @@ def run(cell: Cell, context: Context) -> Measured:
     return measure(task, train(task.graphs, learner, cell.settings, context))
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     if cell.settings["method"] in CONTROLS:
         return control(cell, context)
     task, learner = build(cell, context)
     encoder = encoder_of(learner)
-    encoder.load_state_dict(context.kept("encoder"))
+    encoder.load_state_dict(context.load_weights("encoder"))
     return measure(task, encoder)
 
 
 @torch.no_grad()
-def measure(task: Task, encoder: nn.Module) -> Measured:
+def measure(task: Task, encoder: nn.Module) -> Result:
     """The area under the ROC curve of logistic regression on the frozen embeddings, and the embeddings' geometry."""
     z = encoder.eval()(task.graphs)[0]
-    return Measured(areas(task, z) | geometry(z, torch.from_numpy(task.y).to(z.device)))
+    return Result(areas(task, z) | geometry(z, torch.from_numpy(task.y).to(z.device)))
 
 
-def control(cell: Cell, context: Context) -> Measured:
+def control(cell: Cell, context: Context) -> Result:
     """Rows without an encoder: one answer for all, and the regression on atom categories summed over each molecule."""
     task = Task(*context.data(), str(cell.settings["method"]), context.device)
     if cell.settings["method"] == "majority":
-        return Measured({
+        return Result({
             f"ogb_{part}_auc": ogb_score(EVALUATOR, task.y[mask], np.zeros(mask.sum()))
             for part, mask in (("test", task.split.test), ("val", task.split.val))
         })  # fmt: skip
     sums = task.graphs.membership @ task.graphs.x
-    return Measured(areas(task, sums) | geometry(sums, torch.from_numpy(task.y).to(sums.device)))
+    return Result(areas(task, sums) | geometry(sums, torch.from_numpy(task.y).to(sums.device)))
 
 
 def areas(task: Task, z: Tensor) -> dict[str, float]:

@@ -19,8 +19,8 @@ from retable.evaluate import contrast
 from retable.evaluate.probes import chosen_accuracy, probe
 from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
 from retable.plan import Cell
-from retable.train.best import Best
-from retable.train.context import Context, Measured
+from retable.train.best import BestCheckpoint
+from retable.train.context import Context, Result
 from retable.train.schedules import set_rate
 
 CONTROLS = ("majority", "raw-features")
@@ -51,7 +51,7 @@ def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], T
     return learner, loss
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Train one seed and probe it. Accuracies are in percent."""
     if cell.settings["method"] in CONTROLS:
         return control(cell, context)
@@ -62,7 +62,7 @@ def run(cell: Cell, context: Context) -> Measured:
     kind = torch.optim.AdamW if s["method"] == "bgrl" else torch.optim.Adam
     trained = [p for p in learner.parameters() if p.requires_grad]
     optimiser = kind(trained, lr=float(s["lr"]), weight_decay=float(s["weight_decay"]))
-    best, patience = Best(), int(s["patience"])
+    best, patience = BestCheckpoint(), int(s["patience"])
 
     # Loop
     epochs = int(s["epochs"]) if s["trained"] else 0
@@ -81,16 +81,16 @@ def run(cell: Cell, context: Context) -> Measured:
 
     if patience and best.weights:
         learner.load_state_dict(best.weights)
-    context.keep("last", learner.state_dict())
+    context.save_weights("last", learner.state_dict())
     return measure(task, learner, context)
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     if cell.settings["method"] in CONTROLS:
         return control(cell, context)
     task, learner = build(cell, context)
-    learner.load_state_dict(context.kept("last"))
+    learner.load_state_dict(context.load_weights("last"))
     return measure(task, learner, context)
 
 
@@ -98,7 +98,7 @@ def evaluate(cell: Cell, context: Context) -> Measured:
 
 
 @torch.no_grad()
-def measure(task: Task, learner: Learner, context: Context) -> Measured:
+def measure(task: Task, learner: Learner, context: Context) -> Result:
     """Probe accuracies of the frozen representations, and what the loss did to them."""
     z = learner.eval().embed()
     metrics = accuracies(task, z) | diagnostics(task, z)
@@ -110,7 +110,7 @@ def measure(task: Task, learner: Learner, context: Context) -> Measured:
             "projected_uniformity": contrast.uniformity(h1).item(),
             "projected_mean_cosine": mean_cosine_similarity(h1).item(),
         }
-    return Measured(metrics)
+    return Result(metrics)
 
 
 def accuracies(task: Task, z: Tensor) -> dict[str, float]:
@@ -143,15 +143,15 @@ def diagnostics(task: Task, z: Tensor) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if np.isfinite(float(value))}
 
 
-def control(cell: Cell, context: Context) -> Measured:
+def control(cell: Cell, context: Context) -> Result:
     """Rows that need no training: the most frequent training class, and the probe on the features themselves."""
     graph, _ = context.data()
     task = Task(graph, cell.settings, context)
     if cell.settings["method"] == "raw-features":
         x = task.view.x
         x = x if isinstance(x, Tensor) else x.csr.to_dense()
-        return Measured(accuracies(task, x) | diagnostics(task, x))
+        return Result(accuracies(task, x) | diagnostics(task, x))
     answers = torch.stack([torch.bincount(task.y[mask]).argmax() for mask in task.train])
     right = (task.y == answers[:, None]).double()
     shares = {name: 100 * (right * test).sum(1) / test.sum(1) for name, (_, test) in task.protocols.items()}
-    return Measured({f"test_accuracy_{name}": share.mean().item() for name, share in shares.items()})
+    return Result({f"test_accuracy_{name}": share.mean().item() for name, share in shares.items()})

@@ -20,7 +20,7 @@ from retable.evaluate.probes import PENALTIES, fit_logistic
 from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
 from retable.nn.rows import unit
 from retable.plan import Cell
-from retable.train.context import Context, Measured
+from retable.train.context import Context, Result
 
 __all__ = ["evaluate", "fixed_batch", "run"]
 
@@ -28,7 +28,7 @@ __all__ = ["evaluate", "fixed_batch", "run"]
 EDGES_AT_ONCE = 100_000
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Train one seed and probe it. Accuracies are in percent."""
     if cell.settings["method"] in CONTROLS:
         return control(cell, context)
@@ -42,36 +42,36 @@ def run(cell: Cell, context: Context) -> Measured:
         loss.backward()
         optimiser.step()
         context.log(epoch, loss=loss.item())
-    context.keep("last", learner.state_dict())
+    context.save_weights("last", learner.state_dict())
     return measure(cell, task, learner)
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     if cell.settings["method"] in CONTROLS:
         return control(cell, context)
     task, learner = build(cell, context)
-    learner.load_state_dict(context.kept("last"))
+    learner.load_state_dict(context.load_weights("last"))
     return measure(cell, task, learner)
 
 
 @torch.no_grad()
-def measure(cell: Cell, task: Task, learner: Learner) -> Measured:
+def measure(cell: Cell, task: Task, learner: Learner) -> Result:
     """OGB's scores of the frozen representations, and how these lie."""
     z = learner.eval().embed()
-    return Measured(scores(cell.dataset, task, probe_answers(task, z)) | geometry(task, z))
+    return Result(scores(cell.dataset, task, probe_answers(task, z)) | geometry(task, z))
 
 
-def control(cell: Cell, context: Context) -> Measured:
+def control(cell: Cell, context: Context) -> Result:
     """Rows that need no training: the most frequent training class, and the probe on the features themselves."""
     graph, _ = context.data()
     task = Task(graph, cell.settings, context)
     if cell.settings["method"] == "raw-features":
         x = task.view.x
         x = x if isinstance(x, Tensor) else x.csr.to_dense()
-        return Measured(scores(cell.dataset, task, probe_answers(task, x)) | geometry(task, x))
+        return Result(scores(cell.dataset, task, probe_answers(task, x)) | geometry(task, x))
     most = torch.bincount(task.y[task.train[0]]).argmax()
-    return Measured(scores(cell.dataset, task, most.expand(1, len(task.y))))
+    return Result(scores(cell.dataset, task, most.expand(1, len(task.y))))
 
 
 def probe_answers(task: Task, z: Tensor) -> Tensor:

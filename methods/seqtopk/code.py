@@ -13,7 +13,7 @@ import torch
 from methods.seqtopk.finetune import FineTune, Problems
 from retable.data.sentence_sets import SentenceSet, SentenceSplit
 from retable.evaluate.programs import check_permission, passes
-from retable.train.context import Measured
+from retable.train.context import Result
 
 # A function ends where something else begins: the stops of the common evaluation harness for HumanEval.
 STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
@@ -53,10 +53,10 @@ class FineTuneCode(FineTune):
         check_permission()
         super().train()
 
-    def measure(self) -> Measured:
+    def measure(self) -> Result:
         """The share of problems whose greedy answer passes its test, in percent, and the costs of right answers."""
         solved = [passes(self.problems.program(place, text)) for place, text in self.generated()]
-        return Measured({"pass_at_1": 100 * float(np.mean(solved))} | self.answer_costs())
+        return Result({"pass_at_1": 100 * float(np.mean(solved))} | self.answer_costs())
 
 
 EXPERIMENT = FineTuneCode

@@ -24,7 +24,7 @@ from retable.cards import CardError, unknown
 from retable.data.pretrained import pretrained_folder
 from retable.data.sentence_sets import SentenceSet, SentenceSplit
 from retable.experiment import Experiment
-from retable.train.context import Context, Measured
+from retable.train.context import Context, Result
 from retable.train.schedules import cosine_share, set_rate
 
 TINY = "tiny-random-olmoe"
@@ -202,11 +202,11 @@ class FineTune(Experiment[FineTuneSettings]):
             self.context.check_finite(total / count, "loss", epoch)
             self.context.log(epoch, loss=total / count)
 
-    def measure(self) -> Measured:
+    def measure(self) -> Result:
         """Exact match of generated answers in percent, and the costs of the right answers."""
         gold = self.problems.gold
         right = sum(final_number(text) == gold[place] for place, text in self.generated())
-        return Measured({"exact_match": 100 * right / len(self.problems.split.test)} | self.answer_costs())
+        return Result({"exact_match": 100 * right / len(self.problems.split.test)} | self.answer_costs())
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         batch = self.problems.batch(self.problems.split.train[: self.settings.micro_batch])

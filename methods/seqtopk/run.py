@@ -17,7 +17,7 @@ from methods.seqtopk.routers import nested_budgets
 from methods.seqtopk.settings import FactsSettings
 from methods.seqtopk.tasks import Task, loss, measure
 from retable.experiment import Experiment
-from retable.train.context import Context, Measured
+from retable.train.context import Context, Result
 from retable.train.schedules import set_rate, warmup_cosine_tail
 
 # What `route` runs for a variant's router: MRL-TopK differs from TopK in training alone, dense is TopK of all experts.
@@ -81,10 +81,10 @@ def _used(mask: Tensor) -> float:
 # The experiment -------------------------------------------------------------------------------------------------------
 
 
-def majority(settings: FactsSettings, context: Context) -> Measured:
+def majority(settings: FactsSettings, context: Context) -> Result:
     """Shares of the training part's symbols as the answer to everything."""
     data, split = context.data()
-    return Measured(Task(data, split, settings.tokens, settings.test_windows, context.device).majority())
+    return Result(Task(data, split, settings.tokens, settings.test_windows, context.device).majority())
 
 
 class Facts(Experiment[FactsSettings]):
@@ -126,7 +126,7 @@ class Facts(Experiment[FactsSettings]):
         if s.pretraining_epochs:
             before = self._router("topk", s.pretraining_k)
             self._phase("pretrain", before, s.pretraining_epochs, s.pretraining_lr, s.pretraining_warmup)
-            self.context.keep("pretrained", self.model.state_dict())
+            self.context.save_weights("pretrained", self.model.state_dict())
         self._phase("", self.router, s.epochs, s.lr, s.warmup)
 
     def _phase(self, name: str, router: Router, epochs: int, lr: float, warmup: int) -> None:
@@ -148,18 +148,18 @@ class Facts(Experiment[FactsSettings]):
                 losses += value.item() / s.steps_per_epoch
             self.context.log(epoch, loss=losses, experts_used=used)
 
-    def measure(self) -> Measured:
+    def measure(self) -> Result:
         """Test metrics; `untuned_` ones are the new router's in the TopK model, before any step of training with it."""
         self.router.install(self.model)
         metrics, series = numbers(self.task, self.model, self.router)
         draw(self.task, self.model, self.router, self.context)
         if self.settings.pretraining_epochs:
-            self.model.load_state_dict(self.context.kept("pretrained"))
+            self.model.load_state_dict(self.context.load_weights("pretrained"))
             untuned, _ = numbers(self.task, self.model, self.router)
             metrics |= {
                 f"untuned_{name}": value for name, value in untuned.items() if "nll" in name or "hard_acc" in name
             }
-        return Measured(metrics, series)
+        return Result(metrics, series)
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The loss with the level of a threshold held."""

@@ -21,7 +21,7 @@ from methods.tricl.views import make_view
 from retable.cards import CardError
 from retable.data import augment
 from retable.plan import Cell
-from retable.train.context import Context, Measured
+from retable.train.context import Context, Result
 
 
 def build(cell: Cell, context: Context) -> tuple[Task, nn.ModuleList]:
@@ -37,7 +37,7 @@ def build(cell: Cell, context: Context) -> tuple[Task, nn.ModuleList]:
     return task, nn.ModuleList(learners).to(memory_format=torch.channels_last)
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Train the networks of one seed side by side, and compare them."""
     task, learners = build(cell, context)
     trainings = [Training(task, cast(TriCL, learner), cell.settings) for learner in learners]
@@ -49,18 +49,18 @@ def run(cell: Cell, context: Context) -> Measured:
             context.seed_torch("epoch", epoch, "run", number)
             losses.append(training.epoch(epoch)["loss"])
         context.log(epoch, loss=sum(losses) / len(losses))
-    context.keep("last", learners.state_dict())
+    context.save_weights("last", learners.state_dict())
     return measure(task, learners, int(cell.settings["top_dims"]))
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     task, learners = build(cell, context)
-    learners.load_state_dict(context.kept("last"))
+    learners.load_state_dict(context.load_weights("last"))
     return measure(task, learners, int(cell.settings["top_dims"]))
 
 
-def measure(task: Task, learners: nn.ModuleList, top: int) -> Measured:
+def measure(task: Task, learners: nn.ModuleList, top: int) -> Result:
     """Mean |correlation| over all pairs of networks: of the `top` features at equal ranks and best matched, of all."""
     ordered = [in_order(task, cast(TriCL, learner)) for learner in learners]
     pairs = list(itertools.combinations(ordered, 2))
@@ -73,7 +73,7 @@ def measure(task: Task, learners: nn.ModuleList, top: int) -> Measured:
         "agreement_all": mean([found.at_equal_ranks for found in every]),
         "matched_agreement_all": mean([found.matched for found in every]),
     }
-    return Measured(metrics, {"agreement_by_rank": torch.tensor(by_rank).mean(0).tolist()})
+    return Result(metrics, {"agreement_by_rank": torch.tensor(by_rank).mean(0).tolist()})
 
 
 def in_order(task: Task, learner: TriCL) -> Tensor:

@@ -20,7 +20,7 @@ from retable.data import augment
 from retable.data.folder_images import FolderSet, FolderSplit
 from retable.data.loader import evaluation_batches, training_batches
 from retable.plan import Cell
-from retable.train.context import Context, Measured
+from retable.train.context import Context, Result
 from retable.train.schedules import warmup_cosine_step
 
 SIDE, EVALUATION_BATCH = 224, 256
@@ -109,19 +109,19 @@ def build(cell: Cell, context: Context) -> tuple[FolderTask, TriCL, Training]:
     return task, learner, Training(cast(Task, task), learner, cell.settings)
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Train one seed and measure it. Accuracies and precisions are in percent."""
     task, learner, training = build(cell, context)
     for epoch in context.epochs(int(cell.settings["epochs"]), learner=learner, optimiser=training.optimiser):
         context.log(epoch, **train_epoch(task, training, epoch))
-    context.keep("last", learner.state_dict())
+    context.save_weights("last", learner.state_dict())
     return measure(cast(Task, task), learner, cell.settings)
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     task, learner, _ = build(cell, context)
-    learner.load_state_dict(context.kept("last"))
+    learner.load_state_dict(context.load_weights("last"))
     return measure(cast(Task, task), learner, cell.settings)
 
 

@@ -31,8 +31,8 @@ from retable.cards import CardError, Scalar, unknown
 from retable.data import augment
 from retable.evaluate.neighbours import retrieval, vote_accuracy, weighted_knn
 from retable.plan import Cell
-from retable.train.context import Context, Measured
-from retable.train.distributed import gather
+from retable.train.context import Context, Result
+from retable.train.distributed import all_gather_with_grad
 from retable.train.optim import LARS
 from retable.train.schedules import warmup_cosine_step
 
@@ -73,7 +73,7 @@ def batch_loss(learner: TriCL, first: Tensor, second: Tensor, settings: dict[str
     s, loss, mode = settings, str(settings["loss"]), str(settings["mode"])
     with torch.autocast(first.device.type, torch.bfloat16, enabled=s["precision"] == "bfloat16"):
         views = learner(first), learner(second)
-    z = torch.cat([gather(view.float()) for view in views])
+    z = torch.cat([all_gather_with_grad(view.float()) for view in views])
     temperature, tau = float(s["temperature"]), float(s["tau"])
     if loss == "simclr":
         return {"loss": simclr(z, temperature)}
@@ -163,7 +163,7 @@ def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], T
     return learner, loss
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Train one seed and measure it. Accuracies and precisions are in percent."""
     if cell.settings["loss"] in CONTROLS:
         return control(cell, context)
@@ -175,24 +175,24 @@ def run(cell: Cell, context: Context) -> Measured:
         if learner.importance is not None:
             means["importance_largest"] = float(learner.importance().detach().max())
         context.log(epoch, **means)
-    context.keep("last", learner.state_dict())
+    context.save_weights("last", learner.state_dict())
     context.picture("features", favourites(task, learner), FAVOURITES)
     return measure(task, learner, cell.settings)
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     if cell.settings["loss"] in CONTROLS:
         return control(cell, context)
     task, learner = build(cell, context)
-    learner.load_state_dict(context.kept("last"))
+    learner.load_state_dict(context.load_weights("last"))
     return measure(task, learner, cell.settings)
 
 
 # Evaluation -----------------------------------------------------------------------------------------------------------
 
 
-def measure(task: Task, learner: TriCL, settings: dict[str, Scalar]) -> Measured:
+def measure(task: Task, learner: TriCL, settings: dict[str, Scalar]) -> Result:
     """Probes, k-NN and retrieval on features in their order of importance."""
     backbone = task.rows(learner.backbone)
     features = [embed(learner.projector, rows) for rows in backbone]
@@ -205,7 +205,7 @@ def importance_of(learner: TriCL, features: Tensor) -> Tensor:
     return second_moment(F.normalize(features)) if learner.importance is None else learner.importance()
 
 
-def by_rank(task: Task, backbone: list[Tensor], features: list[Tensor], importance: Tensor, k: int) -> Measured:
+def by_rank(task: Task, backbone: list[Tensor], features: list[Tensor], importance: Tensor, k: int) -> Result:
     """All metrics of features (N, D) of the images that fit, choose and test, most important first by (D,)."""
     order = importance_order(importance)
     (_, fit_labels), _, (_, labels) = task.parts
@@ -238,7 +238,7 @@ def by_rank(task: Task, backbone: list[Tensor], features: list[Tensor], importan
         "retrieval_worst_first": (100 * worst_first.precision).tolist(),
         "purity": [100 * part.mean().item() for part in pure.tensor_split(len(dims))],
     }
-    return Measured(metrics, series)
+    return Result(metrics, series)
 
 
 def favourites(task: Task, learner: TriCL) -> np.ndarray:
@@ -254,7 +254,7 @@ def favourites(task: Task, learner: TriCL) -> np.ndarray:
     return torch.cat(rows, dim=1).permute(1, 2, 0).cpu().numpy()
 
 
-def control(cell: Cell, context: Context) -> Measured:
+def control(cell: Cell, context: Context) -> Result:
     """Rows without an encoder: the most frequent class, and pixels averaged to 8 x 8 as features."""
     images, split = context.data()
     task = Task(images, split, context.device)
@@ -264,4 +264,4 @@ def control(cell: Cell, context: Context) -> Measured:
     (_, fit), _, (_, test) = task.parts
     accuracy = 100 * (test == fit.bincount().argmax()).double().mean().item()
     names = ("backbone", "all", "first", "middle", "last", "unordered")
-    return Measured({f"probe_{name}": accuracy for name in names} | {"probe_gap": 0.0, "knn_accuracy": accuracy})
+    return Result({f"probe_{name}": accuracy for name in names} | {"probe_gap": 0.0, "knn_accuracy": accuracy})

@@ -16,7 +16,7 @@ from methods.tricl.factorisation import best_factors, decorrelation, three_facto
 from methods.tricl.importance import agreement, importance_order
 from retable.cards import CardError, Scalar, unknown
 from retable.plan import Cell
-from retable.train.context import Context, Measured
+from retable.train.context import Context, Result
 from retable.train.schedules import cosine, set_rate
 
 FACTORS = ("two", "three", "three-no-penalty")
@@ -61,7 +61,7 @@ def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], T
     return model, lambda: sum(objective(model, a, cell.settings), torch.zeros(())).sum()
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Factor A from the starts of one seed and compare what they found."""
     s = cell.settings
     a, model = build(cell, context)
@@ -76,19 +76,19 @@ def run(cell: Cell, context: Context) -> Measured:
             (loss + penalty).sum().backward()
             optimiser.step()
         context.log(epoch, loss=loss.mean().item(), penalty=penalty.mean().item())
-    context.keep("last", model.state_dict())
+    context.save_weights("last", model.state_dict())
     return measure(a, model, s)
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the factors it kept, without training."""
     a, model = build(cell, context)
-    model.load_state_dict(context.kept("last"))
+    model.load_state_dict(context.load_weights("last"))
     return measure(a, model, cell.settings)
 
 
 @torch.no_grad()
-def measure(a: Tensor, model: Factors, settings: dict[str, Scalar]) -> Measured:
+def measure(a: Tensor, model: Factors, settings: dict[str, Scalar]) -> Result:
     """Similarities over all pairs of runs, and with the eigenvectors; features in order of importance.
 
     Two factors have no S; the squared lengths of their columns stand for it, which S is where columns have length 1.
@@ -111,4 +111,4 @@ def measure(a: Tensor, model: Factors, settings: dict[str, Scalar]) -> Measured:
         "excess_loss": (loss - best).mean().item(),
         "penalty": decorrelation(model.f).mean().item(),
     }
-    return Measured(metrics, {"importance": sorted_importance.mean(0).tolist()})
+    return Result(metrics, {"importance": sorted_importance.mean(0).tolist()})

@@ -21,8 +21,8 @@ from retable.cards import CardError, Scalar, unknown
 from retable.data import augment
 from retable.evaluate.neighbours import largest
 from retable.plan import Cell
-from retable.train.context import Context, Measured
-from retable.train.distributed import gather
+from retable.train.context import Context, Result
+from retable.train.distributed import all_gather_with_grad
 from retable.train.schedules import cosine
 
 LOSSES = ("clip", "tri-clip")
@@ -65,7 +65,7 @@ def make_towers(settings: dict[str, Scalar], pixels: int) -> Towers:
 
 def batch_loss(towers: Towers, images: Tensor, settings: dict[str, Scalar]) -> Tensor:
     """The loss of a batch of images (B, 3, H, W): CLIP's is the tri form with S = 1 and without the penalty."""
-    left, right = (gather(features) for features in towers(images).chunk(2, dim=1))
+    left, right = (all_gather_with_grad(features) for features in towers(images).chunk(2, dim=1))
     temperature = float(settings["temperature"])
     if towers.importance is None:
         return tri_clip(left, right, torch.ones_like(left[0]), temperature, tau=0.0).total
@@ -93,7 +93,7 @@ def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], T
     return towers, loss
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Train one seed and measure it. Accuracies and precisions are in percent."""
     s = cell.settings
     task, towers = build(cell, context)
@@ -119,19 +119,19 @@ def run(cell: Cell, context: Context) -> Measured:
             optimiser.step()
             total += loss.item()
         context.log(epoch, loss=total / steps)
-    context.keep("last", towers.state_dict())
+    context.save_weights("last", towers.state_dict())
     return measure(task, towers, s)
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     task, towers = build(cell, context)
-    towers.load_state_dict(context.kept("last"))
+    towers.load_state_dict(context.load_weights("last"))
     return measure(task, towers, cell.settings)
 
 
 @torch.no_grad()
-def measure(task: Task, towers: Towers, settings: dict[str, Scalar]) -> Measured:
+def measure(task: Task, towers: Towers, settings: dict[str, Scalar]) -> Result:
     """Retrieval from left to right halves by all, the first and the last features, and probes of the left tower.
 
     Scores are inner products of unit rows, weighted by S where there is one, as in training. ``recall``: the image's
@@ -156,4 +156,4 @@ def measure(task: Task, towers: Towers, settings: dict[str, Scalar]) -> Measured
         metrics[f"probe_{name}"] = linear_accuracy(task, [selected(rows, order, which, number) for rows in left])
     metrics["precision_gap"] = metrics["precision_first"] - metrics["precision_last"]
     metrics["importance_effective_number"] = spread(importance).effective_number.item()
-    return Measured(metrics, {"importance": importance[order].tolist()})
+    return Result(metrics, {"importance": importance[order].tolist()})

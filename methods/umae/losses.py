@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retable.train.distributed import gather
+from retable.train.distributed import all_gather_with_grad
 
 
 def patchify(images: Tensor, patch: int) -> Tensor:
@@ -55,7 +55,7 @@ def uniformity_loss(z: Tensor, emulate_world_size: int = 1) -> Tensor:
     if emulate_world_size < 1:
         raise ValueError(f"emulate_world_size is the authors' number of processes, 1 or more; got {emulate_world_size}")
     with torch.autocast(z.device.type, enabled=False):
-        z = gather(z if z.dtype == torch.float64 else z.float())
+        z = all_gather_with_grad(z if z.dtype == torch.float64 else z.float())
         unit = F.normalize(z, dim=1, eps=1e-12)
         gram = unit.T @ unit if unit.shape[1] < len(unit) else unit @ unit.T
         loss = gram.square().sum() / len(unit) ** 2

@@ -19,9 +19,9 @@ from methods.umae.models import MAE, SIZES, Pretraining, SimMIM
 from methods.umae.task import FromFolder, InMemory, task_of
 from retable.cards import CardError, Scalar, unknown
 from retable.plan import Cell
-from retable.train.context import Context, Measured
+from retable.train.context import Context, Result
 from retable.train.distributed import world_size
-from retable.train.parallel import averaged, share, wrapped
+from retable.train.parallel import all_reduce_mean, ddp, shard
 from retable.train.precision import Stepper, autocast, compile_in_place
 from retable.train.schedules import set_rate, warmup_cosine
 
@@ -107,7 +107,7 @@ class Pretrainer:
         self.optimiser = torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True)
         self.stepper = Stepper(self.optimiser, task.device, settings["autocast"])
         compile_in_place(model, settings.get("compile", False))
-        self.objective = wrapped(Objective(model, settings), int(settings["batch_size"]))
+        self.objective = ddp(Objective(model, settings), int(settings["batch_size"]))
         self.encoder_and_decoder = [weight for name, weight in model.named_parameters() if not name.startswith("fc.")]
 
     def epoch(self, number: int) -> dict[str, float]:
@@ -121,12 +121,12 @@ class Pretrainer:
             done = number - 1 + step / steps
             set_rate(self.optimiser, warmup_cosine(done, rate, float(s["warmup"]), int(s["epochs"])))
             # Drawn for the whole batch, so that it does not matter how many processes share it.
-            draw = share(self.model.draw(len(images) * world_size(), self.task.device))
+            draw = shard(self.model.draw(len(images) * world_size(), self.task.device))
             loss, reconstruction, uniformity = self.objective(images, labels, draw)
             self.stepper.step(loss, float(s["clip"]), self.encoder_and_decoder)
             sums += torch.stack([loss.detach(), reconstruction, uniformity])
         names = ("loss", "reconstruction", "uniformity")
-        return dict(zip(names, (averaged(sums) / steps).tolist(), strict=True))
+        return dict(zip(names, (all_reduce_mean(sums) / steps).tolist(), strict=True))
 
 
 @torch.no_grad()
@@ -170,7 +170,7 @@ def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], T
     return model, loss
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Train one seed and measure it. Accuracies are in percent."""
     s = cell.settings
     if s["model"] in CONTROLS:
@@ -188,17 +188,17 @@ def run(cell: Cell, context: Context) -> Measured:
         context.log(epoch, **losses, **watched)
 
     # Evaluation
-    context.keep("last", model.state_dict())
+    context.save_weights("last", model.state_dict())
     context.picture("reconstruction", reconstructions(task, model, context), picture_caption(cell))
     return measure(task, model, context)
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     if cell.settings["model"] in CONTROLS:
         return control(cell, context)
     task, model = build(cell, context)
-    model.load_state_dict(context.kept("last"))
+    model.load_state_dict(context.load_weights("last"))
     return measure(task, model, context)
 
 
@@ -206,7 +206,7 @@ def evaluate(cell: Cell, context: Context) -> Measured:
 
 
 @torch.no_grad()
-def measure(task: InMemory, model: MAE | SimMIM, context: Context) -> Measured:
+def measure(task: InMemory, model: MAE | SimMIM, context: Context) -> Result:
     """Probe, k-NN and spectrum of the cls and mean-patch features of whole images; the masked losses on test images."""
     model.eval()
     pieces: dict[str, list[Tensor]] = {}
@@ -228,7 +228,7 @@ def measure(task: InMemory, model: MAE | SimMIM, context: Context) -> Measured:
         z.append(out.z)
     metrics["test_reconstruction"] = (torch.stack(loss).sum() / task.size("test")).item()
     metrics["test_uniformity_masked"] = geometry(torch.cat(z))["uniformity"]
-    return Measured(metrics, series)
+    return Result(metrics, series)
 
 
 def described(name: str, features: Tensor, task: InMemory) -> tuple[dict[str, float], list[float]]:
@@ -247,17 +247,17 @@ def described(name: str, features: Tensor, task: InMemory) -> tuple[dict[str, fl
     return metrics, (values / values[0].clamp(min=torch.finfo(values.dtype).tiny)).tolist()
 
 
-def control(cell: Cell, context: Context) -> Measured:
+def control(cell: Cell, context: Context) -> Result:
     """Rows without a network: the most frequent class, and the pixels as features."""
     task = memory_task(cell, context)
     if cell.settings["model"] == "majority":
         answer = task.labels[task.parts["fit"]].bincount(minlength=task.classes).argmax()
         share = {name: (task.labels[task.parts[name]] == answer).double().mean() for name in ("test", "val")}
         kinds = {"probe": "test", "probe_val": "val", "knn20": "test", "knn10": "test"}
-        return Measured({f"cls_{kind}_accuracy": 100 * share[part].item() for kind, part in kinds.items()})
+        return Result({f"cls_{kind}_accuracy": 100 * share[part].item() for kind, part in kinds.items()})
     pixels = [images.flatten(1) for name in ("fit", "val", "test") for images, _ in task.whole(name)]
     metrics, singular = described("cls", torch.cat(pixels), task)
-    return Measured(metrics, {"spectrum_cls": singular})
+    return Result(metrics, {"spectrum_cls": singular})
 
 
 # Pictures -------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from retable.evaluate.neighbours import vote_accuracy, weighted_knn
 from retable.evaluate.probes import chosen_accuracy, probe
 from retable.train.context import Context
 from retable.train.distributed import rank, world_size
-from retable.train.parallel import share
+from retable.train.parallel import shard
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
@@ -87,7 +87,7 @@ class InMemory:
                 x = random_resized_crop(x, self.side, (crop_low, 1.0), interpolation="bicubic")
             if self.settings["flip"]:
                 x = horizontal_flip(x)
-            yield share(normalise(x, self.mean, self.std)), share(self.labels[chosen])
+            yield shard(normalise(x, self.mean, self.std)), shard(self.labels[chosen])
 
     def whole(self, part: str) -> Batches:
         """Normalised images of a part as they are, and labels, a few hundred at a time."""

@@ -18,9 +18,9 @@ from methods.umae.pretrain import Pretrainer, make_model, objective
 from methods.umae.task import FromFolder, InMemory, task_of
 from retable.cards import CardError, unknown
 from retable.plan import Cell
-from retable.train.context import Context, Measured, Stateful
+from retable.train.context import Context, Result, Stateful
 from retable.train.optim import LARS
-from retable.train.parallel import averaged, wrapped
+from retable.train.parallel import all_reduce_mean, ddp
 from retable.train.precision import Stepper, autocast, compile_in_place
 from retable.train.schedules import set_rate, warmup_cosine
 
@@ -36,7 +36,7 @@ class LinearProbe:
         self.optimiser: torch.optim.Optimizer = LARS(self.model.parameters(), lr=0.0, form="mae")
         self.stepper = Stepper(self.optimiser, task.device, cell.settings["autocast"])
         # Statistics of BatchNorm are a process's own, as in the authors' code.
-        self.shared = wrapped(self.model, int(cell.settings["tune_batch_size"]))
+        self.shared = ddp(self.model, int(cell.settings["tune_batch_size"]))
 
     def start(self) -> None:
         """Called once, when the encoder is trained."""
@@ -67,7 +67,7 @@ class FineTuning:
         )
         self.model: nn.Module = model.to(task.device)
         compile_in_place(self.model, s.get("compile", False))
-        self.shared = wrapped(self.model, int(s["tune_batch_size"]))
+        self.shared = ddp(self.model, int(s["tune_batch_size"]))
         groups = param_groups_layer_decay(
             self.model,
             weight_decay=float(s["weight_decay"]),
@@ -130,7 +130,7 @@ def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], T
     return (encoder if cell.settings["trained"] else evaluation.model), loss
 
 
-def run(cell: Cell, context: Context) -> Measured:
+def run(cell: Cell, context: Context) -> Result:
     """Pre-train, evaluate, measure one seed. Accuracies are in percent."""
     s = cell.settings
 
@@ -152,8 +152,8 @@ def run(cell: Cell, context: Context) -> Measured:
         loss = tune(task, evaluation, cell, epochs + epoch, epoch)
         context.log(epoch, loss=loss, tuning_loss=loss)
 
-    context.keep("encoder", encoder.state_dict())
-    context.keep("tuned", evaluation.model.state_dict())
+    context.save_weights("encoder", encoder.state_dict())
+    context.save_weights("tuned", evaluation.model.state_dict())
     return measure(task, evaluation)
 
 
@@ -173,20 +173,20 @@ def tune(
             loss = evaluation.loss(images, labels)
         evaluation.stepper.step(loss)
         total += loss.detach()
-    return (averaged(total) / steps).item()
+    return (all_reduce_mean(total) / steps).item()
 
 
-def evaluate(cell: Cell, context: Context) -> Measured:
+def evaluate(cell: Cell, context: Context) -> Result:
     """The metrics of a finished run from the weights it kept, without training."""
     task, encoder, evaluation = build(cell, context)
-    encoder.load_state_dict(context.kept("encoder"))
-    evaluation.model.load_state_dict(context.kept("tuned"))
+    encoder.load_state_dict(context.load_weights("encoder"))
+    evaluation.model.load_state_dict(context.load_weights("tuned"))
     return measure(task, evaluation)
 
 
 @torch.no_grad()
-def measure(task: InMemory | FromFolder, evaluation: LinearProbe | FineTuning) -> Measured:
+def measure(task: InMemory | FromFolder, evaluation: LinearProbe | FineTuning) -> Result:
     """Test accuracy of the last epoch, on whole images."""
     evaluation.model.eval()
     right = sum(int((evaluation.logits(images).argmax(1) == labels).sum()) for images, labels in task.whole("test"))
-    return Measured({"test_accuracy": 100 * right / task.size("test")})
+    return Result({"test_accuracy": 100 * right / task.size("test")})

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 
-class Best:
+class BestCheckpoint:
     """Remembers value, epoch and weights of the best epoch; the earliest one wins a tie. Resumable."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ from retable.plan import Cell
 from retable.records import write_atomically
 from retable.train import randomness
 from retable.train.checkpoint import load_states, save_phase, save_state
-from retable.train.parallel import any_process, leads
+from retable.train.parallel import any_rank, is_main
 
 CHECKPOINT_SECONDS = 20.0
 PROGRESS_SECONDS = 30.0
@@ -38,7 +38,7 @@ class Diverged(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Measured:
+class Result:
     """What a method's `run` returns: numbers in the recipe's unit, and lists of numbers (by layer, say)."""
 
     metrics: dict[str, float]
@@ -173,7 +173,7 @@ class Context:
                 self._done = epoch
                 bar.update(task, completed=epoch)
                 now = time.monotonic()
-                if any_process(self._stop.signal is not None):
+                if any_rank(self._stop.signal is not None):
                     self._save(epoch, parts, finished=bool(phase) and epoch == total)
                     number = self._stop.signal or signal.SIGTERM
                     print(
@@ -181,7 +181,7 @@ class Context:
                         file=sys.stderr,
                     )
                     raise SystemExit(128 + number)
-                if now - self._told >= PROGRESS_SECONDS and leads():
+                if now - self._told >= PROGRESS_SECONDS and is_main():
                     self._told = now
                     print(f"{name}: epoch {epoch} of {total} after {self.seconds():.0f} s", file=sys.stderr, flush=True)
                 pause = CHECKPOINT_SECONDS * max(1.0, self._saving / 2)
@@ -197,7 +197,7 @@ class Context:
         """
         for name, value in scalars.items():
             self.check_finite(value, name, epoch)
-        if not leads():
+        if not is_main():
             return
         with self.curve.open("a", encoding="utf-8") as file:
             named = {"phase": self._phases[-1]} if self._phases and self._phases[-1] else {}
@@ -209,7 +209,7 @@ class Context:
             rate = self.cell.settings.get("lr")
             raise Diverged(f"{name} is {value} at epoch {epoch} (lr {rate}, seed {self.seed})")
 
-    def check_measured(self, measured: Measured) -> None:
+    def check_measured(self, measured: Result) -> None:
         """Raises Diverged for a metric or a value of a series that is no finite number."""
         for name, value in measured.metrics.items():
             self.check_finite(value, name, 0)
@@ -219,16 +219,16 @@ class Context:
 
     # Weights that outlive the run, for evaluation alone
 
-    def keep(self, name: str, weights: dict[str, torch.Tensor]) -> None:
+    def save_weights(self, name: str, weights: dict[str, torch.Tensor]) -> None:
         """Store tensors as `<name>.safetensors` in the run's state folder."""
-        if not leads():
+        if not is_main():
             return
         # One storage per tensor: shared modules (one LayerNorm in all layers) appear under several names.
         own = {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
         write_atomically(self.folder / f"{name}.safetensors", save(own))
 
-    def kept(self, name: str) -> dict[str, torch.Tensor]:
-        """Tensors stored by `keep`. Raises FileNotFoundError that names the command to run first."""
+    def load_weights(self, name: str) -> dict[str, torch.Tensor]:
+        """Tensors stored by `save_weights`. Raises FileNotFoundError that names the command to run first."""
         path = self.folder / f"{name}.safetensors"
         if not path.exists():
             raise FileNotFoundError(f"{path}: no weights here; measure first: {self.cell.command}")
@@ -262,7 +262,7 @@ class Context:
     # Inside
 
     def _save(self, epoch: int, parts: dict[str, Stateful], *, finished: bool = False) -> None:
-        if not leads():
+        if not is_main():
             return
         begun = time.monotonic()
         if self.curve.exists():
@@ -316,7 +316,7 @@ class Context:
     def _cut_curve(self, size: int) -> None:
         """Leave the curve as it was when a state was saved or a phase ended; later lines come again."""
         self._curve_before = size
-        if leads() and self.curve.exists():
+        if is_main() and self.curve.exists():
             if size:
                 os.truncate(self.curve, size)
             else:
@@ -337,7 +337,7 @@ class Context:
 
     def _bar(self) -> Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        return Progress(*columns, disable=not (sys.stderr.isatty() and leads()), transient=True)
+        return Progress(*columns, disable=not (sys.stderr.isatty() and is_main()), transient=True)
 
 
 def _cpu_clock() -> float:

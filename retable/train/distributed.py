@@ -1,8 +1,9 @@
 """One batch over several processes: losses that compare all its samples see all of them, with the right gradient.
 
 Each process holds an equal share of the batch. Started by `torchrun`, a script opens `process_group()` and wraps its
-model in torch's DistributedDataParallel; a loss of `gather(z)` then has the value and, after the wrapper has averaged,
-the parameters' gradients of one process with the whole batch. Without processes every function here does nothing.
+model in torch's DistributedDataParallel; a loss of `all_gather_with_grad(z)` then has the value and, after the wrapper
+has averaged, the parameters' gradients of one process with the whole batch. Without processes every function here does
+nothing.
 """
 
 import contextlib
@@ -25,14 +26,15 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def gather(z: Tensor) -> Tensor:
+def all_gather_with_grad(z: Tensor) -> Tensor:
     """Rows (n, ...) of all W processes, (W n, ...) in the order of their ranks; z itself if there is one process.
 
     The gradient of a row is summed over the processes, each of which may have used it. Where all compute the same loss
     of the gathered rows, that is W times its gradient, and averaging over processes, as DistributedDataParallel does,
     makes the parameters' gradient exact. All processes must give as many rows: drop a last, smaller batch.
 
-    Rows come rank by rank, so gather two stacked views one by one: `torch.cat([gather(v) for v in z.chunk(2)])`.
+    Rows come rank by rank, so gather two stacked views one by one:
+    `torch.cat([all_gather_with_grad(v) for v in z.chunk(2)])`.
     """
     return z if world_size() == 1 else _Gather.apply(z)
 

@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node 8 -m retable run umae/imagenet-probe --scale full
 
-The functions here do nothing in a process that is alone. A story that uses them says `PARALLEL = True`.
+The functions here do nothing in a process that is alone. A experiment that uses them says `PARALLEL = True`.
 """
 
 from typing import TypeVar
@@ -18,12 +18,12 @@ from retable.train.distributed import rank, world_size
 T = TypeVar("T")
 
 
-def leads() -> bool:
+def is_main() -> bool:
     """Whether this process is the one that writes."""
     return rank() == 0
 
 
-def agreed(value: T) -> T:
+def broadcast(value: T) -> T:
     """The first process's value, in all; it must pickle."""
     if world_size() == 1:
         return value
@@ -32,7 +32,7 @@ def agreed(value: T) -> T:
     return values[0]
 
 
-def any_process(flag: bool) -> bool:
+def any_rank(flag: bool) -> bool:
     """Whether the flag is set in any process."""
     if world_size() == 1:
         return flag
@@ -41,7 +41,7 @@ def any_process(flag: bool) -> bool:
     return any(flags)
 
 
-def averaged(values: Tensor) -> Tensor:
+def all_reduce_mean(values: Tensor) -> Tensor:
     """The mean over the processes."""
     if world_size() == 1:
         return values
@@ -50,12 +50,12 @@ def averaged(values: Tensor) -> Tensor:
     return total / world_size()
 
 
-def share(batch: Tensor) -> Tensor:
+def shard(batch: Tensor) -> Tensor:
     """This process's rows of a batch that all have."""
     return batch if world_size() == 1 else batch[rank() :: world_size()]
 
 
-def wrapped(step: nn.Module, batch_size: int) -> nn.Module:
+def ddp(step: nn.Module, batch_size: int) -> nn.Module:
     """`step` with gradients averaged over the processes; parameters that a step does not use are allowed.
 
     Raises CardError where `batch_size` cannot be shared equally.

@@ -1,4 +1,4 @@
-"""How a training step is computed: in half precision, by compiled code. What it computes is the story's.
+"""How a training step is computed: in half precision, by compiled code. What it computes is the experiment's.
 
 Half precision is `true` or `bfloat16`, `float16` (then the loss is scaled so that small gradients are not lost), or
 `false` for float32. Compiled code is `true`, the name of one of torch's backends, or `false`.

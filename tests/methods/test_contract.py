@@ -1,7 +1,7 @@
 """What every method promises, asked of each variant that the demo runs: a new paper is covered by its card.
 
-By default one variant speaks for a method of a story, and the others are asked with `-m slow`. `--device cuda` asks
-the same on a GPU.
+By default one variant speaks for a method of an experiment, and the others are asked with `-m slow`. `--device cuda`
+asks the same on a GPU.
 """
 
 import dataclasses
@@ -54,10 +54,10 @@ LEARNING = [cell for cell in CELLS if not is_control(cell)]
 
 
 def speakers() -> list[Cell]:
-    """One cell for each story and method: of the first recipe, whose last variant is the paper's own form."""
+    """One cell for each experiment and method: of the first recipe, whose last variant is the paper's own form."""
     found: dict[tuple, Cell] = {}
     for cell in LEARNING:
-        key = (cell.paper, PAPERS[cell.paper].recipe(cell.recipe).story, cell.settings.get("method"))
+        key = (cell.paper, PAPERS[cell.paper].recipe(cell.recipe).experiment, cell.settings.get("method"))
         if key not in found or found[key].recipe == cell.recipe:
             found[key] = cell
     return list(found.values())
@@ -139,7 +139,7 @@ def test_card_is_valid_and_has_a_demo(paper: str) -> None:
 def test_one_step_lowers_the_loss_on_a_fixed_batch(cell: Cell, workspace: Workspace, device: str) -> None:
     make_deterministic(torch.device(device))
     context = make_context(workspace, cell, 0, torch.device(device))
-    model, loss = fixed_batch(load_paper_module(cell.paper, workspace.story(cell)), cell, context)
+    model, loss = fixed_batch(load_paper_module(cell.paper, workspace.experiment(cell)), cell, context)
     before = loss()
     before.backward()
     size = sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None)
@@ -300,11 +300,11 @@ def uninterrupted(
 
 
 def kills() -> list[pytest.param]:
-    """A learner of each story at each point. What the engine does at the points is the same for all stories, so by
+    """A learner of each experiment at each point. What the engine does at the points is the same for all, so by
     default one of them is asked all, and the others what they themselves must keep: a step's outcome.
     """
     workspace = Workspace(ROOT, Config())
-    cells = {(cell.paper, workspace.story(cell)): cell for cell in LEARNING}
+    cells = {(cell.paper, workspace.experiment(cell)): cell for cell in LEARNING}
     return [
         pytest.param(
             cell,

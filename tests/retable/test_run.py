@@ -18,7 +18,7 @@ from retable.currency import RecordStore
 from retable.plan import Cell
 from retable.records import load_records, read_record
 from retable.run import find_cell, make_context, run_cell
-from retable.train.context import Context, Measured
+from retable.train.context import Context, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -114,7 +114,7 @@ def test_pictures_lie_beside_the_record_and_a_new_run_replaces_them(
     original, pixels = method.run, np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     names = ["before", "after"]
 
-    def run(cell: Cell, context: Context) -> Measured:
+    def run(cell: Cell, context: Context) -> Result:
         measured = original(cell, context)
         context.picture(names.pop(0), pixels, "A caption\nof two lines.")
         return measured

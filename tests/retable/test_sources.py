@@ -7,7 +7,7 @@ import pytest
 from retable.cards import load_paper, load_papers
 from retable.sources import ALWAYS, NEUTRAL, imported_modules, source_sha256
 
-RUN = '''"""The story."""
+RUN = '''"""The experiment."""
 
 import math
 
@@ -93,9 +93,11 @@ def edited(project: Path, *edits: tuple[str, str, str]) -> Path:
     return copy
 
 
-def changed(project: Path, name: str, old: str, new: str, story: str = "run") -> bool:
+def changed(project: Path, name: str, old: str, new: str, experiment: str = "run") -> bool:
     """Whether an edit of one file changes the meaning hash."""
-    return source_sha256(project, "toy", story) != source_sha256(edited(project, (name, old, new)), "toy", story)
+    return source_sha256(project, "toy", experiment) != source_sha256(
+        edited(project, (name, old, new)), "toy", experiment
+    )
 
 
 COSMETIC: Mapping[str, tuple[str, str, str]] = {
@@ -103,7 +105,7 @@ COSMETIC: Mapping[str, tuple[str, str, str]] = {
     "docstring": ("heart.py", '"""A square."""', '"""The square of its argument."""'),
     "docstring of a class": ("heart.py", '"""What the card sets."""', '"""Settings."""'),
     "spacing": ("heart.py", "x * x", "(x   *   x)"),
-    "no docstring": ("run.py", '"""The story."""\n\n', ""),
+    "no docstring": ("run.py", '"""The experiment."""\n\n', ""),
     "annotation of an argument": ("heart.py", "loss(x: float)", "loss(x: int)"),
     "annotation of a result": ("heart.py", "def loss(x: float) -> float:", "def loss(x: float):"),
     "annotation by an imported name": ("run.py", "cell: Cell, graph: Graph | None", "cell, graph"),
@@ -158,8 +160,8 @@ def test_a_file_may_move(project, packaged):
     if packaged:
         (inner / "__init__.py").write_text('"""What is within."""\n')
     (copy / "methods/toy/heart.py").rename(inner / "core.py")
-    for story in ("run", "second"):
-        assert source_sha256(project, "toy", story) == source_sha256(copy, "toy", story)
+    for experiment in ("run", "second"):
+        assert source_sha256(project, "toy", experiment) == source_sha256(copy, "toy", experiment)
     assert "methods.toy.inner.core" in imported_modules(copy, "methods.toy.second")
 
 
@@ -192,20 +194,20 @@ def test_a_relative_import_is_followed(project):
 
 
 @pytest.mark.parametrize(
-    ("story", "edit"),
+    ("experiment", "edit"),
     [
         ("third", ("methods/toy/norms/__init__.py", "first as norm", "second as norm")),
         ("fourth", ("retable/data/edges.py", "len(graph)", "len(set(graph))")),
     ],
 )
-def test_a_name_that_a_module_hands_on_counts_where_it_is_read_from_the_module(project, story, edit):
-    assert changed(project, *edit, story)
+def test_a_name_that_a_module_hands_on_counts_where_it_is_read_from_the_module(project, experiment, edit):
+    assert changed(project, *edit, experiment)
 
 
 @pytest.mark.parametrize("paper", ["contranorm"])
 def test_a_papers_hashes_cover_its_folder_and_what_it_shares(root, paper):
-    stories = {recipe.story for recipe in load_paper(root / "methods" / paper / "card.yaml").recipes}
-    found = {name for story in stories for name in imported_modules(root, f"methods.{paper}.{story}")}
+    experiments = {recipe.experiment for recipe in load_paper(root / "methods" / paper / "card.yaml").recipes}
+    found = {name for experiment in experiments for name in imported_modules(root, f"methods.{paper}.{experiment}")}
     own = {f"methods.{paper}.{path.stem}" for path in (root / "methods" / paper).glob("*.py")} - {
         f"methods.{paper}.__init__",
         f"methods.{paper}.operations",  # estimates from it, no results
@@ -216,9 +218,9 @@ def test_a_papers_hashes_cover_its_folder_and_what_it_shares(root, paper):
 
 def test_every_experiment_goes_through_the_random_streams_and_the_threads(root):
     for paper, card in load_papers(root).items():
-        for story in {recipe.story for recipe in card.recipes}:
-            found = imported_modules(root, f"methods.{paper}.{story}")
-            assert {f"methods.{paper}.{story}", *ALWAYS} <= set(found), story
+        for experiment in {recipe.experiment for recipe in card.recipes}:
+            found = imported_modules(root, f"methods.{paper}.{experiment}")
+            assert {f"methods.{paper}.{experiment}", *ALWAYS} <= set(found), experiment
     assert ALWAYS == ("retable.train.randomness", "retable.train.determinism")
     # Its edges come through a neutral module.
     assert "retable.data.edges" in imported_modules(root, "methods.gcl.node")

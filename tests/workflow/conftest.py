@@ -41,7 +41,7 @@ import time
 
 import torch
 
-from retable.train.context import Measured
+from retable.train.context import Result
 
 
 class Walk:
@@ -64,7 +64,7 @@ def run(cell, context):
         walk.place = walk.place + torch.rand((), dtype=torch.float64)
         context.log(epoch, place=float(walk.place))
         time.sleep(0.01)
-    return Measured({"accuracy": float(walk.place)})
+    return Result({"accuracy": float(walk.place)})
 '''
 
 

@@ -34,7 +34,7 @@ RUN = '''"""Two phases."""
 import torch
 
 from methods.tiny.heart import best, loss, rate
-from retable.train.context import Measured
+from retable.train.context import Result
 
 
 class Model(torch.nn.Module):
@@ -60,10 +60,10 @@ def run(cell, context):
                 model.weights *= 0.9
         model.weights.grad = None
         context.log(epoch, loss=value.item())
-    context.keep("last", model.state_dict())
+    context.save_weights("last", model.state_dict())
     # Equal digits: which one is chosen is a matter of the tie rule.
     chosen = best([1.0, 2.0, 2.0, 0.0])
-    return Measured({"accuracy": float(model.weights.sum()), "chosen": float(chosen)})
+    return Result({"accuracy": float(model.weights.sum()), "chosen": float(chosen)})
 '''
 CHANGES: dict[str, tuple[str, str, str]] = {
     "a constant in a loss": ("heart.py", "SCALE = 0.5", "SCALE = 0.6"),

@@ -177,7 +177,7 @@ def test_without_training_the_weights_are_the_first_ones(start):
     cell, context = start(trained=False)
     run(cell, context)
     _, learner = build(cell, context)
-    kept = context.kept("encoder")
+    kept = context.load_weights("encoder")
     assert all(torch.equal(kept[name], value) for name, value in learner.encoder.state_dict().items())
     assert not context.curve.exists()
 

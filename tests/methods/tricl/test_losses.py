@@ -6,7 +6,7 @@ from torch import Tensor
 
 from methods.tricl import losses
 from methods.tricl.losses import Importance, TriLoss
-from retable.train.distributed import gather
+from retable.train.distributed import all_gather_with_grad
 
 D = 5
 
@@ -188,7 +188,7 @@ def test_only_learned_importance_has_a_gradient() -> None:
 def one_process(rank: int, size: int, path: str, z: Tensor, s: Tensor, out: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=size)
     first, second = (part.chunk(size)[rank].clone().requires_grad_() for part in z.chunk(2))
-    whole = torch.cat([gather(first), gather(second)])
+    whole = torch.cat([all_gather_with_grad(first), all_gather_with_grad(second)])
     sum(loss.total for loss in tri_losses(whole, s).values()).backward()
     torch.save([first.grad / size, second.grad / size], f"{out}.{rank}")
     torch.distributed.destroy_process_group()

@@ -6,7 +6,7 @@ import random
 import torch
 from torch import nn
 
-from retable.train.best import Best
+from retable.train.best import BestCheckpoint
 
 
 def model_of(epoch: int) -> nn.Module:
@@ -24,7 +24,7 @@ def epoch_of(weights: dict[str, torch.Tensor]) -> int:
 
 def test_it_is_the_earliest_of_the_highest_values() -> None:
     draw = random.Random(0)
-    best, values = Best(), []
+    best, values = BestCheckpoint(), []
     for epoch in range(1, 60):
         values.append(draw.randint(0, 6) + epoch // 20)
         first = values.index(max(values)) + 1
@@ -33,7 +33,7 @@ def test_it_is_the_earliest_of_the_highest_values() -> None:
 
 
 def test_its_weights_are_copies_that_training_does_not_move() -> None:
-    best, model = Best(), model_of(3)
+    best, model = BestCheckpoint(), model_of(3)
     best.update(0.5, 3, model)
     for tensor in model.state_dict().values():
         tensor.fill_(9)
@@ -43,7 +43,7 @@ def test_its_weights_are_copies_that_training_does_not_move() -> None:
 
 
 def test_a_saved_state_goes_on_where_it_was() -> None:
-    best, other = Best(), Best()
+    best, other = BestCheckpoint(), BestCheckpoint()
     best.update(0.5, 3, model_of(3))
     other.load_state_dict(best.state_dict())
     assert not other.update(0.5, 4, model_of(4))
@@ -53,7 +53,7 @@ def test_a_saved_state_goes_on_where_it_was() -> None:
 
 
 def test_any_value_is_better_than_none() -> None:
-    best = Best()
+    best = BestCheckpoint()
     assert (best.value, best.epoch, best.weights) == (-math.inf, 0, {})
     assert best.update(-1e300, 1, model_of(1))
     assert best.epoch == 1

@@ -18,7 +18,7 @@ from retable.records import read_record
 from retable.run import run_cell
 from retable.train import context as module
 from retable.train.checkpoint import DIGEST_BYTES, save_state
-from retable.train.context import Context, Measured, StopRequest
+from retable.train.context import Context, Result, StopRequest
 
 ROOT = Path(__file__).resolve().parents[3]
 CELL = Cell("toy", "walk", "digits-knn", "default", "plain", {}, {"epochs": 10}, "demo", "last v1", (0,))
@@ -222,13 +222,13 @@ def test_the_record_of_a_resumed_run_counts_the_time_before(workspace: Workspace
 @pytest.mark.parametrize(
     ("measured", "error"),
     [
-        (Measured({"accuracy": 1.0}, {"rank": [2.0, math.nan]}), "rank is nan"),
-        (Measured({"accuracy": math.inf}), "accuracy is inf"),
+        (Result({"accuracy": 1.0}, {"rank": [2.0, math.nan]}), "rank is nan"),
+        (Result({"accuracy": math.inf}), "accuracy is inf"),
     ],
     ids=["series", "metric"],
 )
 def test_a_measured_number_that_is_none_makes_a_diverged_record(
-    measured: Measured, error: str, workspace: Workspace, cell: Cell, monkeypatch: pytest.MonkeyPatch
+    measured: Result, error: str, workspace: Workspace, cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(method, "run", lambda *_: measured)
     record = read_record(run_cell(workspace, cell).folder / "seed-0.json")

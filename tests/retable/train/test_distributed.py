@@ -25,7 +25,7 @@ from methods.tricl.losses import (
 )
 from methods.umae.losses import uniformity_loss
 from retable.nn.nt_xent import nt_xent_interleaved
-from retable.train.distributed import gather, process_group, rank, world_size
+from retable.train.distributed import all_gather_with_grad, process_group, rank, world_size
 
 ROOT = Path(__file__).resolve().parents[3]
 WORLD, ROWS, IN, OUT = 2, 3, 5, 4
@@ -33,7 +33,7 @@ WORLD, ROWS, IN, OUT = 2, 3, 5, 4
 
 def gathered_views(z: Tensor) -> Tensor:
     """All first views, then all second ones, of z with this process's first ones, then its second ones."""
-    return torch.cat([gather(view) for view in z.chunk(2)])
+    return torch.cat([all_gather_with_grad(view) for view in z.chunk(2)])
 
 
 def importance() -> Tensor:
@@ -43,7 +43,7 @@ def importance() -> Tensor:
 # Each takes the local features (2 ROWS, OUT), or those of the whole batch.
 LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "uniformity": uniformity_loss,
-    "nt_xent": lambda z: nt_xent_interleaved(gather(z), 0.5),
+    "nt_xent": lambda z: nt_xent_interleaved(all_gather_with_grad(z), 0.5),
     "simclr": lambda z: simclr(gathered_views(z), 0.2),
     "scl": lambda z: scl(gathered_views(z), 0.2),
     "scl_original": lambda z: sum(scl_original(*gathered_views(z).chunk(2))),
@@ -53,7 +53,7 @@ LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "tri_scl_paper": lambda z: tri_scl_paper(gathered_views(z), importance()).total,
     "tri_clip": lambda z: tri_clip(*gathered_views(z).chunk(2), importance(), 0.2).total,
     # Only own rows are anchors, so every process has another loss; their mean is the whole batch's.
-    "own_anchors": lambda z: torch.logsumexp(z @ gather(z).T, dim=1).mean(),
+    "own_anchors": lambda z: torch.logsumexp(z @ all_gather_with_grad(z).T, dim=1).mean(),
 }
 
 
@@ -111,7 +111,7 @@ def test_two_processes_have_the_gradients_of_one_with_the_whole_batch(measured, 
 
 def test_one_process_gathers_its_own_rows():
     z = torch.randn(3, 2)
-    assert gather(z) is z
+    assert all_gather_with_grad(z) is z
     assert (world_size(), rank()) == (1, 0)
 
 

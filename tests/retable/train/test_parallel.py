@@ -47,7 +47,7 @@ def cells() -> list[Cell]:
 def share_of_the_work(folder: Path) -> None:
     """What a process that torchrun started does. All look at one folder; the second must not write there."""
     with process_group():
-        if parallel.leads():
+        if parallel.is_main():
             link_tree(folder)
         torch.distributed.barrier()
         shared = Workspace(folder, Config(device="cpu"))
@@ -61,13 +61,13 @@ def share_of_the_work(folder: Path) -> None:
             said = str(error)
         found = {
             "refused": said,
-            "agreed": parallel.agreed(rank()),
-            "any": [parallel.any_process(rank() == 1), parallel.any_process(False)],
-            "averaged": parallel.averaged(torch.tensor([float(rank()), 4.0])).tolist(),
-            "share": parallel.share(torch.arange(6)).tolist(),
+            "broadcast": parallel.broadcast(rank()),
+            "any": [parallel.any_rank(rank() == 1), parallel.any_rank(False)],
+            "averaged": parallel.all_reduce_mean(torch.tensor([float(rank()), 4.0])).tolist(),
+            "share": parallel.shard(torch.arange(6)).tolist(),
         }
         try:
-            parallel.wrapped(nn.Linear(1, 1), 3)
+            parallel.ddp(nn.Linear(1, 1), 3)
         except CardError as error:
             found["odd"] = str(error)
         (folder / f"{rank()}.json").write_text(json.dumps(found))
@@ -111,7 +111,7 @@ def test_processes_agree_average_and_share(shared):
     _, (first, second), printed = shared
     for found in (first, second):
         assert found["refused"].startswith("contranorm/vision does not share its work among processes: run it without")
-        assert found["agreed"] == 0
+        assert found["broadcast"] == 0
         assert found["any"] == [True, False]
         assert found["averaged"] == [0.5, 4.0]
         assert found["odd"] == "a batch of 3 cannot be shared equally by 2 processes"
@@ -121,12 +121,12 @@ def test_processes_agree_average_and_share(shared):
 
 def test_a_process_that_is_alone_keeps_what_it_has():
     step = nn.Linear(1, 1)
-    assert parallel.wrapped(step, 3) is step
+    assert parallel.ddp(step, 3) is step
     batch = torch.arange(3.0)
-    assert parallel.share(batch) is parallel.averaged(batch) is batch
-    assert parallel.leads()
-    assert parallel.agreed("x") == "x"
-    assert parallel.any_process(True)
+    assert parallel.shard(batch) is parallel.all_reduce_mean(batch) is batch
+    assert parallel.is_main()
+    assert parallel.broadcast("x") == "x"
+    assert parallel.any_rank(True)
 
 
 if __name__ == "__main__":
