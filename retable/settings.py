@@ -26,7 +26,8 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            problem = error.errors()[0]
+            # A misspelt name is both missing and unknown; the latter says which was meant.
+            problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
             name = str(problem["loc"][0])
             match problem["type"]:
                 case "extra_forbidden":
