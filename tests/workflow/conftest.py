@@ -41,7 +41,10 @@ import time
 
 import torch
 
+from retable.experiment import Experiment
 from retable.train.context import Result
+
+from .settings import TinySettings
 
 
 class Walk:
@@ -57,15 +60,38 @@ class Walk:
         self.place = state["place"]
 
 
-def run(cell, context):
+class Numbers(Experiment[TinySettings]):
     """Walk."""
-    walk = Walk()
-    for epoch in context.epochs(cell.settings["epochs"], walk=walk):
-        walk.place = walk.place + torch.rand((), dtype=torch.float64)
-        context.log(epoch, place=float(walk.place))
-        time.sleep(0.01)
-    return Result({"accuracy": float(walk.place)})
+
+    settings_class = TinySettings
+
+    def __init__(self, settings, context):
+        super().__init__(settings, context)
+        self.model = Walk()
+
+    def train(self):
+        walk = self.model
+        for epoch in self.context.epochs(self.settings.epochs, walk=walk):
+            walk.place = walk.place + torch.rand((), dtype=torch.float64)
+            self.context.log(epoch, place=float(walk.place))
+            time.sleep(0.01)
+
+    def measure(self):
+        walk = self.model
+        return Result({"accuracy": float(walk.place)})
+
+
+EXPERIMENT = Numbers
 '''
+SETTINGS = """from retable.settings import Settings
+
+
+class TinySettings(Settings):
+    epochs: int
+
+
+EXPERIMENTS = {"run": TinySettings}
+"""
 
 
 @dataclass(frozen=True)
@@ -142,6 +168,7 @@ def tiny_source(copy_checkout, tmp_path_factory) -> Checkout:
     paper.mkdir()
     (paper / "__init__.py").touch()
     (paper / "card.yaml").write_text(CARD)
+    (paper / "settings.py").write_text(SETTINGS)
     (paper / "run.py").write_text(RUN)
     return made
 

@@ -34,7 +34,10 @@ RUN = '''"""Two phases."""
 import torch
 
 from methods.tiny.heart import best, loss, rate
+from retable.experiment import Experiment
 from retable.train.context import Result
+
+from .settings import TinySettings
 
 
 class Model(torch.nn.Module):
@@ -43,34 +46,49 @@ class Model(torch.nn.Module):
         self.weights = torch.nn.Parameter(torch.randn(3))
 
 
-def run(cell, context):
-    s = cell.settings
-    context.seed_torch("weights")
-    model = Model()
-    target = torch.ones(3)
-    if cell.dataset == "digits-16":
-        target = target + 1
-    for epoch in context.epochs(s["epochs"] + s["late_epochs"], model=model):
-        value = loss(model.weights, target)
+class Numbers(Experiment[TinySettings]):
+    settings_class = TinySettings
+
+    def __init__(self, settings, context):
+        super().__init__(settings, context)
+        context.seed_torch("weights")
+        self.model = Model()
+        self.target = torch.ones(3)
+        if context.cell.dataset == "digits-16":
+            self.target = self.target + 1
+
+    def train(self):
+        s, weights = self.settings, self.model.weights
+        for epoch in self.context.epochs(s.epochs, phase="early", model=self.model):
+            self.descend(epoch, rate(epoch, s.epochs))
+        for epoch in self.context.epochs(s.late_epochs, phase="late", model=self.model):
+            with torch.no_grad():
+                weights *= 0.9
+            self.descend(epoch, 0.0)
+
+    def descend(self, epoch, lr):
+        weights = self.model.weights
+        value = loss(weights, self.target)
         value.backward()
         with torch.no_grad():
-            if epoch <= s["epochs"]:
-                model.weights -= rate(epoch, s["epochs"]) * model.weights.grad
-            else:
-                model.weights *= 0.9
-        model.weights.grad = None
-        context.log(epoch, loss=value.item())
-    context.save_weights("last", model.state_dict())
-    # Equal digits: which one is chosen is a matter of the tie rule.
-    chosen = best([1.0, 2.0, 2.0, 0.0])
-    return Result({"accuracy": float(model.weights.sum()), "chosen": float(chosen)})
+            weights -= lr * weights.grad
+        weights.grad = None
+        self.context.log(epoch, loss=value.item())
+
+    def measure(self):
+        # Equal digits: which one is chosen is a matter of the tie rule.
+        chosen = best([1.0, 2.0, 2.0, 0.0])
+        return Result({"accuracy": float(self.model.weights.sum()), "chosen": float(chosen)})
+
+
+EXPERIMENT = Numbers
 '''
 CHANGES: dict[str, tuple[str, str, str]] = {
     "a constant in a loss": ("heart.py", "SCALE = 0.5", "SCALE = 0.6"),
     "the last step of a schedule": ("heart.py", "return 0.01", "return 0.02"),
     "a late phase": ("run.py", "*= 0.9", "*= 0.8"),
     "a tie rule in evaluation": ("heart.py", "max(range(len(values))", "max(reversed(range(len(values)))"),
-    "a line that only one data set reaches": ("run.py", "target = target + 1", "target = target + 2"),
+    "a line that only one data set reaches": ("run.py", "self.target + 1", "self.target + 2"),
 }
 
 
@@ -92,6 +110,7 @@ def published_source(tiny_source, tmp_path_factory):
     made = type(tiny_source)(Path(shutil.copytree(tiny_source.folder, tmp_path_factory.mktemp("base") / "retable")))
     (made.folder / "methods/tiny/heart.py").write_text(HEART)
     (made.folder / "methods/tiny/run.py").write_text(RUN)
+    made.edit("methods/tiny/settings.py", "    epochs: int", "    epochs: int\n    late_epochs: int")
     made.edit(
         "methods/tiny/card.yaml",
         "hyper: {epochs: {value: 3, source: ours}}",
@@ -133,7 +152,7 @@ def test_a_clean_up_leaves_all_records_current_by_proof(published, proved):
     for name, old, new in (("inner/idea.py", "def best(", "def earliest_best("), ("run.py", "best(", "earliest_best(")):
         published.edit(f"methods/tiny/{name}", old, new)
     published.edit("methods/tiny/run.py", "import best,", "import earliest_best,")
-    published.edit("methods/tiny/run.py", "    chosen = ", "    unused = 1\n    chosen = ")
+    published.edit("methods/tiny/run.py", "        chosen = ", "        unused = 1\n        chosen = ")
     published.edit("methods/tiny/run.py", '"chosen": float(chosen)', '"chosen": float(chosen), "more": 1.0')
     head = commit(published)
     assert "published: 2 stale" in published.retable("verify").stdout
@@ -175,10 +194,10 @@ def test_runs_that_do_not_fit_side_by_side_run_one_after_the_other(published, pr
     killed = tmp_path / "killed"
     published.edit(
         "methods/tiny/run.py",
-        "    s = cell.settings\n",
-        "    import os\n    import pathlib\n    import signal\n\n    s = cell.settings\n"
-        f"    if not (mark := pathlib.Path({str(killed)!r})).exists():\n"
-        "        mark.touch()\n        os.kill(os.getpid(), signal.SIGKILL)\n",
+        "    def train(self):\n",
+        "    def train(self):\n        import os\n        import pathlib\n        import signal\n\n"
+        f"        if not (mark := pathlib.Path({str(killed)!r})).exists():\n"
+        "            mark.touch()\n            os.kill(os.getpid(), signal.SIGKILL)\n",
     )
     commit(published)
     done = proved()

@@ -132,7 +132,7 @@ def test_a_further_seed_keeps_the_measured_one(measured):
 
 
 def test_a_failed_seed_is_counted_shown_and_tried_again_by_the_next_call(tiny):
-    tiny.edit("methods/tiny/run.py", "    walk = Walk()", "    raise ValueError('a bug')")
+    tiny.edit("methods/tiny/run.py", "        self.model = Walk()", "        raise ValueError('a bug')")
     done = tiny.snakemake("--cores", "1")
     assert done.returncode == 1
     assert "0 of 1 seeds are measured at scale demo, 1 failed or diverged" in done.stdout
