@@ -80,6 +80,38 @@ class Split(Model):
     note: str
 
 
+class UnpinnedFile(Model):
+    """A file to download oneself."""
+
+    path: str = Field(description="its place below `datasets/raw/` and below a mirror")
+    url: str
+    sha256: Sha256 | None = Field(default=None, description="where a public list has it")
+
+
+class UnpinnedCard(Model):
+    """What is known of a data set without its bytes; `retable data adopt` makes a data set's card of it."""
+
+    name: Name
+    title: str = Field(description="the name that the papers' tables use")
+    task: str
+    homepage: str
+    licence: str
+    citation: str
+    reader: str = Field(description="a function of retable.data.readers")
+    options: dict[str, Scalar] = {}
+    archive: Archive | None = None
+    members: list[str] = Field(default=[], description="what is read of the archive")
+    files: list[UnpinnedFile] = Field(default=[], description="single files instead of an archive")
+    rows: int | None = Field(default=None, description="where the number is public")
+    splits: dict[Name, str] = Field(description="name -> note")
+
+    @model_validator(mode="after")
+    def _is_an_archive_or_files(self) -> "UnpinnedCard":
+        if (self.archive is None) == (not self.files) or (self.archive is None) != (not self.members):
+            raise ValueError("give `archive` (with its `path`) and `members`, or `files`")
+        return self
+
+
 class DatasetCard(Model):
     """What a data set is, where it comes from, what its files and its parsed content must hash to."""
 
@@ -479,6 +511,14 @@ def load_dataset(path: Path) -> DatasetCard:
     if card.name != path.stem:
         raise CardError(f"{path}: the card's name is {card.name!r}; it must equal the file's name")
     return card
+
+
+def load_unpinned(root: Path, name: str) -> UnpinnedCard:
+    """Read `datasets/unpinned/<name>.yaml`. Raises CardError on any mistake and for an unknown name."""
+    folder = root / "datasets" / "unpinned"
+    if not (folder / f"{name}.yaml").is_file():
+        raise CardError(unknown("data set to adopt", name, sorted(path.stem for path in folder.glob("*.yaml"))))
+    return _load(folder / f"{name}.yaml", UnpinnedCard)
 
 
 def load_datasets(root: Path) -> dict[str, DatasetCard]:

@@ -64,9 +64,14 @@ def _parser() -> argparse.ArgumentParser:
     command("status", _status, "how many seeds of each cell were measured here, failed, are stale or missing, and why")
     command("estimate", _estimate, "what would run: time, disk, memory, licences")
     command("verify", _verify, "check records against the tree; exit 1 when some are stale, failed, damaged or missing")
-    data = command("data", _data, "list, fetch or check data sets, or print what a card must pin", select=False)
-    data.add_argument("action", choices=["list", "fetch", "check", "pin"])
-    data.add_argument("names", nargs="*", help="data sets, default all")
+    data = command(
+        "data",
+        _data,
+        "list, fetch or check data sets, print what a card must pin, or adopt your download",
+        select=False,
+    )
+    data.add_argument("action", choices=["list", "fetch", "check", "pin", "adopt"])
+    data.add_argument("names", nargs="*", help="data sets, default all; for adopt: a name, and an archive or folder")
     data.add_argument("--mirror", help="a directory or a URL that has the files under the cards' paths")
     command("report", _report, "draw the pages from what is measured")
     publish = command("publish", _publish, "copy finished records into results/published/")
@@ -241,6 +246,8 @@ def _data(chosen: argparse.Namespace) -> int:
     from retable.data.overview import check_lines, listing
     from retable.data.pin import pin
 
+    if chosen.action == "adopt":
+        return _adopt(chosen.names)
     workspace = open_workspace(chosen)
     for name in chosen.names:
         if name not in workspace.datasets:
@@ -263,6 +270,18 @@ def _data(chosen: argparse.Namespace) -> int:
             if chosen.action == "pin":
                 print(pin(card, workspace.raw))
     return 0 if fine else 1
+
+
+def _adopt(arguments: list[str]) -> int:
+    from retable.cards import load_unpinned
+    from retable.data.adopt import write_card
+
+    root = find_root(Path.cwd())
+    if len(arguments) != 2:
+        names = ", ".join(sorted(path.stem for path in (root / "datasets" / "unpinned").glob("*.yaml")))
+        raise CardError(f"retable data adopt NAME PATH: a name ({names}) and your archive, or a folder with the files")
+    print(write_card(load_unpinned(root, arguments[0]), Path(arguments[1]), root))
+    return 0
 
 
 def _report(chosen: argparse.Namespace) -> None:

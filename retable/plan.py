@@ -79,8 +79,7 @@ def plan(
     for name in only_datasets or []:
         if name in own - set(datasets):
             raise CardError(
-                f"data set {name!r} has no card yet: `python -m retable.data.unpinned {name} PATH` makes one of your "
-                "own download"
+                f"data set {name!r} has no card yet: `retable data adopt {name} PATH` makes one of your own download"
             )
     _check("data set", only_datasets, list(datasets))
     _check("recipe", only_recipes, [recipe.name for _, recipe in recipes])

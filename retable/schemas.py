@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from retable.cards import Claim, DatasetCard, PaperCard
+from retable.cards import Claim, DatasetCard, PaperCard, UnpinnedCard
 from retable.config import Config, find_root
 from retable.records import RunRecord, to_json, write_atomically
 
@@ -14,6 +14,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "dataset-card": DatasetCard,
     "paper-card": PaperCard,
     "run-record": RunRecord,
+    "unpinned-card": UnpinnedCard,
 }
 
 

@@ -1,7 +1,7 @@
 """Node methods on OGB's graphs: the benchmark's own division and evaluator, a loss among sampled nodes.
 
 ogbn-arxiv has 169,343 nodes: all pairs are too many, so the loss takes a few thousand of them a step, as in the
-authors' code. A user makes the data's card of the archive once, see `retable.data.unpinned`:
+authors' code. A user makes the data's card of the archive once, see `retable data adopt`:
 
     retable run gcl/node-ogb --scale full --datasets ogbn-arxiv
 """

@@ -3,7 +3,7 @@
 As `finetune.py`, whose models and training it shares; the data get their card from your own download, and scoring runs
 code that the model wrote:
 
-    python -m retable.data.unpinned code-alpaca ~/downloads
+    retable data adopt code-alpaca ~/downloads
     RETABLE_WEIGHTS=~/weights RETABLE_RUN_GENERATED_CODE=1 retable run seqtopk/finetune-code --scale full
 """
 

@@ -182,20 +182,6 @@ def to_grey(x: Tensor, chosen: Tensor) -> Tensor:
     return x.index_copy(0, where, _luma(x[where]).expand(-1, x.shape[1], -1, -1))
 
 
-def solarize(x: Tensor, p: float, threshold: float = 0.5) -> Tensor:
-    """Invert the values of `threshold` and above, in images chosen with probability p."""
-    return invert_above(x, draw_chosen(len(x), p), threshold)
-
-
-def invert_above(x: Tensor, chosen: Tensor, threshold: float = 0.5) -> Tensor:
-    """Invert the values of `threshold` and above in the chosen ones (N,) of x."""
-    where = _places(chosen, x.device)
-    some = x[where]
-    # A mask of floats: torch.where is several times slower on random masks.
-    above = some.clone().ge_(threshold)
-    return x.index_copy(0, where, some.addcmul(above, 1 - 2 * some))
-
-
 def _luma(x: Tensor) -> Tensor:
     """(N, 1, H, W); images of one channel are their own."""
     if x.shape[1] == 1:

@@ -4,15 +4,9 @@ from pathlib import Path
 
 import yaml
 
-from retable.cards import DataFile, DatasetCard
+from retable.cards import DatasetCard
 from retable.data.containers import content_sha256, count, split_sha256
 from retable.data.load import parse
-from retable.data.verified import sha256_of
-
-
-def pin_file(path: str, raw: Path, url: str) -> DataFile:
-    """A card's entry for the file at `raw/path`, which you have checked against the source by other means."""
-    return DataFile(path=path, bytes=(raw / path).stat().st_size, sha256=sha256_of(raw / path), url=url)
 
 
 def pin(card: DatasetCard, raw: Path) -> str:

@@ -11,13 +11,11 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import vl_convert
 
 from retable.cards import Curve, DatasetCard, Recipe, Scale
-from retable.records import write_atomically
 from retable.report.words import anchor
 from retable.rows import Row
 from retable.significance import deviation
@@ -102,23 +100,6 @@ def to_csv(figure: Figure) -> str:
     writer.writeheader()
     writer.writerows(figure.data)
     return text.getvalue()
-
-
-def write_all(
-    assessments: Mapping[str, Assessment], datasets: Mapping[str, DatasetCard], out_dir: Path
-) -> list[tuple[Path, str, str, dict[str, str]]]:
-    """Write every figure as `<name>.svg` with `<name>.csv` beside: (path, caption, category, labels) of each.
-
-    Raises OSError when `out_dir` cannot be written.
-    """
-    written: list[tuple[Path, str, str, dict[str, str]]] = []
-    for _, assessment in sorted(assessments.items()):
-        for figure in draw(assessment, datasets):
-            path = out_dir / f"{figure.name}.svg"
-            write_atomically(path, to_svg(figure).encode())
-            write_atomically(path.with_suffix(".csv"), to_csv(figure).encode())
-            written.append((path, figure.caption, figure.category, figure.labels))
-    return written
 
 
 def _main_axis(rows: Sequence[Row]) -> str | None:

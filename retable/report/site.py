@@ -62,13 +62,6 @@ def build(
     return out / "index.html"
 
 
-def assess_workspace(workspace: Workspace) -> dict[str, Assessment]:
-    """Assessments of all papers in a checkout, at all scales, for tables and figures outside of the site."""
-    papers, claims, cells, store = _inputs(workspace)
-    planned = [cell for group in cells.values() for cell in group]
-    return {name: assess(paper, claims[name], planned, store.records, store.currency) for name, paper in papers.items()}
-
-
 def build_site(workspace: Workspace) -> Path:
     """Draw `reports/site` of a checkout, all papers and scales whatever the selection; return its index."""
     papers, claims, cells, store = _inputs(workspace)

@@ -64,7 +64,7 @@ def test_a_selection_that_cannot_be_gets_one_line_with_the_choices(selection: di
 
 def test_own_data_sets_run_once_they_have_a_card() -> None:
     before = plan(PAPERS, DATASETS, "full", ["contranorm"])
-    with pytest.raises(CardError, match=r"'glue-mrpc' has no card yet: `python -m retable.data.unpinned glue-mrpc"):
+    with pytest.raises(CardError, match=r"'glue-mrpc' has no card yet: `retable data adopt glue-mrpc"):
         plan(PAPERS, DATASETS, "full", only_datasets=["glue-mrpc"])
     made = DATASETS | {"glue-mrpc": DATASETS["glue-rte"].model_copy(update={"name": "glue-mrpc"})}
     after = plan(PAPERS, made, "full", ["contranorm"])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from retable.config import Config, Workspace
+from retable.data.adopt import KNOWN, write_card
 from retable.data.fetch import fetch
-from retable.data.unpinned import KNOWN, write_card
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "datasets").is_dir())
 

@@ -1,9 +1,8 @@
 import yaml
 
 from retable.cards import DatasetCard, load_dataset
-from retable.data.fetch import check
 from retable.data.load import load
-from retable.data.pin import pin, pin_file
+from retable.data.pin import pin
 
 
 def test_what_is_pinned_makes_a_card_that_loads(root, tmp_path):
@@ -14,9 +13,3 @@ def test_what_is_pinned_makes_a_card_that_loads(root, tmp_path):
     assert card.counts == digits.counts
     assert card.splits == digits.splits
     load(card, "default", tmp_path)
-
-
-def test_a_pinned_file_passes_the_check(make_card, tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"content")
-    card = make_card(pin_file("a.txt", tmp_path, "https://example.org/a.txt"))
-    assert check(card, tmp_path) == []

@@ -1,4 +1,3 @@
-import csv
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -111,16 +110,6 @@ def test_svg_is_xml_without_script_and_follows_the_dark_setting(world):
     tags = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg).iter()}
     assert "script" not in tags
     assert "prefers-color-scheme: dark" in svg
-
-
-def test_write_all_puts_the_data_beside(world, tmp_path):
-    written = figures.write_all({"toy": drawn_world(world).assess()}, {"cora": world.dataset}, tmp_path)
-    path, caption, category, labels = written[0]
-    assert (category, labels["data set"], labels["figure"]) == ("full", "Cora", "by-depth")
-    assert "Cora, full scale" in caption
-    with path.with_suffix(".csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 6
-    assert path.read_text().startswith("<svg")
 
 
 def with_curve(world, **change):

@@ -5,18 +5,19 @@ import io
 import json
 import tarfile
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from retable.cards import CardError, load_dataset
+from retable.cards import CardError, UnpinnedCard, load_dataset, load_unpinned
+from retable.cli import main
+from retable.data.adopt import adopt, write_card
 from retable.data.containers import DataError
 from retable.data.fetch import fetch
 from retable.data.load import load
-from retable.data.unpinned import KNOWN, card_of, main, write_card
+from retable.data.readers import READERS
 
 ARXIV = {
     "raw/edge": "0,1\n1,2\n",
@@ -93,37 +94,38 @@ def tiny_imagenet() -> dict[str, bytes]:
         ("tiny-imagenet", "tiny-imagenet/tiny-imagenet-200.zip", tiny_imagenet(), (2, 0, 1)),
     ],
 )
-def test_image_archives_get_a_card(name, archive, contents, sizes, tmp_path):
+def test_image_archives_get_a_card(name, archive, contents, sizes, root, tmp_path):
     packed(tmp_path / "mirror" / archive, contents)
     (tmp_path / "datasets").mkdir()
-    card = load_dataset(write_card(name, tmp_path / "mirror" / archive, tmp_path))
+    card = load_dataset(write_card(load_unpinned(root, name), tmp_path / "mirror" / archive, tmp_path))
     fetch(card, tmp_path / "raw", str(tmp_path / "mirror"))
     images, split = load(card, None, tmp_path / "raw")
     assert split.sizes == sizes
     assert len(images.classes) == {"cifar100": 100, "tiny-imagenet": 2}.get(name, 10)
 
 
-def test_the_classes_of_cifar100_are_in_the_order_of_its_labels(tmp_path):
+def test_the_classes_of_cifar100_are_in_the_order_of_its_labels(root, tmp_path):
     packed(tmp_path / "a" / "cifar.tar.gz", cifar100())
-    classes = card_of("cifar100", tmp_path / "a" / "cifar.tar.gz").options["classes"].split()
+    classes = adopt(load_unpinned(root, "cifar100"), tmp_path / "a" / "cifar.tar.gz").options["classes"].split()
     assert classes == sorted(set(classes))
     assert (classes[0], classes[99]) == ("apple", "worm")
 
 
 @pytest.mark.parametrize(("name", "archive"), [("ogbn-arxiv", "ogb/arxiv.zip"), ("collab", "TUDataset/COLLAB.zip")])
-def test_the_card_of_an_archive_fetches_and_loads_it(name, archive, archives, tmp_path):
+def test_the_card_of_an_archive_fetches_and_loads_it(name, archive, archives, root, tmp_path):
     (tmp_path / "datasets").mkdir()
-    path = write_card(name, archives / archive, tmp_path)
+    known = load_unpinned(root, name)
+    path = write_card(known, archives / archive, tmp_path)
     card = load_dataset(path)
     fetch(card, tmp_path / "raw", str(archives))
-    data, _ = load(card, next(iter(KNOWN[name].splits)), tmp_path / "raw")
+    data, _ = load(card, next(iter(known.splits)), tmp_path / "raw")
     assert len(data.y) == {"ogbn-arxiv": 3, "collab": 2}[name]
     with pytest.raises(CardError, match="is there already"):
-        write_card(name, archives / archive, tmp_path)
+        write_card(known, archives / archive, tmp_path)
 
 
-def test_another_archive_is_refused_by_the_card(archives, tmp_path):
-    card = card_of("ogbn-arxiv", archives / "ogb" / "arxiv.zip")
+def test_another_archive_is_refused_by_the_card(archives, root, tmp_path):
+    card = adopt(load_unpinned(root, "ogbn-arxiv"), archives / "ogb" / "arxiv.zip")
     with zipfile.ZipFile(archives / "ogb" / "arxiv.zip", "a") as bundle:
         bundle.writestr("arxiv/more.txt", "altered")
     with pytest.raises(DataError, match="has sha256"):
@@ -135,21 +137,22 @@ def test_another_archive_is_refused_by_the_card(archives, tmp_path):
     [
         (["ogbn-arxive", "x.zip"], "did you mean 'ogbn-arxiv'"),
         (["ogbn-arxiv", "no.zip"], "is no zip or tar archive"),
-        (["ogbn-arxiv"], "expected a name"),
+        (["ogbn-arxiv"], "retable data adopt NAME PATH: a name (cifar100, code-alpaca,"),
     ],
 )
-def test_bad_arguments_get_one_line(arguments, words, capsys):
-    assert main(arguments) == 2
+def test_bad_arguments_get_one_line(arguments, words, capsys, root, monkeypatch):
+    monkeypatch.chdir(root)
+    assert main(["data", "adopt", *arguments]) == 2
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
 
 
-def test_an_archive_without_a_member_is_refused(archives):
+def test_an_archive_without_a_member_is_refused(archives, root):
     with zipfile.ZipFile(archives / "bad.zip", "w") as bundle:
         bundle.writestr("arxiv/raw/edge.csv.gz", gzip.compress(b"0,1\n"))
     with pytest.raises(DataError, match=r"holds no file 'arxiv/raw/node-feat\.csv\.gz'"):
-        card_of("ogbn-arxiv", archives / "bad.zip")
+        adopt(load_unpinned(root, "ogbn-arxiv"), archives / "bad.zip")
 
 
 ALPACA = [
@@ -167,8 +170,8 @@ MSR = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t1\t2\ta\tb\n0\t3\t4\tc\td
 
 
 @pytest.fixture
-def downloads(tmp_path, monkeypatch) -> Path:
-    """Small files by the names that upstream gives them, in a mirror; their real hashes and sizes are set aside."""
+def downloads(tmp_path) -> Path:
+    """Small files by the names that upstream gives them, in a mirror."""
     folder = tmp_path / "mirror"
     contents = {
         "glue/MRPC/msr_paraphrase_train.txt": MSR.encode(),
@@ -180,15 +183,20 @@ def downloads(tmp_path, monkeypatch) -> Path:
         for place in (folder / path, tmp_path / "mine" / Path(path).name):
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
-    for name, rows in (("glue-mrpc", 2), ("code-alpaca", 0)):
-        monkeypatch.setitem(KNOWN, name, replace(KNOWN[name], sha256={}, rows=rows))
     return folder
 
 
-def test_a_card_is_made_of_single_files_too(downloads, tmp_path):
+def small(root, name: str, rows: int | None = None, **hashes: str) -> UnpinnedCard:
+    """What is known of a data set, with other hashes (by a file's last name) and another size."""
+    known = load_unpinned(root, name)
+    files = [file.model_copy(update={"sha256": hashes.get(Path(file.path).stem)}) for file in known.files]
+    return known.model_copy(update={"files": files, "rows": rows})
+
+
+def test_a_card_is_made_of_single_files_too(downloads, root, tmp_path):
     (tmp_path / "datasets").mkdir()
     for name in ("glue-mrpc", "code-alpaca"):
-        card = load_dataset(write_card(name, tmp_path / "mine", tmp_path))
+        card = load_dataset(write_card(small(root, name), tmp_path / "mine", tmp_path))
         fetch(card, tmp_path / "raw", str(downloads))
         data, split = load(card, "official", tmp_path / "raw")
         if name == "glue-mrpc":
@@ -199,25 +207,34 @@ def test_a_card_is_made_of_single_files_too(downloads, tmp_path):
         assert split.test.tolist() == [len(data) - 1]
 
 
-def test_files_that_are_missing_or_other_than_those_of_public_lists_are_refused(downloads, tmp_path, monkeypatch):
+def test_files_that_are_missing_or_other_than_those_of_public_lists_are_refused(downloads, root, tmp_path):
     mine = tmp_path / "mine"
-    for change, says in (
-        ({"sha256": {"mrpc_dev_ids.tsv": "1" * 64}}, "mrpc_dev_ids.tsv is known by 111111111111"),
-        ({"rows": 4076}, "holds 2 rows of glue-mrpc, which is known to have 4076"),
-    ):
-        with monkeypatch.context() as patched:
-            patched.setitem(KNOWN, "glue-mrpc", replace(KNOWN["glue-mrpc"], **change))
-            with pytest.raises(DataError, match=says):
-                card_of("glue-mrpc", mine)
+    with pytest.raises(DataError, match=r"mrpc_dev_ids\.tsv of glue-mrpc is known by 111111111111"):
+        adopt(small(root, "glue-mrpc", mrpc_dev_ids="1" * 64), mine)
+    with pytest.raises(DataError, match="holds 2 rows of glue-mrpc, which is known to have 4076"):
+        adopt(small(root, "glue-mrpc", rows=4076), mine)
     (mine / "mrpc_dev_ids.tsv").unlink()
     with pytest.raises(DataError, match=r"holds no mrpc_dev_ids.tsv; glue-mrpc needs it from https://"):
-        card_of("glue-mrpc", mine)
+        adopt(small(root, "glue-mrpc"), mine)
 
 
-def test_every_known_set_says_where_it_is_and_what_may_be_done_with_it():
-    for name, known in KNOWN.items():
-        assert bool(known.url) == bool(known.members) != bool(known.files), name
-        assert known.licence, name
-        assert all(len(digest) == 64 for digest in known.sha256.values()), name
-        names = {known.url.rsplit("/", 1)[-1], *(Path(path).name for path in known.files)}
-        assert set(known.sha256) <= names, name
+def test_every_known_set_says_where_it_is_and_what_may_be_done_with_it(root):
+    paths = sorted((root / "datasets" / "unpinned").glob("*.yaml"))
+    assert len(paths) >= 13
+    for path in paths:
+        known = load_unpinned(root, path.stem)
+        assert known.name == path.stem
+        assert known.licence
+        assert known.reader in READERS
+        if known.archive:
+            assert Path(known.archive.path or "").name == known.archive.url.rsplit("/", 1)[1]
+            assert Path(known.archive.path or "").parent.name
+
+
+def test_a_set_that_is_neither_archive_nor_files_is_refused(root, tmp_path):
+    folder = tmp_path / "datasets" / "unpinned"
+    folder.mkdir(parents=True)
+    text = (root / "datasets" / "unpinned" / "collab.yaml").read_text(encoding="utf-8")
+    (folder / "collab.yaml").write_text(text.replace("members:", "files: []\nmember:"), encoding="utf-8")
+    with pytest.raises(CardError, match="unknown key 'member'"):
+        load_unpinned(tmp_path, "collab")
