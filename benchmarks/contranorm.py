@@ -10,6 +10,7 @@ in one process; medians of processor time, which a busy machine distorts less th
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from turns import medians, run_parts
 
+from methods.contranorm.baselines import make_norm
 from methods.contranorm.models import DeepGCN
 from methods.contranorm.norm import ContraNorm
 from retable.nn.mask import NeighbourMask
@@ -168,8 +170,8 @@ def epoch(depth: int = 16) -> None:
     """Print the time of a training epoch, all else equal."""
     features, propagation, mask = citation_graph()
     sizes = FEATURES, HIDDEN, CLASSES, depth
-    ours = DeepGCN(*sizes, norm="CN", layer_norm="shared")
-    dense = DeepGCN(*sizes, norm="none", layer_norm="shared")
+    ours = DeepGCN(*sizes, norm=partial(make_norm, "CN"), layer_norm="shared")
+    dense = DeepGCN(*sizes, layer_norm="shared")
     dense.norms = nn.ModuleList(DenseContraNorm(1.0, mask.dense()) for _ in dense.norms)
     alternatives = {
         "ours": training_epoch(ours, features, propagation, mask),
@@ -212,7 +214,7 @@ def seeds(count: int = 5, depth: int = 4) -> None:
     features, propagation, mask = citation_graph()
     float_mask = torch.zeros(mask.n, mask.n).masked_fill(mask.dense(), -torch.inf)
     one = training_epoch(BatchedGCN(1, depth), features, propagation, float_mask)
-    model = DeepGCN(FEATURES, HIDDEN, CLASSES, depth, norm="CN", layer_norm="shared", dropout=0.6)
+    model = DeepGCN(FEATURES, HIDDEN, CLASSES, depth, norm=partial(make_norm, "CN"), layer_norm="shared", dropout=0.6)
     ours = training_epoch(model, features, propagation, mask)
     alternatives = {
         "together": training_epoch(BatchedGCN(count, depth), features, propagation, float_mask),

@@ -3,20 +3,22 @@
 Shapes: ``x`` (n, d), a row for each node; x_i is a row, and c_i = x_i - mean_j x_j.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
-from methods.contranorm.norm import ContraNorm, FeatureContraNorm
 from retable.nn.mask import NeighbourMask
 from retable.nn.rows import unit
 
-NORMS = ("none", "PN", "PN-SI", "PN-SCS", "LN", "DGN", "CN", "CN-D")
+from .norm import ContraNorm, FeatureContraNorm
+from .settings import NormName
+
+NORMS = get_args(NormName)
 PAIR_NORMS = ("PN", "PN-SI", "PN-SCS")
 
 
-class Identity(nn.Module):
-    """No normalisation: ``y = x``."""
+class Identity(nn.Identity):
+    """No normalisation: ``y = x``; arguments of the constructor are ignored."""
 
     def forward(self, x: Tensor, mask: NeighbourMask | None = None) -> Tensor:
         """``x`` itself."""
@@ -78,11 +80,11 @@ class DifferentiableGroupNorm(nn.Module):
         return self.norm(x)
 
 
-def make_norm(name: str, dim: int, scale: float = 1.0, **options: Any) -> nn.Module:
+def make_norm(name: NormName, dim: int, scale: float = 1.0, **options: Any) -> nn.Module:
     """Normalisation layer by its short name in the literature, called as ``layer(x, mask)``; see ``NORMS``.
 
     ``dim``: channels; ``scale``: s of PairNorm and ContraNorm; ``options``: those of the layer (``tau`` and
-    the like for "CN" and "CN-D", ``groups`` and ``lamda`` for "DGN"). ``ValueError`` for an unknown name.
+    others for "CN" and "CN-D", ``groups`` and ``lamda`` for "DGN"). ``ValueError`` for an unknown name.
     """
     if name not in NORMS:
         raise ValueError(f"unknown norm {name!r}: choose one of {', '.join(NORMS)}")

@@ -1,11 +1,11 @@
-"""ContraNorm inside Hugging Face BERT and ALBERT: eight places in a layer, put in and taken out by hooks.
+"""ContraNorm inside Hugging Face BERT and ALBERT: eight positions in a layer, added and removed by hooks.
 
     from methods.contranorm.hf import patch, unpatch
     patch(model, scale=0.1)          # the paper's default: position 7, in front of the layer's first LayerNorm
-    unpatch(model)                   # the model as it was
+    unpatch(model)                   # the original model
 
-No parameter is added, so checkpoints stay interchangeable. The layer sees every position of the padded batch, as the
-authors' code has it: padding is compared with and moved too, so outputs depend on how a batch is padded.
+No parameter is added, so checkpoints stay interchangeable. Padding tokens take part in the softmax and are updated too,
+as in the authors' code, so outputs depend on how a batch is padded.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from methods.contranorm.norm import ContraNorm, FeatureContraNorm
+from .norm import ContraNorm, FeatureContraNorm
 
 # Position -> (module inside the layer, whether its "input" or "output" is replaced). The numbers are those of the
 # authors' two model files, which disagree from 4 on.
@@ -41,14 +41,14 @@ POSITIONS = {
         "8": ("full_layer_layer_norm", "output"),
     },
 }
-# Computed piece by piece along the sequence if the configuration says so.
+# Inside the feed-forward part, which `chunk_size_feed_forward` splits along the sequence.
 IN_FEED_FORWARD = {"BERT": "568", "ALBERT": "6"}
 
 
 def patch(model: nn.Module, scale: float, positions: str = "7", form: str = "row") -> None:
-    """Put ContraNorm with one `scale` into every layer of a BERT or ALBERT (or into a single such layer).
+    """Add ContraNorm with one `scale` to every layer of a BERT or ALBERT (or to a single such layer).
 
-    `positions` is a string of digits 1 to 8, all of which are served (section 4.1 of the paper names the default):
+    `positions` is a string of one or more digits 1 to 8 (section 4.1 of the paper names the default):
 
     ======  =======================================  =======================================
     digit   BERT                                     ALBERT
@@ -64,7 +64,7 @@ def patch(model: nn.Module, scale: float, positions: str = "7", form: str = "row
     ======  =======================================  =======================================
 
     `form`: "row" is `(1 + s) x - s softmax(u u^T) x` in BERT and `x - s softmax(u u^T) x` in ALBERT, as in the authors'
-    files, with u = x of unit rows; "feature", for BERT, `(1 + s) x - s x softmax(u^T u)`.
+    files, with u = unit rows of x; "feature", for BERT, `(1 + s) x - s x softmax(u^T u)`.
 
     Raises ValueError, with the model left as it was, for another architecture, unknown positions or forms, a patched
     model, a decoder (later tokens would reach earlier ones) and feed-forward chunks that split the sequence.
@@ -88,7 +88,7 @@ def patch(model: nn.Module, scale: float, positions: str = "7", form: str = "row
 
 
 def unpatch(model: nn.Module) -> None:
-    """Take ContraNorm out again. Raises ValueError for a model that `patch` has not touched."""
+    """Remove ContraNorm. Raises ValueError for a model that `patch` has not touched."""
     if not patched(model):
         raise ValueError(f"{type(model).__name__} has no ContraNorm: nothing to take out")
     for handle in model.__dict__.pop("_contranorm"):
@@ -96,7 +96,7 @@ def unpatch(model: nn.Module) -> None:
 
 
 def patched(model: nn.Module) -> bool:
-    """Whether `patch` has put ContraNorm into the model."""
+    """Whether `patch` has added ContraNorm to the model."""
     return "_contranorm" in model.__dict__
 
 
@@ -121,8 +121,8 @@ def _norm(family: str, form: str, scale: float) -> nn.Module:
     raise ValueError(f"ContraNorm form {form!r} for {family}: expected 'row'" + (" or 'feature'" * (family == "BERT")))
 
 
-def _attach(layer: nn.Module, place: str, side: str, norm: nn.Module) -> RemovableHandle:
-    module = layer.get_submodule(place)
+def _attach(layer: nn.Module, submodule: str, side: str, norm: nn.Module) -> RemovableHandle:
+    module = layer.get_submodule(submodule)
     if side == "input":
         return module.register_forward_pre_hook(partial(_change_input, norm), with_kwargs=True)
     return module.register_forward_hook(partial(_change_output, norm))

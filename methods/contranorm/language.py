@@ -4,8 +4,8 @@ The paper's own recipe starts from pretrained weights, which you bring:
 
     RETABLE_WEIGHTS=~/weights retable run contranorm/glue --scale full     # ~/weights/bert-base-uncased/config.json ..
 
-Without them the same path can be walked with a tiny random BERT (`--scale reduced`), whose scores say nothing about
-the paper.
+Without them a tiny random BERT serves as a smoke test (`--scale reduced`); its scores cannot be compared with the
+paper's.
 """
 
 import re
@@ -20,49 +20,42 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import f1_score, matthews_corrcoef
 from torch import Tensor, nn
 
-from methods.contranorm.hf import patch
-from retable.cards import CardError, Scalar, unknown
 from retable.data.pretrained import pretrained_folder
 from retable.data.sentence_sets import SentenceSet, SentenceSplit
-from retable.plan import Cell
+from retable.experiment import Experiment
 from retable.train.best import BestCheckpoint
 from retable.train.context import Context, Result
 from retable.train.schedules import set_rate
 
+from .hf import patch
+from .settings import LanguageSettings
+
 TINY = "tiny-random-bert"
-# The tiny model's size, in the configuration's names.
-TINY_SIZE: dict[str, Any] = {
-    "hidden_size": 64,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 128,
-    "max_position_embeddings": 128,
-}
 TINY_VOCABULARY = 4000
-# [PAD], unknown, [CLS], [SEP]
+# [PAD], [UNK], [CLS], [SEP]
 PAD, UNKNOWN, START, END = range(4)
-Encoded = tuple[list[int], list[int]]  # token numbers, segment numbers
+Encoded = tuple[list[int], list[int]]  # token ids, segment ids
 
 
 class Words:
-    """A tokenizer for models without a pretrained one: lower-case words and signs, the most frequent of some texts."""
+    """A tokenizer without a pretrained vocabulary: the most frequent lower-case words and punctuation of some texts."""
 
     def __init__(self, texts: Iterable[str], size: int = TINY_VOCABULARY) -> None:
         counts = Counter(word for text in texts for word in self.split(text))
         words = sorted(counts, key=lambda word: (-counts[word], word))[: size - 4]
-        self.number = {word: number for number, word in enumerate(words, start=4)}
+        self.ids = {word: index for index, word in enumerate(words, start=4)}
 
     @staticmethod
     def split(text: str) -> list[str]:
-        """Words and single signs."""
+        """Words and single punctuation characters."""
         return re.findall(r"\w+|[^\w\s]", text.lower())
 
     def __len__(self) -> int:
-        return len(self.number) + 4
+        return len(self.ids) + 4
 
     def encode(self, first: str, second: str | None, longest: int) -> Encoded:
-        """[CLS] first [SEP], or [CLS] first [SEP] second [SEP]; of too much text the longer part loses its end."""
-        parts = [[self.number.get(word, UNKNOWN) for word in self.split(text)] for text in (first, second or "")]
+        """[CLS] first [SEP], or [CLS] first [SEP] second [SEP]; over `longest` tokens the longer text is truncated."""
+        parts = [[self.ids.get(word, UNKNOWN) for word in self.split(text)] for text in (first, second or "")]
         room = longest - (3 if second is not None else 2)
         while len(parts[0]) + len(parts[1]) > room:
             max(parts, key=len).pop()
@@ -71,41 +64,40 @@ class Words:
 
 
 class Task:
-    """Rows of a GLUE task as token numbers, ready to be cut into batches."""
+    """Rows of a GLUE task as token ids."""
 
-    def __init__(self, rows: SentenceSet, split: SentenceSplit, settings: dict[str, Scalar], device: torch.device):
+    def __init__(self, rows: SentenceSet, split: SentenceSplit, backbone: str, max_length: int, device: torch.device):
         self.name, self.classes, self.split, self.device = rows.name, len(rows.classes), split, device
         assert rows.labels is not None
         self.labels = torch.from_numpy(rows.labels).to(torch.long if rows.classes else torch.float32)
         firsts, seconds = rows.columns["sentence1"], rows.columns.get("sentence2")
-        longest, backbone = int(settings["max_length"]), str(settings["backbone"])
         self.vocabulary = 0
         if backbone == TINY:
             words = Words(text for column in rows.columns.values() for text in (column[i] for i in split.train))
             self.vocabulary, self.pad = len(words), PAD
             pairs = zip(firsts, seconds or [None] * len(firsts), strict=True)
-            self.encoded = [words.encode(first, second, longest) for first, second in pairs]
+            self.encoded = [words.encode(first, second, max_length) for first, second in pairs]
         else:
             from transformers import AutoTokenizer  # imported on use: it takes seconds
 
-            tokenizer: Any = AutoTokenizer.from_pretrained(pretrained_folder(backbone), local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(pretrained_folder(backbone), local_files_only=True)
             texts = (list(firsts), list(seconds)) if seconds else (list(firsts),)
-            got = tokenizer(*texts, truncation=True, max_length=longest, return_token_type_ids=True)
+            encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=True)
             self.pad = tokenizer.pad_token_id
-            self.encoded = list(zip(got["input_ids"], got["token_type_ids"], strict=True))
+            self.encoded = list(zip(encoded["input_ids"], encoded["token_type_ids"], strict=True))
 
-    def batch(self, places: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
-        """The model's input and the labels (B,) of some rows, padded to a multiple of 8 as the authors pad them."""
-        rows = [self.encoded[place] for place in places]
+    def batch(self, indices: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
+        """The model's input (B, T) and the labels (B,) of some rows; T is a multiple of 8 as in the authors' code."""
+        rows = [self.encoded[index] for index in indices]
         width = -(-max(len(tokens) for tokens, _ in rows) // 8) * 8
-        tokens = torch.full((len(rows), width), self.pad)
-        segments, mask = torch.zeros_like(tokens), torch.zeros_like(tokens)
-        for row, (numbers, kinds) in enumerate(rows):
-            tokens[row, : len(numbers)] = torch.tensor(numbers)
-            segments[row, : len(kinds)] = torch.tensor(kinds)
-            mask[row, : len(numbers)] = 1
-        inputs = {"input_ids": tokens, "token_type_ids": segments, "attention_mask": mask}
-        labels = self.labels[torch.from_numpy(places)]
+        input_ids = torch.full((len(rows), width), self.pad)
+        token_types, mask = torch.zeros_like(input_ids), torch.zeros_like(input_ids)
+        for row, (tokens, segments) in enumerate(rows):
+            input_ids[row, : len(tokens)] = torch.tensor(tokens)
+            token_types[row, : len(segments)] = torch.tensor(segments)
+            mask[row, : len(tokens)] = 1
+        inputs = {"input_ids": input_ids, "token_type_ids": token_types, "attention_mask": mask}
+        labels = self.labels[torch.from_numpy(indices)]
         return {name: tensor.to(self.device) for name, tensor in inputs.items()}, labels.to(self.device)
 
     def batches(self, order: np.ndarray, size: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
@@ -114,130 +106,133 @@ class Task:
             yield self.batch(order[start : start + size])
 
     def loss(self, model: nn.Module, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
-        """Cross-entropy; for scores the mean squared error."""
+        """Cross-entropy; mean squared error for regression (STS-B)."""
         logits = model(**inputs).logits
         return F.cross_entropy(logits, labels) if self.classes else F.mse_loss(logits.squeeze(1), labels)
 
     @torch.no_grad()
-    def answers(self, model: nn.Module, places: np.ndarray) -> np.ndarray:
-        """Classes or scores of some rows: batches of 8 in the files' order, since padding takes part in the layer."""
+    def predictions(self, model: nn.Module, indices: np.ndarray) -> np.ndarray:
+        """Classes or scores of some rows, in batches of 8 in the files' order: padding changes the layer's output."""
         model.eval()
-        logits = torch.cat([model(**inputs).logits for inputs, _ in self.batches(places, 8)])
+        logits = torch.cat([model(**inputs).logits for inputs, _ in self.batches(indices, 8)])
         return (logits.argmax(1) if self.classes else logits.squeeze(1)).cpu().numpy()
 
     def scores(self, model: nn.Module, part: str) -> dict[str, float]:
-        """`<part>_score`, the task's own metric, and beside it the accuracy of classes or scores' Pearson correlation.
+        """`<part>_score`, the task's own metric, and `<part>_accuracy`, or `<part>_pearson` for regression.
 
-        All in percent, as `<part>_accuracy` and `<part>_pearson`.
+        All in percent.
         """
-        places = getattr(self.split, part)
-        right = self.labels.numpy()[places]
-        answers = self.answers(model, places)
-        scores = {f"{part}_score": task_score(self.name, right, answers)}
+        indices = getattr(self.split, part)
+        labels = self.labels.numpy()[indices]
+        predictions = self.predictions(model, indices)
+        scores = {f"{part}_score": task_score(self.name, labels, predictions)}
         if self.classes:
-            return scores | {f"{part}_accuracy": 100 * float((right == answers).mean())}
-        return scores | {f"{part}_pearson": correlation(pearsonr, right, answers)}
+            return scores | {f"{part}_accuracy": 100 * float((labels == predictions).mean())}
+        return scores | {f"{part}_pearson": correlation(pearsonr, labels, predictions)}
 
 
-def task_score(task: str, right: np.ndarray, answers: np.ndarray) -> float:
-    """GLUE's metric of a data set `glue-<task>` in percent, as the paper's table has it (section on GLUE).
+def task_score(task: str, labels: np.ndarray, predictions: np.ndarray) -> float:
+    """GLUE's metric of a data set `glue-<task>` in percent, as in the paper's GLUE table.
 
     Matthews correlation for CoLA, F1 of the second class for MRPC and QQP, Spearman correlation for STS-B, accuracy for
-    all others. A constant answer has no correlation: 0.
+    all others. 0 for the undefined correlation of a constant prediction.
     """
     if task == "glue-cola":
-        return 100 * float(matthews_corrcoef(right, answers))
+        return 100 * float(matthews_corrcoef(labels, predictions))
     if task in ("glue-mrpc", "glue-qqp"):
-        return 100 * float(f1_score(right, answers))
+        return 100 * float(f1_score(labels, predictions))
     if task == "glue-sts-b":
-        return correlation(spearmanr, right, answers)
-    return 100 * float((right == answers).mean())
+        return correlation(spearmanr, labels, predictions)
+    return 100 * float((labels == predictions).mean())
 
 
-def correlation(kind: Callable[[np.ndarray, np.ndarray], Any], right: np.ndarray, answers: np.ndarray) -> float:
-    """A correlation of scipy's in percent; 0 for answers that are all the same."""
-    return 100 * float(kind(right, answers).statistic) if np.ptp(answers) > 0 else 0.0
+def correlation(kind: Callable[..., Any], labels: np.ndarray, predictions: np.ndarray) -> float:
+    """One of scipy's correlations in percent; 0 for a constant prediction."""
+    return 100 * float(kind(labels, predictions).statistic) if np.ptp(predictions) > 0 else 0.0
 
 
-def make_model(settings: dict[str, Scalar], task: Task) -> nn.Module:
-    """The network with ContraNorm in it; what is not pretrained comes from torch's global stream."""
+def make_model(s: LanguageSettings, task: Task) -> nn.Module:
+    """The network with ContraNorm in it; weights that are not pretrained are drawn from torch's global generator."""
     from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 
-    outputs, backbone = task.classes or 1, str(settings["backbone"])
-    model: Any
-    if backbone == TINY:
-        config = BertConfig(vocab_size=task.vocabulary, pad_token_id=PAD, **TINY_SIZE)
+    outputs = task.classes or 1
+    model: nn.Module
+    if s.backbone == TINY:
+        config = BertConfig(
+            vocab_size=task.vocabulary,
+            pad_token_id=PAD,
+            hidden_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            intermediate_size=128,
+            max_position_embeddings=128,
+        )
         config.num_labels = outputs
         model = BertForSequenceClassification(config)
-    elif backbone in ("bert-base-uncased", "albert-base-v2"):
-        model = AutoModelForSequenceClassification.from_pretrained(
-            pretrained_folder(backbone), num_labels=outputs, local_files_only=True
-        )
     else:
-        raise CardError(unknown("backbone", backbone, [TINY, "bert-base-uncased", "albert-base-v2"]))
-    if float(settings["norm_scale"]) > 0:
-        patch(model, float(settings["norm_scale"]), str(settings["position"]), str(settings["form"]))
+        model = AutoModelForSequenceClassification.from_pretrained(
+            pretrained_folder(s.backbone), num_labels=outputs, local_files_only=True
+        )
+    if s.norm_scale > 0:
+        patch(model, s.norm_scale, s.position, s.form)
     return model.to(task.device)
 
 
-def build(cell: Cell, context: Context) -> tuple[Task, nn.Module]:
-    """Data and untrained model of a cell."""
-    rows, split = context.data()
-    task = Task(rows, split, cell.settings, context.device)
-    context.seed_torch("weights")
-    return task, make_model(cell.settings, task)
+class FineTuning(Experiment[LanguageSettings]):
+    """Fine-tuning of all weights; metrics of the last and of the best validation epoch."""
+
+    settings_class = LanguageSettings
+
+    def __init__(self, settings: LanguageSettings, context: Context) -> None:
+        super().__init__(settings, context)
+        rows, split = context.data()
+        self.task = Task(rows, split, settings.backbone, settings.max_length, context.device)
+        context.seed_torch("weights")
+        self.model = make_model(settings, self.task)
+        self.best = BestCheckpoint()
+
+    def train(self) -> None:
+        s, task, model = self.settings, self.task, self.model
+        optimiser = torch.optim.AdamW(model.parameters(), lr=s.lr, eps=s.eps, weight_decay=s.weight_decay)
+        steps = -(-len(task.split.train) // s.batch_size)
+        for epoch in self.context.epochs(s.epochs, model=model, optimiser=optimiser, best=self.best):
+            order = task.split.train[torch.randperm(len(task.split.train)).numpy()]
+            model.train()
+            total = 0.0
+            for step, (inputs, labels) in enumerate(task.batches(order, s.batch_size), start=(epoch - 1) * steps):
+                set_rate(optimiser, s.lr * (1 - step / (s.epochs * steps)))
+                loss = task.loss(model, inputs, labels)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                total += loss.item() * len(labels)
+            mean = total / len(order)
+            self.context.check_finite(mean, "loss", epoch)
+            scores = task.scores(model, "val") | task.scores(model, "test")
+            self.best.update(scores["val_score"], epoch, model)
+            self.context.log(epoch, loss=mean, **scores)
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        return {"last": self.model.state_dict(), "best": self.best.weights}
+
+    def load_weights(self, weights: dict[str, dict[str, Tensor]]) -> None:
+        self.model.load_state_dict(weights["last"])
+        self.best.weights = weights["best"]
+
+    def measure(self) -> Result:
+        """Scores of the last epoch and of the best one by validation; "test" is the task's development set."""
+        task, model = self.task, self.model
+        metrics = {
+            f"last_{name}": value for part in ("val", "test") for name, value in task.scores(model, part).items()
+        }
+        model.load_state_dict(self.best.weights)
+        return Result(metrics | {f"best_val_{name}": value for name, value in task.scores(model, "test").items()})
+
+    def fixed_batch(self) -> Callable[[], Tensor]:
+        """The first training rows, without dropout."""
+        self.model.eval()
+        inputs, labels = self.task.batch(self.task.split.train[: self.settings.batch_size])
+        return lambda: self.task.loss(self.model, inputs, labels)
 
 
-def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """The model and a loss without chance in it, for the test that one step of learning lowers the loss."""
-    task, model = build(cell, context)
-    model.eval()
-    inputs, labels = task.batch(task.split.train[: int(cell.settings["batch_size"])])
-    return model, lambda: task.loss(model, inputs, labels)
-
-
-def run(cell: Cell, context: Context) -> Result:
-    """Fine-tune one seed and measure it after the last epoch and after the best one by validation."""
-    s = cell.settings
-    task, model = build(cell, context)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=float(s["lr"]), eps=float(s["eps"]), weight_decay=float(s["weight_decay"])
-    )
-    best = BestCheckpoint()
-
-    epochs, size = int(s["epochs"]), int(s["batch_size"])
-    steps = -(-len(task.split.train) // size)
-    for epoch in context.epochs(epochs, model=model, optimiser=optimiser, best=best):
-        order = task.split.train[torch.randperm(len(task.split.train)).numpy()]
-        model.train()
-        total = 0.0
-        for step, (inputs, labels) in enumerate(task.batches(order, size), start=(epoch - 1) * steps):
-            set_rate(optimiser, float(s["lr"]) * (1 - step / (epochs * steps)))
-            loss = task.loss(model, inputs, labels)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            total += loss.item() * len(labels)
-        mean = total / len(order)
-        context.check_finite(mean, "loss", epoch)
-        scores = task.scores(model, "val") | task.scores(model, "test")
-        best.update(scores["val_score"], epoch, model)
-        context.log(epoch, loss=mean, **scores)
-
-    context.save_weights("last", model.state_dict())
-    context.save_weights("best", best.weights)
-    return measure(task, model, best.weights)
-
-
-def evaluate(cell: Cell, context: Context) -> Result:
-    """The metrics of a finished run from the weights it kept, without training."""
-    task, model = build(cell, context)
-    model.load_state_dict(context.load_weights("last"))
-    return measure(task, model, context.load_weights("best"))
-
-
-def measure(task: Task, model: nn.Module, best: dict[str, Tensor]) -> Result:
-    """Scores of the last epoch and of the best one by validation; `test` is the task's development part."""
-    metrics = {f"last_{name}": value for part in ("val", "test") for name, value in task.scores(model, part).items()}
-    model.load_state_dict(best)
-    return Result(metrics | {f"best_val_{name}": value for name, value in task.scores(model, "test").items()})
+EXPERIMENT = FineTuning

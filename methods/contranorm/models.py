@@ -2,25 +2,28 @@
 
 All take ``features`` (n, f), dense or :class:`SparseMatrix`, ``propagation`` (n, n), a :class:`SparseMatrix`,
 and the :class:`NeighbourMask` of pairs that ContraNorm's softmax leaves out. Parameters are drawn from
-torch's global generator when a model is built: call ``torch.manual_seed`` just before. So does dropout.
+torch's global generator when a model is built: call ``torch.manual_seed`` just before. So is dropout. ``norm``
+takes a number of channels and makes a normalisation layer, called as ``layer(x, mask)``.
 """
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.contranorm.baselines import make_norm
 from retable.nn.mask import NeighbourMask
 from retable.nn.sparse import SparseMatrix, row_indices
 
+from .baselines import Identity
+from .settings import LayerNormKind
+
 Features = Tensor | SparseMatrix
-# Called as observe(layer, place, features) with place one of PLACES; features are not detached.
-Observer = Callable[[int, str, Tensor], None]
-PLACES = ("input", "convolution", "norm", "activation")
+NormFactory = Callable[[int], nn.Module]
+# Called as observe(layer, stage, features) with a stage of STAGES; features are not detached.
+Observer = Callable[[int, str, Features], None]
+STAGES = ("input", "convolution", "norm", "activation")
 
 
 class GraphConvolution(nn.Module):
@@ -41,10 +44,9 @@ class DeepGCN(nn.Module):
     """GCN of ``depth`` layers: depth - 1 hidden ones and a linear output layer.
 
     Hidden layer: dropout -> convolution -> normalisation -> LayerNorm -> ReLU -> residual; output layer:
-    dropout -> convolution. ``norm``, ``norm_scale`` and ``norm_options`` go to :func:`make_norm`.
-    ``layer_norm``: "none", "shared" (one affine instance for all layers, as in the authors' code) or
-    "per-layer". ``residual`` r > 0 adds, after every r-th layer (the first included), the features saved at
-    the previous such layer.
+    dropout -> convolution. ``layer_norm``: "none", "shared" (one affine instance for all layers, as in the
+    authors' code) or "per-layer". ``residual`` r > 0 adds, after every r-th layer (the first included), the
+    features saved at the previous such layer.
     """
 
     def __init__(
@@ -54,10 +56,8 @@ class DeepGCN(nn.Module):
         num_classes: int,
         depth: int,
         *,
-        norm: str = "none",
-        norm_scale: float = 1.0,
-        norm_options: dict[str, Any] | None = None,
-        layer_norm: str = "none",
+        norm: NormFactory = Identity,
+        layer_norm: LayerNormKind = "none",
         dropout: float = 0.6,
         residual: int = 0,
     ) -> None:
@@ -68,7 +68,7 @@ class DeepGCN(nn.Module):
         dims = [in_dim] + [hidden_dim] * hidden
         self.hidden_layers = nn.ModuleList(GraphConvolution(a, b) for a, b in pairwise(dims))
         self.out_layer = GraphConvolution(hidden_dim, num_classes)
-        self.norms = _norms(hidden, norm, hidden_dim, norm_scale, norm_options)
+        self.norms = nn.ModuleList(norm(hidden_dim) for _ in range(hidden))
         self.layer_norms = _layer_norms(layer_norm, hidden, hidden_dim)
         self.dropout, self.residual = dropout, residual
 
@@ -77,65 +77,46 @@ class DeepGCN(nn.Module):
         features: Features,
         propagation: SparseMatrix,
         mask: NeighbourMask | None = None,
-        observe: Observer | None = None,
+        observe: Observer = lambda *_: None,
     ) -> Tensor:
-        """Logits (n, classes). ``observe`` is shown each hidden layer's features at the four ``PLACES``."""
-        x, kept = features, None
+        """Logits (n, classes). ``observe`` gets each hidden layer's features at the four ``STAGES``."""
+        x, saved = features, None
         for i, (layer, norm) in enumerate(zip(self.hidden_layers, self.norms, strict=True)):
-            if observe:
-                observe(i, "input", x if isinstance(x, Tensor) else x.csr.to_dense())
+            observe(i, "input", x)
             x = layer(_dropout(x, self.dropout, self.training), propagation)
-            if observe:
-                observe(i, "convolution", x)
+            observe(i, "convolution", x)
             x = norm(x, mask)
-            if observe:
-                observe(i, "norm", x)
+            observe(i, "norm", x)
             if len(self.layer_norms):
                 x = self.layer_norms[i % len(self.layer_norms)](x)
             x = F.relu(x)
-            if observe:
-                observe(i, "activation", x)
+            observe(i, "activation", x)
             if self.residual > 0 and i % self.residual == 0:
-                x = x if kept is None else x + kept
-                kept = x
+                x = x if saved is None else x + saved
+                saved = x
         return self.out_layer(_dropout(x, self.dropout, self.training), propagation)
 
 
 class SGC(nn.Module):
-    """Simple graph convolution: ``depth`` times (propagate, normalise, LayerNorm), dropout, a linear layer.
-
-    LayerNorm ("none", "shared" or "per-layer") has the width of the features.
-    """
+    """Simple graph convolution: ``depth`` times (propagate, normalise), dropout, a linear layer."""
 
     def __init__(
-        self,
-        in_dim: int,
-        num_classes: int,
-        depth: int,
-        *,
-        norm: str = "none",
-        norm_scale: float = 1.0,
-        norm_options: dict[str, Any] | None = None,
-        layer_norm: str = "none",
-        dropout: float = 0.6,
+        self, in_dim: int, num_classes: int, depth: int, *, norm: NormFactory = Identity, dropout: float = 0.6
     ) -> None:
         super().__init__()
-        self.norms = _norms(depth, norm, in_dim, norm_scale, norm_options)
-        self.layer_norms = _layer_norms(layer_norm, depth, in_dim)
+        self.norms = nn.ModuleList(norm(in_dim) for _ in range(depth))
         self.linear = nn.Linear(in_dim, num_classes)
         self.dropout = dropout
 
     def smooth(self, features: Tensor, propagation: SparseMatrix, mask: NeighbourMask | None = None) -> Tensor:
-        """Dense features (n, f) after all propagations. If no layer in here learns, once is enough."""
+        """Dense features (n, f) after all propagations. Without parameters in the layers one call serves all epochs."""
         x = features
-        for i, norm in enumerate(self.norms):
+        for norm in self.norms:
             x = norm(propagation @ x, mask)
-            if len(self.layer_norms):
-                x = self.layer_norms[i % len(self.layer_norms)](x)
         return x
 
     def forward(self, features: Tensor, propagation: SparseMatrix, mask: NeighbourMask | None = None) -> Tensor:
-        """Logits (n, classes) from dense features (n, f): propagation makes them dense anyhow."""
+        """Logits (n, classes) from dense features (n, f), since propagation fills them in any case."""
         return self.classify(self.smooth(features, propagation, mask))
 
     def classify(self, smoothed: Tensor) -> Tensor:
@@ -194,9 +175,7 @@ class GAT(nn.Module):
         depth: int,
         *,
         heads: int = 1,
-        norm: str = "none",
-        norm_scale: float = 1.0,
-        norm_options: dict[str, Any] | None = None,
+        norm: NormFactory = Identity,
         dropout: float = 0.6,
         residual: int = 0,
     ) -> None:
@@ -206,25 +185,21 @@ class GAT(nn.Module):
         dims = [in_dim] + [hidden_dim] * (depth - 1)
         self.hidden_layers = nn.ModuleList(GraphAttention(a, b, heads, dropout) for a, b in pairwise(dims))
         self.out_layer = GraphAttention(hidden_dim, num_classes, 1, dropout)
-        self.norms = _norms(depth - 1, norm, hidden_dim, norm_scale, norm_options)
+        self.norms = nn.ModuleList(norm(hidden_dim) for _ in range(depth - 1))
         self.dropout, self.residual = dropout, residual
 
     def forward(self, features: Features, propagation: SparseMatrix, mask: NeighbourMask | None = None) -> Tensor:
         """Logits (n, classes)."""
-        x, kept = features, None
+        x, saved = features, None
         for i, (layer, norm) in enumerate(zip(self.hidden_layers, self.norms, strict=True)):
             x = F.elu(norm(layer(_dropout(x, self.dropout, self.training), propagation), mask))
             if self.residual > 0 and i % self.residual == 0:
-                x = x if kept is None else x + kept
-                kept = x
+                x = x if saved is None else x + saved
+                saved = x
         return self.out_layer(_dropout(x, self.dropout, self.training), propagation)
 
 
-def _norms(count: int, name: str, dim: int, scale: float, options: dict[str, Any] | None) -> nn.ModuleList:
-    return nn.ModuleList(make_norm(name, dim, scale, **(options or {})) for _ in range(count))
-
-
-def _layer_norms(kind: str, count: int, dim: int) -> nn.ModuleList:
+def _layer_norms(kind: LayerNormKind, count: int, dim: int) -> nn.ModuleList:
     counts = {"none": 0, "shared": 1, "per-layer": count}
     if kind not in counts:
         raise ValueError(f"unknown layer_norm {kind!r}: choose one of {', '.join(counts)}")

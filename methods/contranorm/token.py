@@ -1,6 +1,6 @@
-"""ContraNorm for tokens: what stands in place of each LayerNorm of a vision transformer.
+"""ContraNorm for tokens: the layer that replaces each LayerNorm of a vision transformer.
 
-The row form is attention of the unit rows among themselves: no parameters but LayerNorm's, and no N x N matrix.
+Apart from `norm.py` since the row form of a batch is fused attention of the unit rows: no B x N x N array is stored.
 """
 
 from typing import Any
@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.contranorm.norm import weighted_mean
 from retable.nn.rows import unit
+
+from .norm import weighted_mean
 
 
 class TokenContraNorm(nn.Module):
@@ -18,8 +19,8 @@ class TokenContraNorm(nn.Module):
 
     m = softmax_rows(u u^T / temp) x with u the unit rows of x; ``dual`` adds the column softmax, ``pre_norm`` makes the
     update act on u itself. The output before LayerNorm is x - s m, or (1 + s) x - s m with ``identity``. ``learnable``
-    ("linear" or "exp") gives each channel a scale g of its own, p or exp(p), which starts at s: x - g m, or g (x - m)
-    with ``identity``, where the authors' code has no ``1 +``. ``device`` and ``dtype`` are what timm passes on.
+    ("linear" or "exp") gives each channel its own scale g, p or exp(p), initialised to s: x - g m, or g (x - m)
+    with ``identity``, where the authors' code has no ``1 +``. timm passes ``device`` and ``dtype``.
     ``ValueError`` for a scale below 0, a temperature that is not above 0 and an unknown kind of learnable scale.
     """
 
@@ -54,9 +55,9 @@ class TokenContraNorm(nn.Module):
         return self.layernorm(self.update(x) if self.scale > 0 else x)
 
     def update(self, x: Tensor) -> Tensor:
-        """What LayerNorm is given, (B, N, D)."""
+        """The input of LayerNorm: ``x`` (B, N, D), same shape out."""
         if x.dtype in (torch.float16, torch.bfloat16):
-            x = x.float()  # unit() divides by no less than 1e-12, which half precision cannot hold
+            x = x.float()  # unit() divides by no less than 1e-12, which underflows in half precision
         if self.pre_norm:
             x = unit(x)
         m = weighted_mean(x, self.temp, dual=True) if self.dual else row_mean(x, self.temp)

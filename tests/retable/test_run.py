@@ -32,7 +32,7 @@ def test_a_finished_seed_is_not_measured_again(
 ) -> None:
     folder = run_cell(workspace, cell).folder
     before = (folder / "seed-0.json").read_bytes()
-    monkeypatch.setattr(method, "run", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(method.NodeClassification, "train", lambda *_: pytest.fail("measured again"))
     run_cell(workspace, cell)
     assert (folder / "seed-0.json").read_bytes() == before
 
@@ -71,7 +71,7 @@ def test_an_exception_makes_a_failed_record_that_the_next_call_tries_again(
     workspace: Workspace, cell: Cell, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(method, "build", lambda *_: (_ for _ in ()).throw(ValueError("no\nsuch layer")))
+        patch.setattr(method, "make_model", lambda *_: (_ for _ in ()).throw(ValueError("no\nsuch layer")))
         folder = run_cell(workspace, cell).folder
     record = read_record(folder / "seed-0.json")
     assert (record.state, record.error) == ("failed", "ValueError: no such layer")
@@ -111,15 +111,15 @@ def test_a_second_stop_signal_ends_at_once(tmp_path: Path) -> None:
 def test_pictures_lie_beside_the_record_and_a_new_run_replaces_them(
     workspace: Workspace, cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, pixels = method.run, np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    original, pixels = method.NodeClassification.measure, np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     names = ["before", "after"]
 
-    def run(cell: Cell, context: Context) -> Result:
-        measured = original(cell, context)
-        context.picture(names.pop(0), pixels, "A caption\nof two lines.")
+    def measure(self: method.NodeClassification) -> Result:
+        measured = original(self)
+        self.context.picture(names.pop(0), pixels, "A caption\nof two lines.")
         return measured
 
-    monkeypatch.setattr(method, "run", run)
+    monkeypatch.setattr(method.NodeClassification, "measure", measure)
     cell = dataclasses.replace(cell, seeds=(0,))
     folder = run_cell(workspace, cell).folder
     assert np.array_equal(np.asarray(Image.open(folder / "seed-0.before.png")), pixels)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from methods.contranorm.baselines import make_norm
 from methods.contranorm.models import DeepGCN, GraphAttention
 from methods.contranorm.norm import ContraNorm, FeatureContraNorm, weighted_mean
+from methods.contranorm.settings import VisionSettings
 from methods.contranorm.token import TokenContraNorm
 from methods.contranorm.vision import make_model
 from retable.evaluate.spectra import dispersion, effective_rank, feature_variance, mean_cosine_similarity
@@ -109,7 +111,7 @@ def vit(arrays: Arrays) -> Iterator[tuple]:
         "learnable": "none" if not layer["learnable"] else "exp" if layer["positive"] else "linear",
         **{name: layer[name] for name in ("temp", "pre_norm", "identity")},
     }
-    model = make_model(settings, given["num_classes"]).to(images.dtype)
+    model = make_model(VisionSettings.model_construct(**settings), given["num_classes"]).to(images.dtype)
     ours = dict(model.named_parameters())
 
     def of(name: str) -> Tensor:
@@ -152,14 +154,14 @@ def deepgcn(arrays: Arrays) -> Iterator[tuple]:
     num_classes = stored["out_layer.weight"].shape[1]
 
     for case, settings in json.loads(arrays["case_settings"].item()).items():
+        name = "none" if settings["norm_mode"] == "None" else settings["norm_mode"]
         for x in (features, SparseMatrix(features.to_sparse_csr())):
             model = DeepGCN(
                 features.shape[1],
                 arrays["hid"].item(),
                 num_classes,
                 arrays["nlayer"].item(),
-                norm="none" if settings["norm_mode"] == "None" else settings["norm_mode"],
-                norm_scale=settings["norm_scale"],
+                norm=partial(make_norm, name, scale=settings["norm_scale"]),
                 layer_norm="shared" if settings["use_layer_norm"] else "none",
                 dropout=0.0,
                 residual=settings["residual"],

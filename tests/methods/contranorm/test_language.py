@@ -8,6 +8,7 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
 from methods.contranorm.hf import patched
 from methods.contranorm.language import END, START, UNKNOWN, Task, Words, make_model, task_score
+from methods.contranorm.settings import LanguageSettings
 from retable.cards import CardError, load_papers
 from retable.config import Config, Workspace
 from retable.data.fetch import fetch
@@ -23,6 +24,11 @@ SETTINGS = {
     "norm_scale": 0.1,
     "position": "7",
     "form": "row",
+    "batch_size": 2,
+    "epochs": 1,
+    "lr": 0.001,
+    "eps": 1e-6,
+    "weight_decay": 0.0,
 }
 CPU = torch.device("cpu")
 
@@ -38,9 +44,17 @@ def rows(name: str = "glue-rte", labels: tuple = (0.0, 1.0, 1.0), classes: tuple
 SPLIT = SentenceSplit(np.arange(2), np.array([2]), np.array([2]))
 
 
+def settings_of(**changes) -> LanguageSettings:
+    return LanguageSettings.parse(SETTINGS | changes, "made-up")
+
+
+def task_of(rows: SentenceSet, split: SentenceSplit = SPLIT, backbone: str = "tiny-random-bert") -> Task:
+    return Task(rows, split, backbone, 16, CPU)
+
+
 def test_words_are_numbered_by_frequency_and_unknown_ones_share_a_number():
     words = Words(["The cat, the dog", "the end"], size=6)
-    assert list(words.number) == ["the", ","]
+    assert list(words.ids) == ["the", ","]
     assert len(words) == 6
     assert words.encode("The cat", None, 8) == ([START, 4, UNKNOWN, END], [0, 0, 0, 0])
 
@@ -48,12 +62,12 @@ def test_words_are_numbered_by_frequency_and_unknown_ones_share_a_number():
 def test_of_two_texts_the_longer_one_loses_its_end():
     words = Words(["a b c d e f g"])
     tokens, segments = words.encode("a b c d e", "f g", 8)
-    assert tokens == [START, *(words.number[word] for word in "abc"), END, *(words.number[word] for word in "fg"), END]
+    assert tokens == [START, *(words.ids[word] for word in "abc"), END, *(words.ids[word] for word in "fg"), END]
     assert segments == [0, 0, 0, 0, 0, 1, 1, 1]
 
 
 def test_a_batch_is_as_wide_as_its_longest_row_rounded_up_to_8():
-    task = Task(rows(), SPLIT, SETTINGS, CPU)
+    task = task_of(rows())
     inputs, labels = task.batch(np.array([0, 2]))
     assert inputs["input_ids"].shape == (2, 16)
     assert inputs["attention_mask"].sum(1).tolist() == [len(task.encoded[0][0]), len(task.encoded[2][0])]
@@ -62,13 +76,13 @@ def test_a_batch_is_as_wide_as_its_longest_row_rounded_up_to_8():
 
 
 def test_the_vocabulary_comes_from_training_rows_alone():
-    task = Task(rows(), SPLIT, SETTINGS, CPU)
+    task = task_of(rows())
     assert task.encoded[2][0].count(UNKNOWN) == 5  # rain, falls, it, is, dry; but not the sign
 
 
 def test_scores_are_learnt_by_their_squared_error():
-    task = Task(rows("glue-sts-b", (0.5, 4.0, 2.0), ()), SPLIT, SETTINGS, CPU)
-    model = make_model(SETTINGS, task).eval()
+    task = task_of(rows("glue-sts-b", (0.5, 4.0, 2.0), ()))
+    model = make_model(settings_of(), task).eval()
     inputs, labels = task.batch(np.array([0, 1]))
     outputs = model(**inputs).logits
     assert outputs.shape == (2, 1)
@@ -78,20 +92,20 @@ def test_scores_are_learnt_by_their_squared_error():
 
 def test_scores_are_judged_by_both_correlations_and_classes_by_accuracy_too(monkeypatch):
     split = SentenceSplit(np.array([0]), np.arange(0), np.array([0, 1, 2]))
-    task = Task(rows("glue-sts-b", (0.5, 4.0, 2.0), ()), split, SETTINGS, CPU)
-    monkeypatch.setattr(task, "answers", lambda model, places: np.array([1.0, 9.0, 2.0]))
+    task = task_of(rows("glue-sts-b", (0.5, 4.0, 2.0), ()), split)
+    monkeypatch.setattr(task, "predictions", lambda model, indices: np.array([1.0, 9.0, 2.0]))
     scores = task.scores(None, "test")
     pearson = np.corrcoef([0.5, 4.0, 2.0], [1.0, 9.0, 2.0])[0, 1]
     assert scores == {"test_score": pytest.approx(100), "test_pearson": pytest.approx(100 * pearson)}
-    task = Task(rows("glue-mrpc"), split, SETTINGS, CPU)
-    monkeypatch.setattr(task, "answers", lambda model, places: np.ones(3))
+    task = task_of(rows("glue-mrpc"), split)
+    monkeypatch.setattr(task, "predictions", lambda model, indices: np.ones(3))
     assert set(task.scores(None, "test")) == {"test_score", "test_accuracy"}
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.1])
 def test_a_scale_of_zero_is_the_plain_model(scale):
-    task = Task(rows(), SPLIT, SETTINGS, CPU)
-    assert patched(make_model(SETTINGS | {"norm_scale": scale}, task)) == (scale > 0)
+    task = task_of(rows())
+    assert patched(make_model(settings_of(norm_scale=scale), task)) == (scale > 0)
 
 
 def test_each_task_has_the_metric_of_the_papers_table():
@@ -113,19 +127,18 @@ def test_pretrained_weights_and_tokenizer_come_from_the_users_folder(tmp_path, m
     pretrained = BertForMaskedLM(config)
     pretrained.save_pretrained(place)
     monkeypatch.setenv("RETABLE_WEIGHTS", str(tmp_path))
-    settings = SETTINGS | {"backbone": "bert-base-uncased"}
-    task = Task(rows(), SPLIT, settings, CPU)
+    task = task_of(rows(), backbone="bert-base-uncased")
     assert task.encoded[0] == ([2, 5, 6, 7, 8, 3, 5, 6, 7, 1, 8, 3], [0] * 6 + [1] * 6)
-    model = make_model(settings, task)
+    model = make_model(settings_of(backbone="bert-base-uncased"), task)
     assert patched(model)
     stored = pretrained.bert.state_dict()
     assert all(torch.equal(value, model.bert.state_dict()[name]) for name, value in stored.items())
 
 
 def test_an_unknown_backbone_is_named():
-    task = Task(rows(), SPLIT, SETTINGS, CPU)
-    with pytest.raises(CardError, match="unknown backbone 'tiny-random-bart'; did you mean 'tiny-random-bert'"):
-        make_model(SETTINGS | {"backbone": "tiny-random-bart"}, task)
+    choices = "'tiny-random-bert', 'bert-base-uncased' or 'albert-base-v2'"
+    with pytest.raises(CardError, match=f"'backbone' is 'tiny-random-bart': .* {choices}"):
+        settings_of(backbone="tiny-random-bart")
 
 
 def test_full_cells_use_the_papers_values_and_no_tiny_model():

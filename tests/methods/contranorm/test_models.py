@@ -1,14 +1,15 @@
 """The graph networks on a small random graph; stored arrays in tests/golden check their values."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.contranorm.baselines import NORMS
-from methods.contranorm.models import GAT, PLACES, SGC, DeepGCN, GraphAttention, GraphConvolution
+from methods.contranorm.baselines import NORMS, make_norm
+from methods.contranorm.models import GAT, SGC, STAGES, DeepGCN, GraphAttention, GraphConvolution
 from retable.nn.mask import NeighbourMask
 from retable.nn.sparse import SparseMatrix, combine, edge_set, row_normalise
 
@@ -25,6 +26,8 @@ def graph() -> tuple[Tensor, SparseMatrix, NeighbourMask]:
 
 def build(name: str, **options: object) -> nn.Module:
     torch.manual_seed(0)
+    if "norm" in options:
+        options["norm"] = partial(make_norm, options["norm"])
     if name == "SGC":
         return SGC(FEATURES, CLASSES, 3, **options)
     return {"DeepGCN": DeepGCN, "GAT": GAT}[name](FEATURES, HIDDEN, CLASSES, 4, **options)
@@ -99,8 +102,8 @@ def test_deep_gcn_hidden_layer_order(graph: tuple) -> None:
     x, propagation, mask = graph
     model = build("DeepGCN", norm="PN", layer_norm="shared").eval()
     seen = {}
-    logits = model(x, propagation, mask, observe=lambda layer, place, h: seen.__setitem__((layer, place), h))
-    assert list(seen) == list(itertools.product(range(3), PLACES))
+    logits = model(x, propagation, mask, observe=lambda layer, stage, h: seen.__setitem__((layer, stage), h))
+    assert list(seen) == list(itertools.product(range(3), STAGES))
     matrix = propagation.csr.to_dense()
     for i, layer in enumerate(model.hidden_layers):
         before = x if i == 0 else seen[i - 1, "activation"]
@@ -133,7 +136,7 @@ def test_per_layer_and_shared_layer_norm_agree_while_their_parameters_do(graph: 
 def test_residual_adds_the_features_kept_last(residual: int, sums: list[int], graph: tuple) -> None:
     model = build("DeepGCN", residual=residual).eval()
     seen = {}
-    model(*graph, observe=lambda layer, place, h: seen.__setitem__((layer, place), h))
+    model(*graph, observe=lambda layer, stage, h: seen.__setitem__((layer, stage), h))
     after = [seen[1, "input"], seen[2, "input"]]  # what layers 0 and 1 handed on
     torch.testing.assert_close(after[0], seen[0, "activation"])
     expected = seen[1, "activation"] + (after[0] if 1 in sums else 0)

@@ -8,14 +8,15 @@ import scipy.sparse
 import torch
 from torch import nn
 
-from methods.contranorm.run import Task, control, describe, make_model
+from methods.contranorm.run import Task, by_protocol, evaluate, logistic_regression, majority, make_model
+from methods.contranorm.settings import NodeSettings
 from retable.cards import CardError
 from retable.data.containers import NodeGraph, NodeSplit
 
 CPU = torch.device("cpu")
 SETTINGS = {
     "model": "gcn", "depth": 2, "norm": "CN", "norm_scale": 0.5, "tau": 1.0, "dropout": 0.5, "hidden": 6,
-    "residual": 0, "layer_norm": "none", "heads": 2,
+    "residual": 0, "layer_norm": "none", "heads": 2, "epochs": 1, "lr": 0.1, "weight_decay": 0.0, "eval_every": 1,
 }  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def made_up(name: str = "made-up", nodes: int = 24) -> tuple[NodeGraph, NodeSpli
 def build(name: str = "made-up", **settings) -> tuple[Task, nn.Module]:
     task = Task(*made_up(name), CPU)
     torch.manual_seed(0)
-    return task, make_model(SETTINGS | settings, 9, task.classes)
+    return task, make_model(NodeSettings.parse(SETTINGS | settings, "made-up"), 9, task.classes)
 
 
 @pytest.mark.parametrize("name", ["made-up", "chameleon"])
@@ -59,11 +60,11 @@ def test_loss_and_accuracies_are_those_of_a_loop_and_leave_the_mode_of_training_
     loss = [np.log(np.exp(row).sum()) - row[label] for row, label in zip(logits, graph.y, strict=True)]
     assert task.loss(model).item() == pytest.approx(np.mean([loss[i] for i in range(24) if split.train[i]]), rel=1e-5)
     for training in (True, False):
-        found = task.accuracies(model.train(training))  # dropout would change the answers
+        found = task.evaluate(model.train(training))  # dropout would change the answers
         assert model.training == training
         for part, mask in (("train", split.train), ("val", split.val), ("test", split.test)):
             right = [int(np.argmax(logits[i])) == graph.y[i] for i in range(24) if mask[i]]
-            assert found[part] == pytest.approx(100 * np.mean(right))
+            assert found[f"{part}_accuracy"] == pytest.approx(100 * np.mean(right))
 
 
 def test_sgc_propagates_once_and_only_its_last_layer_learns() -> None:
@@ -76,29 +77,46 @@ def test_sgc_propagates_once_and_only_its_last_layer_learns() -> None:
     assert torch.equal(logits, model.classify(task.smoothed(model)))
 
 
-def test_answers_are_described_by_their_largest_share_and_the_public_nodes() -> None:
-    answers, y = np.array([2, 2, 0, 2, 1, 1]), np.array([2, 0, 0, 2, 1, 0])
-    test, public = np.array([0, 1, 2, 3]), np.array([1, 4, 5])
-    assert describe(answers, y, test, None) == {"test_largest_class_share": 75.0}
-    found = describe(answers, y, test, public)
-    assert found == {"test_largest_class_share": 75.0, "public_test_accuracy": pytest.approx(100 / 3)}
-    assert describe(np.full(6, 2), y, test, None) == {"test_largest_class_share": 100.0}
+def mask(*nodes: int) -> np.ndarray:
+    return np.isin(np.arange(6), nodes)
+
+
+def test_predictions_are_evaluated_by_their_largest_share_and_on_the_public_nodes_too() -> None:
+    predictions, y = np.array([2, 2, 0, 2, 1, 1]), np.array([2, 0, 0, 2, 1, 0])
+    split, public = NodeSplit(mask(4, 5), mask(5), mask(0, 1, 2, 3)), NodeSplit(mask(0), mask(2), mask(1, 4, 5))
+    x, edges = scipy.sparse.csr_matrix((6, 1)), np.zeros((2, 0), int)
+    plain, citations = (NodeGraph("made-up", x, edges, y, splits) for splits in ({}, {"public": public}))
+    expected = {"train_accuracy": 50, "val_accuracy": 0, "test_accuracy": 75, "test_largest_class_share": 75.0}
+    assert evaluate(predictions, plain, split) == expected
+    assert evaluate(predictions, citations, split) == expected | {"public_test_accuracy": pytest.approx(100 / 3)}
+    assert evaluate(np.full(6, 2), plain, split)["test_largest_class_share"] == 100.0
+
+
+def test_metrics_of_the_best_epoch_are_those_that_no_epoch_is_chosen_by() -> None:
+    names = ("train_accuracy", "val_accuracy", "test_accuracy", "test_largest_class_share", "public_test_accuracy")
+    metrics = by_protocol(dict.fromkeys(names, 1.0), dict.fromkeys(names, 2.0))
+    best = {"best_val_accuracy", "best_val_test_accuracy", "best_val_test_largest_class_share"}
+    assert {name for name, value in metrics.items() if value == 2} == best | {"best_val_public_test_accuracy"}
+    assert {name for name, value in metrics.items() if value == 1} == {f"last_{name}" for name in names}
 
 
 def test_the_majority_answers_the_most_frequent_training_class_and_regression_sees_features() -> None:
     graph, split = made_up()
     context = SimpleNamespace(data=lambda: (graph, split))
-    metrics = control(SimpleNamespace(settings={"model": "majority"}), context).metrics
+    settings = NodeSettings.parse(SETTINGS, "made-up")
+    metrics = majority(settings, context).metrics
     most = max(range(4), key=lambda label: (graph.y[split.train] == label).sum())
     assert metrics["last_test_accuracy"] == pytest.approx(100 * np.mean(graph.y[split.test] == most))
     assert metrics["last_test_accuracy"] == metrics["best_val_test_accuracy"]
     assert metrics["last_test_largest_class_share"] == 100
     plain = NodeGraph("plain", scipy.sparse.csr_matrix(np.eye(4)[graph.y]), graph.edge_index, graph.y, {})
     learned = SimpleNamespace(data=lambda: (plain, split))
-    metrics = control(SimpleNamespace(settings={"model": "logistic-regression"}), learned).metrics
+    metrics = logistic_regression(settings, learned).metrics
     assert metrics["last_test_accuracy"] == metrics["best_val_accuracy"] == 100
 
 
 def test_an_unknown_model_is_named_with_the_choices() -> None:
-    with pytest.raises(CardError, match=r"unknown model 'gnn'; .*valid: gat, gcn, logistic-regression, majority, sgc"):
+    with pytest.raises(
+        CardError, match=r"'model' is 'gnn': .* 'gcn', 'gat', 'sgc', 'majority' or 'logistic-regression'"
+    ):
         build(model="gnn")

@@ -1,13 +1,14 @@
 import dataclasses
 import itertools
-from types import SimpleNamespace
+import json
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from methods.contranorm.vision import build, make_optimiser, train_epoch
+from methods.contranorm.settings import VisionSettings
+from methods.contranorm.vision import Vision
 from methods.contranorm.vision_data import FromFolder, InMemory
 from retable.cards import CardError
 from retable.config import Config, Workspace
@@ -23,6 +24,11 @@ DEIT = {
     "auto_augment": "rand-m9-mstd0.5-inc1", "erasing": 0.25, "repeats": 3, "mixup": 0.8, "cutmix": 1.0,
     "mix_switch": 0.5, "label_smoothing": 0.1,
 }  # fmt: skip
+
+
+def settings_of(values: dict, **changes) -> VisionSettings:
+    """Those that batches read; a model's are left out."""
+    return VisionSettings.model_construct(**values | changes)
 
 
 @pytest.fixture
@@ -52,7 +58,7 @@ def folder(tmp_path) -> tuple[FolderSet, FolderSplit]:
 
 
 def test_an_epoch_shows_every_training_image_once(images):
-    task = InMemory(*images, SMALL | {"augment": "none"}, CPU)
+    task = InMemory(*images, settings_of(SMALL, augment="none"), CPU)
     assert set(task.parts) == {"train", "test"}
     torch.manual_seed(0)
     x, y = (torch.cat(parts) for parts in zip(*task.training(), strict=True))
@@ -64,7 +70,7 @@ def test_an_epoch_shows_every_training_image_once(images):
 
 
 def test_training_pixels_are_normalised_by_channel(images):
-    task = InMemory(*images, SMALL, CPU)
+    task = InMemory(*images, settings_of(SMALL), CPU)
     x, _ = next(task.part("train"))
     torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(x.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
@@ -75,7 +81,11 @@ def test_training_pixels_are_normalised_by_channel(images):
 @pytest.mark.parametrize("make", ["memory", "folder"])
 def test_augmentation_follows_torchs_stream(make, images, folder):
     def epoch(seed: int) -> list[torch.Tensor]:
-        task = InMemory(*images, SMALL, CPU) if make == "memory" else FromFolder(*folder, DEIT, CPU)
+        task = (
+            InMemory(*images, settings_of(SMALL), CPU)
+            if make == "memory"
+            else FromFolder(*folder, settings_of(DEIT), CPU)
+        )
         torch.manual_seed(seed)
         return [tensor for batch in task.training() for tensor in batch]
 
@@ -85,7 +95,7 @@ def test_augmentation_follows_torchs_stream(make, images, folder):
 
 
 def test_deits_batches_are_mixed_targets_of_repeated_images(folder):
-    task = FromFolder(*folder, DEIT, CPU)
+    task = FromFolder(*folder, settings_of(DEIT), CPU)
     torch.manual_seed(0)
     batches = list(task.training())
     assert [tuple(x.shape) for x, _ in batches] == [(4, 3, 32, 32)] * 2  # 10 images, the last two left out
@@ -98,7 +108,7 @@ def test_deits_batches_are_mixed_targets_of_repeated_images(folder):
 
 
 def test_folder_evaluation_is_still_and_in_order(folder):
-    task = FromFolder(*folder, DEIT, CPU)
+    task = FromFolder(*folder, settings_of(DEIT), CPU)
     runs = [[tensor for batch in task.part("test") for tensor in batch] for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
     assert torch.cat(runs[0][1::2]).tolist() == [0] * 5 + [1] * 5
@@ -106,14 +116,14 @@ def test_folder_evaluation_is_still_and_in_order(folder):
 
 def test_an_augmentation_that_does_not_go_with_the_data_is_named(images, folder):
     with pytest.raises(CardError, match=r"unknown augment \(of images in memory\) 'deit'"):
-        InMemory(*images, SMALL | {"augment": "deit"}, CPU)
+        InMemory(*images, settings_of(SMALL, augment="deit"), CPU)
     with pytest.raises(CardError, match=r"unknown augment \(of images in folders\) 'none'"):
-        FromFolder(*folder, DEIT | {"augment": "none"}, CPU)
+        FromFolder(*folder, settings_of(DEIT, augment="none"), CPU)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["layernorm", "contranorm"])
-def test_the_full_recipe_takes_two_steps_at_24_layers_and_224_pixels(root, tmp_path, variant):
+def test_the_full_recipe_takes_two_steps_at_24_layers_and_224_pixels(root, tmp_path, monkeypatch, variant):
     for name in ("methods", "retable"):
         (tmp_path / name).symlink_to(root / name)
     (tmp_path / "datasets").mkdir()
@@ -126,13 +136,16 @@ def test_the_full_recipe_takes_two_steps_at_24_layers_and_224_pixels(root, tmp_p
     cells = recipe_cells("contranorm", recipe, workspace.datasets, "full")
     point = ("imagenet-100", variant, 24)
     cell = next(cell for cell in cells if (cell.dataset, cell.variant, cell.axes["depth"]) == point)
-    cell = dataclasses.replace(cell, settings=cell.settings | {"batch": 4, "workers": 0})
+    changes = {"batch": 4, "workers": 0, "epochs": 1, "start_lr": cell.settings["lr"]}
+    cell = dataclasses.replace(cell, settings=cell.settings | changes)
 
-    task, model = build(cell, make_context(workspace, cell, 0, CPU))
-    assert len(model.blocks) == 24
-    before = [p.detach().clone() for p in model.parameters()]
-    two_batches = SimpleNamespace(training=lambda: itertools.islice(task.training(), 2))
-    loss = train_epoch(two_batches, model.train(), make_optimiser(model, cell.settings), CPU)
-    assert 4 < loss < 6  # chance: log(100)
-    moved = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
+    context = make_context(workspace, cell, 0, CPU)
+    experiment = Vision(VisionSettings.parse(cell.settings, "vision"), context)
+    assert len(experiment.model.blocks) == 24
+    before = [p.detach().clone() for p in experiment.model.parameters()]
+    two_batches = itertools.islice(experiment.images.training(), 2)
+    monkeypatch.setattr(experiment.images, "training", lambda: two_batches)
+    experiment.train()
+    assert 4 < json.loads(context.curve.read_text())["loss"] < 6  # chance: log(100)
+    moved = [not torch.equal(a, b) for a, b in zip(before, experiment.model.parameters(), strict=True)]
     assert all(moved)

@@ -230,7 +230,7 @@ def test_the_record_of_a_resumed_run_counts_the_time_before(workspace: Workspace
 def test_a_measured_number_that_is_none_makes_a_diverged_record(
     measured: Result, error: str, workspace: Workspace, cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(method, "run", lambda *_: measured)
+    monkeypatch.setattr(method.NodeClassification, "measure", lambda *_: measured)
     record = read_record(run_cell(workspace, cell).folder / "seed-0.json")
     assert record.state == "diverged"
     assert record.error is not None
