@@ -16,14 +16,14 @@ def importance_order(importance: Tensor) -> Tensor:
 
 
 def second_moment(z: Tensor) -> Tensor:
-    """Mean square of each column of ``z`` (N, D): the order of features (D,) where a method learns none."""
+    """Mean square of each column of `z` (N, D): the order of features (D,) where a method learns none."""
     return z.square().mean(0)
 
 
 def selected(z: Tensor, order: Tensor, which: str, k: int) -> Tensor:
-    """The ``k`` columns of ``z`` (N, D) of first, middle or last rank: (N, k).
+    """The `k` columns of `z` (N, D) of first, middle or last rank: (N, k).
 
-    Middle ranks are ``D//2 - k//2 + 1`` and on: 119 to 138 of 256 for k = 20. ``ValueError`` if there are fewer than k
+    Middle ranks are `D//2 - k//2 + 1` and on: 119 to 138 of 256 for k = 20. `ValueError` if there are fewer than k
     features or for another part of the order.
     """
     features = len(order)
@@ -43,7 +43,7 @@ class Spread(NamedTuple):
 
 
 def spread(importance: Tensor) -> Spread:
-    """``(sum S)^2 / sum S^2``, D when all are equal, and the share of the top 10 % in the sum, for S (D,) >= 0.
+    """`(sum S)^2 / sum S^2`, D when all are equal, and the share of the top 10 % in the sum, for S (D,) >= 0.
 
     The paper names no such measure: ours.
     """
@@ -53,10 +53,10 @@ def spread(importance: Tensor) -> Spread:
 
 
 def purity(z: Tensor, labels: Tensor, order: Tensor, top: int = 100) -> Tensor:
-    """Share of the most frequent class among the ``top`` samples of largest value, by rank: (D,) in [0, 1].
+    """Share of the most frequent class among the `top` samples of largest value, by rank: (D,) in [0, 1].
 
-    ``z`` (N, D), ``labels`` int64 (N,) from 0. Of equal values the first sample counts. It says whether a feature
-    stands for one class; the paper's own measure could not be read: ours. ``ValueError`` for more samples than there
+    `z` (N, D), `labels` int64 (N,) from 0. Of equal values the first sample counts. It says whether a feature
+    stands for one class; the paper's own measure could not be read: ours. `ValueError` for more samples than there
     are.
     """
     if not 1 <= top <= len(z):
@@ -74,11 +74,11 @@ class Agreement(NamedTuple):
 
 
 def agreement(z: Tensor, other: Tensor, *, centred: bool = True) -> Agreement:
-    """Whether two runs found the same features: mean |correlation| of columns of ``z`` and ``other`` (N, r).
+    """Whether two runs found the same features: mean |correlation| of columns of `z` and `other` (N, r).
 
-    Columns come in each run's order of importance. ``centred=False`` takes the cosine instead of the correlation.
-    ``matched`` pairs the columns so that the mean is largest (Hungarian method), which forgives a wrong order. A
-    constant column agrees with nothing. ``ValueError`` for different shapes.
+    Columns come in each run's order of importance. `centred=False` takes the cosine instead of the correlation.
+    `matched` pairs the columns so that the mean is largest (Hungarian method), which forgives a wrong order. A
+    constant column agrees with nothing. `ValueError` for different shapes.
     """
     if z.shape != other.shape or z.dim() != 2:
         raise ValueError(

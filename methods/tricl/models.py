@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, resnet18
 
-from methods.tricl.losses import Importance
-from retable.cards import CardError, unknown
+from .loss import Importance
+from .settings import BackboneName
 
 BATCH = 1000
 
@@ -20,7 +20,7 @@ class Projector(nn.Sequential):
 
 
 class TriCL(nn.Module):
-    """Images (B, 3, H, W) to projections (B, D), with ``importance`` (None for the two-factor losses)."""
+    """Images (B, 3, H, W) to projections (B, D), with `importance` (None for the two-factor losses)."""
 
     def __init__(self, backbone: nn.Module, projector: Projector, importance: Importance | None) -> None:
         super().__init__()
@@ -31,12 +31,22 @@ class TriCL(nn.Module):
         return self.projector(self.backbone(images))
 
 
-def make_backbone(name: str, width: int, size: int) -> tuple[nn.Module, int]:
-    """An untrained backbone for images of ``size`` pixels, and its number of features F: (B, 3, H, W) to (B, F).
+def parameter_groups(
+    weights: list[nn.Parameter], importance: Importance | None, lr: float, importance_lr: float, decay: float = 0.0
+) -> list[dict[str, object]]:
+    """An optimiser's groups with the learning rate that schedules peak at; a learned S has no weight decay."""
+    groups: list[dict[str, object]] = [{"params": weights, "peak_lr": lr, "weight_decay": decay}]
+    if importance is not None and importance.raw.requires_grad:
+        groups.append({"params": [importance.raw], "peak_lr": importance_lr, "weight_decay": 0.0})
+    return groups
 
-    ``resnet18``: torchvision's; below 64 pixels its stem is a 3 x 3 convolution of stride 1 and padding 2 without
-    pooling, as in the authors' code (``width`` has no meaning). ``small-resnet``: see there. ``mlp``: a hidden layer of
-    ``width`` and ``width // 2`` features on the mean of the channels. CardError for another name.
+
+def make_backbone(name: BackboneName, width: int, size: int) -> tuple[nn.Module, int]:
+    """An untrained backbone for images of `size` pixels, and its number of features F: (B, 3, H, W) to (B, F).
+
+    `resnet18`: torchvision's; below 64 pixels its stem is a 3 x 3 convolution of stride 1 and padding 2 without
+    pooling, as in the authors' code (`width` has no meaning). `small-resnet`: see there. `mlp`: a hidden layer of
+    `width` and `width // 2` features on the mean of the channels.
     """
     if name == "resnet18":
         network = resnet18(weights=None)
@@ -47,16 +57,14 @@ def make_backbone(name: str, width: int, size: int) -> tuple[nn.Module, int]:
         return network, 512
     if name == "small-resnet":
         return small_resnet(width), 4 * width
-    if name == "mlp":
-        layers: list[nn.Module] = [Grey()]
-        for before, after in ((size * size, width), (width, width // 2)):
-            layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
-        return nn.Sequential(*layers), width // 2
-    raise CardError(unknown("backbone", name, ["resnet18", "small-resnet", "mlp"]))
+    layers: list[nn.Module] = [Grey()]
+    for before, after in ((size * size, width), (width, width // 2)):
+        layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
+    return nn.Sequential(*layers), width // 2
 
 
 def small_resnet(width: int) -> nn.Sequential:
-    """Three basic blocks of ``width``, 2 and 4 ``width`` channels behind a 3 x 3 convolution of stride 2."""
+    """Three basic blocks of `width`, 2 and 4 `width` channels behind a 3 x 3 convolution of stride 2."""
     layers = [nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
     layers.append(BasicBlock(width, width))
     for channels in (width, 2 * width):
@@ -77,9 +85,9 @@ class Grey(nn.Module):
 
 @torch.no_grad()
 def embed(network: nn.Module, rows: Tensor, prepare: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """What a network gives for rows (N, ...) in evaluation mode, ``BATCH`` at a time; its mode is restored.
+    """Outputs (N, d) of a network in evaluation mode for rows (N, ...), `BATCH` at a time; its mode is restored.
 
-    ``prepare`` makes the network's input of a batch, of bytes for instance.
+    `prepare` converts a batch, of bytes for instance, to the network's input.
     """
     was_training = network.training
     network.eval()

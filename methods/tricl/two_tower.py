@@ -1,7 +1,7 @@
 """CLIP with an order of features: the left half of a picture and the right one, each with a tower of its own.
 
 The paper says that triCL applies to CLIP; no code of it was published, so the loss and this small experiment are ours.
-Nothing but the two halves of a digit is said to belong together:
+The only supervision is that two halves belong to one digit:
 
     retable run tricl/two-tower --scale demo
 """
@@ -12,25 +12,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.tricl.importance import importance_order, second_moment, selected, spread
-from methods.tricl.losses import Importance, tri_clip
-from methods.tricl.models import Projector
-from methods.tricl.task import Task, linear_accuracy
-from methods.tricl.views import make_view
-from retable.cards import CardError, Scalar, unknown
-from retable.data import augment
+from retable.cards import CardError, unknown
 from retable.evaluate.neighbours import largest
-from retable.plan import Cell
+from retable.experiment import Experiment
 from retable.train.context import Context, Result
 from retable.train.distributed import all_gather_with_grad
 from retable.train.schedules import cosine
 
-LOSSES = ("clip", "tri-clip")
+from .importance import importance_order, second_moment, selected, spread
+from .loss import Importance, TriLoss, off_identity
+from .models import Projector, parameter_groups
+from .settings import TwoTowerSettings
+from .task import MemoryTask, linear_accuracy, steps_per_epoch
+
 NEIGHBOURS = 10
 
 
+def tri_clip(image: Tensor, text: Tensor, s: Tensor, temperature: float, tau: float = 1.0) -> TriLoss:
+    """CLIP's symmetric cross-entropy with logits `image_i^T S text_j / temperature`, one S for both towers.
+
+    `image`, `text` (B, D), scaled to unit rows. The penalty is the sum of :func:`loss.tri_simclr`'s for each tower,
+    scaled so that it can vanish: D times the rows' second moments against I. Our reading; no code was published.
+    """
+    image, text = F.normalize(image), F.normalize(text)
+    logits = (image * s) @ text.T / temperature
+    target = torch.arange(len(logits), device=logits.device)
+    contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    dim = image.shape[1]
+    penalty = sum((off_identity(dim / len(z) * z.T @ z).mean() for z in (image, text)), image.new_zeros(()))
+    return TriLoss(contrast, penalty, tau)
+
+
 class Towers(nn.Module):
-    """Halves of images (B, 3, H, W) to two sets of features (B, D); ``importance`` is None for CLIP."""
+    """Halves of images (B, 3, H, W) to two sets of features (B, D); `importance` is None for CLIP."""
 
     def __init__(self, pixels: int, width: int, dim: int, importance: Importance | None) -> None:
         super().__init__()
@@ -38,7 +52,7 @@ class Towers(nn.Module):
         self.importance = importance
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 2 * D): the left half's features, then the right half's."""
+        """(B, 2 D): the left half's features, then the right half's."""
         half = images.shape[3] // 2
         parts = images[..., :half], images[..., half:]
         left, right = (part.mean(1).flatten(1) for part in parts)
@@ -50,110 +64,86 @@ def tower(pixels: int, width: int, dim: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(pixels, width), nn.BatchNorm1d(width), nn.ReLU(), Projector(width, width, dim))
 
 
-def make_towers(settings: dict[str, Scalar], pixels: int) -> Towers:
-    """The untrained towers of a cell for square images of so many pixels. CardError for an unknown loss or mode."""
-    loss, mode = str(settings["loss"]), str(settings["mode"])
-    if loss not in LOSSES:
-        raise CardError(unknown("loss", loss, list(LOSSES)))
-    modes = ("frozen", "learned") if loss == "tri-clip" else ("none",)
-    if mode not in modes:
-        raise CardError(f"the loss {loss!r}: {unknown('mode', mode, list(modes))}")
-    dim = int(settings["dim"])
-    importance = Importance(dim, learned=mode == "learned") if loss == "tri-clip" else None
-    return Towers(pixels, int(settings["width"]), dim, importance)
+class TwoTower(Experiment[TwoTowerSettings]):
+    """Train two towers to find each other's half."""
+
+    settings_class = TwoTowerSettings
+    model: Towers
+
+    def __init__(self, settings: TwoTowerSettings, context: Context) -> None:
+        """CardError for a mode that the loss does not have."""
+        super().__init__(settings, context)
+        s = settings
+        images, split = context.data()
+        self.task = MemoryTask(images, split, s.view, context.device)
+        modes = ["frozen", "learned"] if s.loss == "tri-clip" else ["none"]
+        if s.mode not in modes:
+            raise CardError(f"the loss {s.loss!r}: {unknown('mode', s.mode, modes)}")
+        context.seed_torch("weights")
+        importance = Importance(s.dim, learned=s.mode == "learned") if s.loss == "tri-clip" else None
+        self.model = Towers(images.images[0, 0].size, s.width, s.dim, importance).to(context.device)
+
+    def batch_loss(self, images: Tensor) -> Tensor:
+        """The loss of images (B, 3, H, W): CLIP's is the tri form with S = 1 and without the penalty."""
+        s, importance = self.settings, self.model.importance
+        left, right = (all_gather_with_grad(features) for features in self.model(images).chunk(2, dim=1))
+        if importance is None:
+            return tri_clip(left, right, torch.ones_like(left[0]), s.temperature, tau=0.0).total
+        return tri_clip(left, right, importance(), s.temperature, s.tau).total
+
+    def train(self) -> None:
+        s, model = self.settings, self.model.train()
+        steps = steps_per_epoch(self.task, s.batch_size)
+        weights = [*model.left.parameters(), *model.right.parameters()]
+        optimiser = torch.optim.Adam(parameter_groups(weights, model.importance, s.lr, s.importance_lr), lr=0.0)
+        epochs = s.epochs if s.trained else 0
+        for epoch in self.context.epochs(epochs, model=model, optimiser=optimiser):
+            total = 0.0
+            batches = self.task.batches(s.batch_size, epoch, views=1)
+            for step, (images,) in enumerate(batches, (epoch - 1) * steps):
+                for group in optimiser.param_groups:
+                    group["lr"] = cosine(step, group["peak_lr"], 0, epochs * steps)
+                loss = self.batch_loss(images)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                total += loss.item()
+            self.context.log(epoch, loss=total / steps)
+
+    @torch.no_grad()
+    def measure(self) -> Result:
+        """Retrieval from left to right halves by all, the first and the last features, and probes of the left tower.
+
+        Scores are inner products of unit rows, weighted by S where there is one, as in training. `recall`: the image's
+        own right half is among the ten best; `precision`: share of its class among those, its own left out.
+        """
+        k, labels = self.settings.top_dims, self.task.labels
+        both = self.task.features(self.model)
+        left, right = ([rows.chunk(2, dim=1)[side] for rows in both] for side in range(2))
+        s = None if self.model.importance is None else self.model.importance()
+        importance = second_moment(F.normalize(left[0])) if s is None else s
+        order = importance_order(importance)
+        queries, keys = F.normalize(left[2]), F.normalize(right[2])
+        queries = queries if s is None else queries * s
+        metrics = {}
+        for name, which, number in (("all", "first", len(order)), ("first", "first", k), ("last", "last", k)):
+            scores = selected(queries, order, which, number) @ selected(keys, order, which, number).T
+            own = torch.arange(len(scores), device=scores.device)
+            found = largest(scores, NEIGHBOURS)[1] == own[:, None]
+            metrics[f"recall_{name}"] = 100 * found.any(1).double().mean().item()
+            scores[own, own] = -torch.inf
+            same_class = labels[2][largest(scores, NEIGHBOURS)[1]] == labels[2][:, None]
+            metrics[f"precision_{name}"] = 100 * same_class.double().mean().item()
+            metrics[f"probe_{name}"] = linear_accuracy(labels, [selected(z, order, which, number) for z in left])
+        metrics["precision_gap"] = metrics["precision_first"] - metrics["precision_last"]
+        metrics["importance_effective_number"] = spread(importance).effective_number.item()
+        return Result(metrics, {"importance": importance[order].tolist()})
+
+    def fixed_batch(self) -> Callable[[], Tensor]:
+        """The loss of one batch, with the same views each time."""
+        self.context.seed_torch("fixed batch")
+        (images,) = next(self.task.batches(self.settings.batch_size, 1, views=1))
+        return lambda: self.batch_loss(images)
 
 
-def batch_loss(towers: Towers, images: Tensor, settings: dict[str, Scalar]) -> Tensor:
-    """The loss of a batch of images (B, 3, H, W): CLIP's is the tri form with S = 1 and without the penalty."""
-    left, right = (all_gather_with_grad(features) for features in towers(images).chunk(2, dim=1))
-    temperature = float(settings["temperature"])
-    if towers.importance is None:
-        return tri_clip(left, right, torch.ones_like(left[0]), temperature, tau=0.0).total
-    return tri_clip(left, right, towers.importance(), temperature, float(settings["tau"])).total
-
-
-def build(cell: Cell, context: Context) -> tuple[Task, Towers]:
-    """Data and untrained towers of a cell; the weights depend on the seed only."""
-    images, split = context.data()
-    task = Task(images, split, context.device)
-    context.seed_torch("weights")
-    return task, make_towers(cell.settings, images.images[0, 0].size).to(context.device)
-
-
-def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """The towers and their loss on the first images, with the same views each time."""
-    task, towers = build(cell, context)
-    view = make_view(str(cell.settings["view"]))
-    x = augment.to_float(task.train[: int(cell.settings["batch_size"])])
-
-    def loss() -> Tensor:
-        context.seed_torch("fixed batch")
-        return batch_loss(towers, task.normalised(view(x)), cell.settings)
-
-    return towers, loss
-
-
-def run(cell: Cell, context: Context) -> Result:
-    """Train one seed and measure it. Accuracies and precisions are in percent."""
-    s = cell.settings
-    task, towers = build(cell, context)
-    view, batch, rates = make_view(str(s["view"])), int(s["batch_size"]), [float(s["lr"])]
-    steps = len(task.train) // batch
-    if not steps:
-        raise CardError(f"batch_size {batch}: the split has {len(task.train)} training images; take fewer")
-    groups = [{"params": [*towers.left.parameters(), *towers.right.parameters()]}]
-    if s["mode"] == "learned" and towers.importance is not None:
-        groups.append({"params": [towers.importance.raw]})
-        rates.append(float(s["importance_lr"]))
-    optimiser = torch.optim.Adam(groups, lr=0.0)
-    epochs = int(s["epochs"]) if s["trained"] else 0
-    for epoch in context.epochs(epochs, towers=towers, optimiser=optimiser):
-        towers.train()
-        order, total = torch.randperm(len(task.train)).to(context.device), 0.0
-        for index, places in enumerate(order.split(batch)[:steps]):
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = cosine((epoch - 1) * steps + index, rate, 0, epochs * steps)
-            loss = batch_loss(towers, task.normalised(view(augment.to_float(task.train[places]))), s)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            total += loss.item()
-        context.log(epoch, loss=total / steps)
-    context.save_weights("last", towers.state_dict())
-    return measure(task, towers, s)
-
-
-def evaluate(cell: Cell, context: Context) -> Result:
-    """The metrics of a finished run from the weights it kept, without training."""
-    task, towers = build(cell, context)
-    towers.load_state_dict(context.load_weights("last"))
-    return measure(task, towers, cell.settings)
-
-
-@torch.no_grad()
-def measure(task: Task, towers: Towers, settings: dict[str, Scalar]) -> Result:
-    """Retrieval from left to right halves by all, the first and the last features, and probes of the left tower.
-
-    Scores are inner products of unit rows, weighted by S where there is one, as in training. ``recall``: the image's
-    own right half is among the ten best; ``precision``: share of its class among those, its own left out.
-    """
-    k = int(settings["top_dims"])
-    (_, _), (_, _), (_, labels) = task.parts
-    both = task.rows(towers)
-    left, right = ([rows.chunk(2, dim=1)[side] for rows in both] for side in range(2))
-    importance = second_moment(F.normalize(left[0])) if towers.importance is None else towers.importance()
-    weight = torch.ones_like(importance) if towers.importance is None else importance
-    order = importance_order(importance)
-    queries, keys = F.normalize(left[2]) * weight, F.normalize(right[2])
-    metrics = {}
-    for name, which, number in (("all", "first", len(order)), ("first", "first", k), ("last", "last", k)):
-        scores = selected(queries, order, which, number) @ selected(keys, order, which, number).T
-        own = torch.arange(len(scores), device=scores.device)
-        metrics[f"recall_{name}"] = 100 * (largest(scores, NEIGHBOURS)[1] == own[:, None]).any(1).double().mean().item()
-        scores[own, own] = -torch.inf
-        found = labels[largest(scores, NEIGHBOURS)[1]] == labels[:, None]
-        metrics[f"precision_{name}"] = 100 * found.double().mean().item()
-        metrics[f"probe_{name}"] = linear_accuracy(task, [selected(rows, order, which, number) for rows in left])
-    metrics["precision_gap"] = metrics["precision_first"] - metrics["precision_last"]
-    metrics["importance_effective_number"] = spread(importance).effective_number.item()
-    return Result(metrics, {"importance": importance[order].tolist()})
+EXPERIMENT = TwoTower

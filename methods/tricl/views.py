@@ -1,17 +1,24 @@
-"""Random views of images: the authors' pipeline for photographs, and one for digits, which colours mean nothing to."""
+"""Random views of images: the authors' pipeline for photographs, and one for digits, where colours mean nothing."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from retable.cards import CardError, unknown
 from retable.data import augment
+
+from .settings import ViewName
 
 
 def photograph_view(x: Tensor) -> Tensor:
     """One view of images (B, 3, H, W) in [0, 1]: SimCLR's pipeline in the order of the authors' code."""
-    x = augment.random_resized_crop(x, (x.shape[2], x.shape[3]), scale=(0.08, 1.0), interpolation="bicubic")
+    return after_crop(
+        augment.random_resized_crop(x, (x.shape[2], x.shape[3]), scale=(0.08, 1.0), interpolation="bicubic")
+    )
+
+
+def after_crop(x: Tensor) -> Tensor:
+    """SimCLR's pipeline without its random crop, of images (B, 3, H, W) in [0, 1]."""
     x = augment.color_jitter(x, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, p=0.8)
     x = augment.grayscale(x, p=0.2)
     x = augment.gaussian_blur(x, p=0.5, sigma=(0.1, 2.0))
@@ -26,11 +33,5 @@ def digit_view(x: Tensor) -> Tensor:
     return x * (torch.rand_like(x[:, :1]) > 0.15)
 
 
-VIEWS: dict[str, Callable[[Tensor], Tensor]] = {"photograph": photograph_view, "digit": digit_view}
-
-
-def make_view(name: str) -> Callable[[Tensor], Tensor]:
-    """The pipeline of that name; draws come from torch's global stream. CardError for another name."""
-    if name not in VIEWS:
-        raise CardError(unknown("view", name, list(VIEWS)))
-    return VIEWS[name]
+# Each draws from torch's global stream.
+VIEWS: dict[ViewName, Callable[[Tensor], Tensor]] = {"photograph": photograph_view, "digit": digit_view}
