@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from turns import run_parts, turns
 
-from methods.tricl.losses import scl, simclr
+from methods.tricl.baselines import scl, simclr
 from methods.umae.losses import uniformity_loss
 from retable.evaluate.neighbours import retrieval
 from retable.nn.nt_xent import nt_xent_interleaved

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from methods.tricl.losses import simclr
+from methods.tricl.baselines import simclr
 from methods.tricl.models import small_resnet
 from methods.umae.models import MAE, SIZES
 

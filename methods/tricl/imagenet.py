@@ -60,9 +60,7 @@ class FolderTask:
         loaded = evaluation_batches(
             images, SIDE, EVALUATION_BATCH, interpolation="bicubic", workers=self.workers, pinned=pinned
         )
-        return torch.cat(
-            [embed(network, x.to(self.device), lambda batch: _normalised(augment.to_float(batch))) for x, _ in loaded]
-        )
+        return torch.cat([embed(network, _normalised(augment.to_float(x.to(self.device)))) for x, _ in loaded])
 
 
 def _normalised(x: Tensor) -> Tensor:

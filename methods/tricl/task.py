@@ -30,11 +30,9 @@ class Task(Protocol):
 
     def batches(self, batch_size: int, epoch: int) -> Iterator[tuple[Tensor, ...]]:
         """Two views (B, 3, H, W) of the training images in a random order, full batches only."""
-        ...
 
     def features(self, network: nn.Module) -> list[Tensor]:
         """Outputs (N, d) of a network for the images of each part."""
-        ...
 
 
 class MemoryTask:

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.tricl import factorisation, losses
+from methods.tricl import baselines, factorisation
+from methods.tricl import loss as losses
 from methods.tricl.importance import importance_order, selected
 from methods.tricl.models import Projector
 from retable.evaluate.neighbours import retrieval, vote_accuracy, weighted_knn
@@ -24,21 +25,21 @@ RATE = {"rtol": 1e-9, "atol": 1e-12}
 def simclr(arrays: Arrays) -> Iterator[tuple]:
     z = leaf(arrays["z"])
     normalise = bool(arrays["normalize"])
-    loss = losses.simclr(z, float(arrays["temperature"]), tensor(arrays["indexes"]), normalise=normalise)
+    loss = baselines.simclr(z, float(arrays["temperature"]), tensor(arrays["indexes"]), normalise=normalise)
     yield "loss", loss, close(arrays, "loss")
     yield "grad_z", grad(loss, z), close(arrays, "grad_z")
 
 
 def scl_code(arrays: Arrays) -> Iterator[tuple]:
     z = leaf(arrays["z"])
-    loss = losses.scl(z, float(arrays["temperature"]), tensor(arrays["indexes"]))
+    loss = baselines.scl(z, float(arrays["temperature"]), tensor(arrays["indexes"]))
     yield "loss", loss, close(arrays, "loss")
     yield "grad_z", grad(loss, z), close(arrays, "grad_z")
 
 
 def scl_original(arrays: Arrays) -> Iterator[tuple]:
     z1, z2 = leaf(arrays["z1"]), leaf(arrays["z2"])
-    pull, push = losses.scl_original(z1, z2, float(arrays["mu"]))
+    pull, push = baselines.scl_original(z1, z2, float(arrays["mu"]))
     yield "part1", pull, close(arrays, "part1")
     yield "part2", push, close(arrays, "part2")
     yield "loss", pull + push, close(arrays, "loss")

@@ -6,6 +6,8 @@ import torch
 from PIL import Image
 
 from methods.tricl import imagenet, task
+from methods.tricl.encoder import make_optimiser, train_epoch
+from methods.tricl.settings import ImageNetSettings
 from retable.cards import CardError
 from retable.evaluate.probes import probe
 
@@ -46,22 +48,21 @@ def small(monkeypatch) -> None:
     monkeypatch.setattr(task, "probe", lambda *rows: probe(*rows, penalties=(1e-1,)))
 
 
-def test_folders_are_learned_from_and_come_back_from_kept_weights(make, folder, small) -> None:
+def test_folders_are_learned_from_and_come_back_from_kept_weights(make, run, evaluated, folder, small) -> None:
     cell, context = make("imagenet", "tri-scl-learned", scale="full", **SMALL)
-    found = imagenet.run(cell, context)
+    found = run(cell, context)
     assert {"probe_first", "probe_gap", "precision_all", "knn_accuracy"} <= set(found.metrics)
     assert len(found.series["retrieval_best_first"]) == 16
-    assert imagenet.evaluate(cell, context).metrics == found.metrics
+    assert evaluated(cell, context).metrics == found.metrics
 
 
-def test_an_epochs_views_are_decided_by_its_number(make, folder, small) -> None:
-    cell, context = make("imagenet", "scl", scale="full", **SMALL)
-    task, _, training = imagenet.build(cell, context)
-    assert [len(labels) for _, labels in task.parts] == [180, 20, 100]
+def test_an_epochs_views_are_decided_by_its_number(build, folder, small) -> None:
+    task = build(imagenet, "imagenet", "scl", scale="full", **SMALL).task
+    assert [len(labels) for labels in task.labels] == [180, 20, 100]
 
     def views(epoch: int) -> torch.Tensor:
         torch.manual_seed(0)
-        return torch.stack(next(task.batches(training.batch, epoch)))
+        return torch.stack(next(task.batches(100, epoch)))
 
     once = views(1)
     assert once.shape == (2, 100, 3, 32, 32)
@@ -70,9 +71,8 @@ def test_an_epochs_views_are_decided_by_its_number(make, folder, small) -> None:
     assert not torch.equal(once[0], once[1])
 
 
-def test_a_network_is_asked_at_rest_and_in_order(make, folder, small) -> None:
-    cell, context = make("imagenet", "scl", scale="full", **SMALL)
-    task = imagenet.build(cell, context)[0]
+def test_a_network_is_evaluated_in_order_and_in_its_mode(build, folder, small) -> None:
+    task = build(imagenet, "imagenet", "scl", scale="full", **SMALL).task
 
     class Mean(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -80,31 +80,31 @@ def test_a_network_is_asked_at_rest_and_in_order(make, folder, small) -> None:
             return x.mean((2, 3))
 
     mean = Mean()
-    rows = task.rows(mean)
+    rows = task.features(mean)
     assert [part.shape for part in rows] == [(180, 3), (20, 3), (100, 3)]
     assert mean.training
-    assert torch.equal(task.rows(mean)[1], rows[1])
+    assert torch.equal(task.features(mean)[1], rows[1])
 
 
 def test_images_in_memory_are_for_the_other_recipe(make) -> None:
     cell, _ = make("imagenet", "scl", scale="full", **SMALL)
     context = make("importance", "scl")[1]
     with pytest.raises(CardError, match="reads images from folders; use importance"):
-        imagenet.build(cell, context)
+        imagenet.ImageNet(ImageNetSettings.parse(cell.settings, "test"), context)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_two_steps_of_the_full_recipe(make, folder) -> None:
+def test_two_steps_of_the_full_recipe(build, folder) -> None:
     """ResNet-18 at 224 pixels, the wide projector, LARS in its warm-up; 4 images instead of 128."""
     settings = {"workers": 0, "batch_size": 4, "precision": "float32"}
-    cell, context = make("imagenet", "tri-scl-learned", scale="full", **settings)
-    task, learner, training = imagenet.build(cell, context)
-    assert sum(p.numel() for p in learner.backbone.parameters()) == 11_176_512
-    assert sum(p.numel() for p in learner.projector.parameters()) == 4_198_912
-    before = [p.detach().clone() for p in learner.parameters()]
-    whole, training.steps = task.batches, 2
+    experiment = build(imagenet, "imagenet", "tri-scl-learned", scale="full", **settings)
+    task, model = experiment.task, experiment.model
+    assert sum(p.numel() for p in model.backbone.parameters()) == 11_176_512
+    assert sum(p.numel() for p in model.projector.parameters()) == 4_198_912
+    before = [p.detach().clone() for p in model.parameters()]
+    whole, task.size = task.batches, 8
     task.batches = lambda batch, epoch: (views for _, views in zip(range(2), whole(batch, epoch), strict=False))
-    means = imagenet.train_epoch(task, training, 1)
+    means = train_epoch(model, make_optimiser(model, experiment.settings), task, 1, experiment.settings)
     assert all(np.isfinite(value) for value in means.values())
-    assert all(not torch.equal(a, b) for a, b in zip(before, learner.parameters(), strict=True))
+    assert all(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from methods.tricl.models import Projector, embed, make_backbone
-from retable.cards import CardError
+from methods.tricl.loss import Importance
+from methods.tricl.models import Projector, embed, make_backbone, parameter_groups
 
 
 def count(network: nn.Module) -> int:
@@ -38,6 +38,8 @@ def test_embedding_in_batches_equals_one_pass_and_keeps_the_mode() -> None:
     assert not rows.requires_grad
 
 
-def test_unknown_backbone_is_named() -> None:
-    with pytest.raises(CardError, match="unknown backbone 'resnet-18'; did you mean 'resnet18'"):
-        make_backbone("resnet-18", 8, 32)
+@pytest.mark.parametrize(("importance", "groups"), [(None, 1), (False, 1), (True, 2)])
+def test_only_a_learned_importance_has_a_group_of_its_own(importance: bool | None, groups: int) -> None:
+    s = None if importance is None else Importance(4, learned=importance)
+    found = parameter_groups([nn.Parameter(torch.zeros(2))], s, 0.4, 0.1, 1e-4)
+    assert [(group["peak_lr"], group["weight_decay"]) for group in found] == [(0.4, 1e-4), (0.1, 0.0)][:groups]

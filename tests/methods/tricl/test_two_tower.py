@@ -2,12 +2,23 @@ import pytest
 import torch
 
 from methods.tricl import two_tower
+from methods.tricl.two_tower import tri_clip
 from retable.cards import CardError
 
 
-def test_towers_see_their_half_only(make) -> None:
-    _, towers = two_tower.build(*make("two-tower", "tri-clip-learned"))
-    towers.eval()
+def test_clip_is_symmetric_and_its_penalty_can_vanish() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, text = torch.randn(2, 12, 5, dtype=torch.float64, generator=generator)
+    s = torch.linspace(0.4, 2, 5, dtype=torch.float64)
+    torch.testing.assert_close(tri_clip(image, text, s, 0.2).total, tri_clip(text, image, s, 0.2).total)
+    corners = torch.cat([torch.eye(4), -torch.eye(4)])
+    assert tri_clip(corners, corners, torch.ones(4), 0.2).decorrelation < 1e-12
+    one = tri_clip(image, image, torch.ones(5, dtype=torch.float64), 0.01)
+    assert one.contrast < 0.1  # each row finds itself
+
+
+def test_towers_see_their_half_only(build) -> None:
+    towers = build(two_tower, "two-tower", "tri-clip-learned").model.eval()
     x = torch.rand(4, 3, 16, 16)
     changed = x.clone()
     changed[..., 8:] = 0
@@ -17,27 +28,27 @@ def test_towers_see_their_half_only(make) -> None:
     assert not torch.allclose(right, right_again)
 
 
-def test_training_finds_the_other_half(make) -> None:
-    trained = two_tower.run(*make("two-tower", "tri-clip-learned", epochs=20)).metrics
-    untrained = two_tower.run(*make("two-tower", "untrained")).metrics
+def test_training_finds_the_other_half(make, run) -> None:
+    trained = run(*make("two-tower", "tri-clip-learned", epochs=20)).metrics
+    untrained = run(*make("two-tower", "untrained")).metrics
     assert trained["recall_all"] > 3 * untrained["recall_all"]
     assert trained["precision_all"] > untrained["precision_all"] + 20
 
 
-def test_clip_has_no_importance(make) -> None:
-    _, towers = two_tower.build(*make("two-tower", "clip"))
-    assert towers.importance is None
+def test_clip_has_no_importance(build) -> None:
+    assert build(two_tower, "two-tower", "clip").model.importance is None
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "siglip"}, "unknown loss 'siglip'"),
-        ({"mode": "paper"}, "the loss 'tri-clip': unknown mode 'paper'"),
+        ({"loss": "siglip"}, "setting 'loss' is 'siglip': Input should be 'clip' or 'tri-clip'"),
+        ({"mode": "paper"}, "setting 'mode' is 'paper': Input should be 'none', 'frozen' or 'learned'"),
+        ({"mode": "none"}, "the loss 'tri-clip': unknown mode 'none'"),
         ({"batch_size": 1001}, "batch_size 1001: the split has 1000 training images"),
     ],
 )
-def test_settings_that_mean_nothing_are_named(make, settings: dict, message: str) -> None:
+def test_settings_that_mean_nothing_are_named(make, run, settings: dict, message: str) -> None:
     cell, context = make("two-tower", "tri-clip-learned", **settings)
     with pytest.raises(CardError, match=message):
-        two_tower.run(cell, context)
+        run(cell, context)

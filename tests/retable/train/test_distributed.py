@@ -13,16 +13,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from methods.tricl.losses import (
-    scl,
-    scl_original,
-    simclr,
-    tri_clip,
-    tri_scl,
-    tri_scl_paper,
-    tri_simclr,
-    tri_simclr_paper,
-)
+from methods.tricl.baselines import scl, scl_original, simclr
+from methods.tricl.loss import tri_scl, tri_scl_paper, tri_simclr, tri_simclr_paper
+from methods.tricl.two_tower import tri_clip
 from methods.umae.losses import uniformity_loss
 from retable.nn.nt_xent import nt_xent_interleaved
 from retable.train.distributed import all_gather_with_grad, process_group, rank, world_size

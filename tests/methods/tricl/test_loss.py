@@ -4,8 +4,9 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.tricl import losses
-from methods.tricl.losses import Importance, TriLoss
+from methods.tricl import loss as losses
+from methods.tricl.baselines import scl, scl_original, simclr
+from methods.tricl.loss import Importance, TriLoss
 from retable.train.distributed import all_gather_with_grad
 
 D = 5
@@ -27,53 +28,20 @@ def distinct(pairs: int = 6) -> Tensor:
 # One pair at a time ---------------------------------------------------------------------------------------------------
 
 
-def similarities(q: Tensor, z: Tensor, ids: Tensor) -> list[tuple[list[Tensor], list[Tensor]]]:
-    """Of each anchor: scores of its positives and of its negatives."""
-    every = []
-    for i in range(len(z)):
-        others = [j for j in range(len(z)) if j != i]
-        positive = [q[i] @ z[j] for j in others if ids[j] == ids[i]]
-        every.append((positive, [q[i] @ z[j] for j in others if ids[j] != ids[i]]))
-    return every
-
-
-def nt_xent(q: Tensor, z: Tensor, ids: Tensor, temperature: float) -> Tensor:
-    values = []
-    for positive, negative in similarities(q, z, ids):
-        up = sum((s / temperature).exp() for s in positive)
-        values.append(-(up / (up + sum((s / temperature).exp() for s in negative))).log())
-    return torch.stack(values).mean()
-
-
-def spectral(q: Tensor, z: Tensor, ids: Tensor) -> Tensor:
-    pairs = similarities(q, z, ids)
-    pull = sum(sum(positive) for positive, _ in pairs) / len(z)
-    return -pull + sum(sum(s**2 for s in negative) for _, negative in pairs) / len(z) ** 2
-
-
 def released_anchors(z: Tensor, s: Tensor) -> Tensor:
     scale = torch.ones_like(z)
     scale[: len(z) // 2] = s.detach()
     return z * torch.where(torch.arange(len(z))[:, None] < len(z) // 2, s, scale)
 
 
-def same(ours: Tensor, theirs: Tensor, *inputs: Tensor) -> None:
-    torch.testing.assert_close(ours, theirs)
-    for one, other in zip(*(torch.autograd.grad(x, inputs, retain_graph=True) for x in (ours, theirs)), strict=True):
-        torch.testing.assert_close(one, other)
-
-
 REPEATED = torch.tensor([0, 1, 2, 1, 4, 0]).repeat(2)
 
 
 @pytest.mark.parametrize("ids", [None, distinct(), REPEATED], ids=["unnamed", "distinct", "repeated"])
-def test_losses_and_gradients_are_those_of_loops_over_pairs(ids: Tensor | None) -> None:
+def test_losses_and_gradients_are_those_of_loops_over_pairs(ids: Tensor | None, nt_xent, spectral, same) -> None:
     z, s = rows(), importance()
     names = distinct() if ids is None else ids
     unit = F.normalize(z)
-    same(losses.simclr(z, 0.3, ids), nt_xent(unit, unit, names, 0.3), z)
-    same(losses.simclr(z, 0.9, ids, normalise=False), nt_xent(z, z, names, 0.9), z)
-    same(losses.scl(z, 0.3, ids), spectral(unit / 0.3, unit, names), z)
     anchors = released_anchors(unit, s)
     c = unit.T @ unit
     identity = torch.eye(D, dtype=torch.float64)
@@ -82,7 +50,7 @@ def test_losses_and_gradients_are_those_of_loops_over_pairs(ids: Tensor | None) 
     same(losses.tri_scl(z, s, 0.7, ids).total, spectral(anchors, unit, names) + 0.7 * scl_penalty, z, s)
 
 
-def test_paper_forms_are_those_of_loops_over_pairs() -> None:
+def test_paper_forms_are_those_of_loops_over_pairs(nt_xent, same) -> None:
     z, s = rows(), importance()
     penalty = (z.T @ z / len(z) - torch.eye(D, dtype=torch.float64)).square().sum()
     same(losses.tri_simclr_paper(z, s, 0.9, 0.2).total, nt_xent(z * s, z, distinct(), 0.9) + 0.2 * penalty, z, s)
@@ -91,20 +59,6 @@ def test_paper_forms_are_those_of_loops_over_pairs() -> None:
     pull = -2 * sum((z1[i] * s) @ z2[i] for i in range(size)) / size
     push = sum(((z1[i] * s) @ z2[j]) ** 2 for i in range(size) for j in range(size) if i != j) / (size * (size - 1))
     same(losses.tri_scl_paper(z, s, 0.2).total, pull + push + 0.2 * penalty, z, s)
-
-
-def test_the_ball_cuts_long_rows_only() -> None:
-    z = rows()
-    z1, z2 = z.chunk(2)
-    mu = 2.0
-    cut = [torch.stack([r if r.norm() < mu**0.5 else r / r.norm() * mu**0.5 for r in part]) for part in (z1, z2)]
-    assert any(len(set(part.norm(dim=1).round(decimals=9).tolist())) > 1 for part in cut)  # some rows stay short
-    pull = -2 * (cut[0] * cut[1]).sum(1).mean()
-    scores = (cut[0] @ cut[1].T).square()
-    push = (scores.sum() - scores.diagonal().sum()) / (len(z1) * (len(z1) - 1))
-    ours = losses.scl_original(z1, z2, mu)
-    same(ours[0], pull / mu, z)
-    same(ours[1], push / mu, z)
 
 
 # Laws -----------------------------------------------------------------------------------------------------------------
@@ -119,11 +73,9 @@ def tri_losses(z: Tensor, s: Tensor) -> dict[str, TriLoss]:
     }
 
 
-def test_rotations_change_three_factors_and_not_two() -> None:
+def test_rotations_change_three_factors() -> None:
     z, s = rows(), importance()
     rotation, _ = torch.linalg.qr(rows(5, D, seed=1).detach()[:D])
-    torch.testing.assert_close(losses.simclr(z @ rotation, 0.3), losses.simclr(z, 0.3))
-    torch.testing.assert_close(losses.scl(z @ rotation, 0.3), losses.scl(z, 0.3))
     for name, loss in tri_losses(z, s).items():
         assert not torch.isclose(tri_losses(z @ rotation, s)[name].contrast, loss.contrast), name
         torch.testing.assert_close(tri_losses(z @ rotation, s)[name].decorrelation, loss.decorrelation)
@@ -141,10 +93,10 @@ def test_signs_and_the_order_of_features_and_samples_do_not_matter() -> None:
 
 def test_importance_one_is_no_importance() -> None:
     z, one = rows(), torch.ones(D, dtype=torch.float64)
-    torch.testing.assert_close(losses.tri_simclr(z, one, 0.3).contrast, losses.simclr(z, 0.3))
-    torch.testing.assert_close(losses.tri_scl(z, one).contrast, losses.scl(z, 1.0))
+    torch.testing.assert_close(losses.tri_simclr(z, one, 0.3).contrast, simclr(z, 0.3))
+    torch.testing.assert_close(losses.tri_scl(z, one).contrast, scl(z, 1.0))
     z1, z2 = z.chunk(2)
-    torch.testing.assert_close(losses.tri_scl_paper(z, one).contrast, sum(losses.scl_original(z1, z2, 1e6)) * 1e6)
+    torch.testing.assert_close(losses.tri_scl_paper(z, one).contrast, sum(scl_original(z1, z2, 1e6)) * 1e6)
 
 
 def test_large_importance_does_not_overflow() -> None:
@@ -161,16 +113,6 @@ def test_the_released_penalty_of_tri_simclr_has_a_floor() -> None:
     penalty = losses.tri_simclr(best, torch.ones(dim), 0.2).decorrelation
     torch.testing.assert_close(penalty, torch.tensor((1 - 1 / dim) ** 2 / dim))
     assert losses.tri_scl_paper(best * dim**0.5, torch.ones(dim)).decorrelation < 1e-10
-
-
-def test_clip_is_symmetric_and_its_penalty_can_vanish() -> None:
-    image, text = rows(6).detach(), rows(6, seed=1).detach()
-    s = importance().detach()
-    torch.testing.assert_close(losses.tri_clip(image, text, s, 0.2).total, losses.tri_clip(text, image, s, 0.2).total)
-    corners = torch.cat([torch.eye(4), -torch.eye(4)])
-    assert losses.tri_clip(corners, corners, torch.ones(4), 0.2).decorrelation < 1e-12
-    one = losses.tri_clip(image, image, torch.ones(D, dtype=torch.float64), 0.01)
-    assert one.contrast < 0.1  # each row finds itself
 
 
 def test_only_learned_importance_has_a_gradient() -> None:
@@ -209,15 +151,10 @@ def test_two_processes_give_the_gradient_of_one(tmp_path) -> None:
 def test_bad_input_is_named() -> None:
     z, s = rows(), importance()
     for loss in (
-        lambda: losses.simclr(z[:5], 0.2),
-        lambda: losses.scl(z[:5], 0.2),
+        lambda: losses.tri_simclr(z[:5], s, 0.2),
         lambda: losses.tri_scl(z[:5], s),
         lambda: losses.tri_scl_paper(z[:5], s),
         lambda: losses.tri_simclr_paper(z[:5], s, 0.2),
     ):
         with pytest.raises(ValueError, match="an even number of rows, got 5"):
             loss()
-    with pytest.raises(ValueError, match="ids must name the sample of each of 12 rows"):
-        losses.simclr(z, 0.2, torch.arange(12))
-    with pytest.raises(ValueError, match="at least 2 samples"):
-        losses.scl_original(z[:1], z[1:2])
