@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from methods.tricl.baselines import simclr
 from methods.tricl.models import small_resnet
-from methods.umae.models import MAE, SIZES
+from methods.umae.mae import MAE
+from methods.umae.vit import SIZES
 
 BATCH, ROUNDS = 128, 11
 FORMS = {

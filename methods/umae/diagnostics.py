@@ -1,4 +1,4 @@
-"""Dimensional collapse in numbers: the singular values of features (N, D) and what is read off them, in float64."""
+"""Measures of dimensional collapse: the spectrum of features (N, D) and their pairwise cosines, in float64."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Spectrum:
 
 
 def spectrum(z: Tensor, *, centre: bool = True) -> Spectrum:
-    """The spectrum of features (N, D), their mean row taken off or not."""
+    """The spectrum of features (N, D), centred or not."""
     z = z.double()
     s = torch.linalg.svdvals(z - z.mean(0) if centre else z)
     power = s.square()

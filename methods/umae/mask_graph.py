@@ -1,4 +1,4 @@
-"""The paper's mask graph on a toy whose views can all be listed: what masking more or less trades."""
+"""The paper's mask graph on a toy whose views can all be enumerated: the effect of the mask ratio."""
 
 import itertools
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class MaskGraph:
-    """The bipartite graph of V1 visible and V2 hidden views.
+    """The bipartite graph of V1 visible and V2 masked views.
 
     ``joint`` (V1, V2): weight of each pair, sums to 1; ``by_class`` (V1, C): each visible view's weight by class.
     """
@@ -19,20 +19,20 @@ class MaskGraph:
 
     @classmethod
     def of(cls, tokens: NDArray, labels: NDArray, visible: int) -> "MaskGraph":
-        """Every image (n, T) of tokens under every mask that leaves ``visible`` of T places, all with one weight.
+        """Every image (n, T) of tokens under every mask that leaves ``visible`` of T positions, all with one weight.
 
-        A view is its set of (place, token). ``ValueError`` unless 1 to T - 1 places stay visible.
+        A view is its set of (position, token). ``ValueError`` unless 1 to T - 1 positions stay visible.
         """
-        places = tokens.shape[1]
-        if not 1 <= visible < places:
-            raise ValueError(f"a mask leaves 1 to {places - 1} of {places} places visible, got {visible}")
+        positions = tokens.shape[1]
+        if not 1 <= visible < positions:
+            raise ValueError(f"a mask leaves 1 to {positions - 1} of {positions} positions visible, got {visible}")
         first: dict[tuple, int] = {}
         second: dict[tuple, int] = {}
         pairs = []
         for image, row in enumerate(tokens.tolist()):
-            for kept in itertools.combinations(range(places), visible):
-                shown = tuple((place, row[place]) for place in kept)
-                rest = tuple((place, row[place]) for place in range(places) if place not in kept)
+            for kept in itertools.combinations(range(positions), visible):
+                shown = tuple((i, row[i]) for i in kept)
+                rest = tuple((i, row[i]) for i in range(positions) if i not in kept)
                 pairs.append((first.setdefault(shown, len(first)), second.setdefault(rest, len(second)), image))
         ones, twos, whose = np.array(pairs).T
         joint = np.zeros((len(first), len(second)))
@@ -42,7 +42,7 @@ class MaskGraph:
         return cls(joint, by_class)
 
     def adjacency(self) -> NDArray[np.float64]:
-        """Weight (V1, V1) of two visible views that one hidden view completes: the implicit positive pairs of MAE."""
+        """Weight (V1, V1) of two visible views that share a masked view: the implicit positive pairs of MAE."""
         return (self.joint / self.joint.sum(0)) @ self.joint.T
 
     def eigenvalues(self) -> NDArray[np.float64]:
@@ -54,11 +54,11 @@ class MaskGraph:
         return values
 
     def tail(self, dimensions: int) -> float:
-        """What ``dimensions`` features cannot reach of the spectral loss: the sum of further squared eigenvalues."""
+        """Spectral loss of the best ``dimensions`` features: the sum of the remaining squared eigenvalues."""
         return float((self.eigenvalues()[dimensions:] ** 2).sum())
 
     def label_error(self) -> float:
-        """alpha: weight of positive pairs whose majority labels differ; of equal classes the lower one is taken."""
+        """alpha: weight of positive pairs whose majority labels differ; ties go to the lower class."""
         label = self.by_class.argmax(1)
         return float(self.adjacency()[label[:, None] != label].sum())
 

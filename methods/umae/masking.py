@@ -1,4 +1,4 @@
-"""Which patches are hidden: MAE's random patches, SimMIM's random squares."""
+"""Random masks: of patches for MAE, of squares for SimMIM."""
 
 import math
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from torch import Tensor
 class Masking:
     """A mask of N images of L patches, k of them visible.
 
-    ``kept`` (N, k): the visible patches in the order that the encoder sees; ``restore`` (N, L): each patch's place
-    among visible, then hidden ones; ``hidden`` (N, L): 1 for hidden.
+    ``visible`` (N, k): indices of the visible patches, in the encoder's order; ``restore`` (N, L): each patch's index
+    in the sequence of visible, then masked patches; ``mask`` (N, L): 1 for masked.
     """
 
-    kept: Tensor
+    visible: Tensor
     restore: Tensor
-    hidden: Tensor
+    mask: Tensor
 
 
 def visible_patches(patches: int, mask_ratio: float) -> int:
-    """``int(patches * (1 - mask_ratio))`` in double arithmetic, cut off as in MAE's code: 20 at 0.8 leave 3, not 4.
+    """``int(patches * (1 - mask_ratio))`` in float64, rounded down as in MAE's code: 20 at 0.8 leave 3, not 4.
 
     ``ValueError`` for a ratio outside [0, 1).
     """
     if not 0 <= mask_ratio < 1:
-        raise ValueError(f"mask_ratio is the hidden share of the patches, from 0 to below 1; got {mask_ratio}")
+        raise ValueError(f"mask_ratio is the masked share of the patches, from 0 to below 1; got {mask_ratio}")
     return int(patches * (1 - mask_ratio))
 
 
 def random_masking(noise: Tensor, mask_ratio: float) -> Masking:
-    """Hide all but the patches with the least noise (N, L), each image for itself (MAE, section 3)."""
+    """Mask all but the patches with the least noise (N, L), independently for each image (MAE, section 3)."""
     keep = visible_patches(noise.shape[1], mask_ratio)
     order = noise.argsort(dim=1, stable=True)
     ranks = torch.arange(noise.shape[1], device=noise.device).expand_as(order)
@@ -39,26 +39,26 @@ def random_masking(noise: Tensor, mask_ratio: float) -> Masking:
     return Masking(order[:, :keep], restore, (restore >= keep).to(noise.dtype))
 
 
-def taken(x: Tensor, places: Tensor) -> Tensor:
-    """Rows (N, k, D) of ``x`` (N, L, D) at ``places`` (N, k)."""
-    return x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
+def gather_tokens(x: Tensor, indices: Tensor) -> Tensor:
+    """Tokens (N, k, D) of ``x`` (N, L, D) at ``indices`` (N, k)."""
+    return x.gather(1, indices[..., None].expand(-1, -1, x.shape[-1]))
 
 
-def hidden_squares(mask_ratio: float, squares: int) -> int:
-    """``ceil(mask_ratio * squares)``: how many SimMIM hides. ``ValueError`` for a ratio outside [0, 1)."""
+def masked_squares(mask_ratio: float, squares: int) -> int:
+    """``ceil(mask_ratio * squares)``: how many SimMIM masks. ``ValueError`` for a ratio outside [0, 1)."""
     if not 0 <= mask_ratio < 1:
-        raise ValueError(f"mask_ratio is the hidden share of the image, from 0 to below 1; got {mask_ratio}")
+        raise ValueError(f"mask_ratio is the masked share of the image, from 0 to below 1; got {mask_ratio}")
     return math.ceil(squares * mask_ratio)
 
 
 def square_masking(order: Tensor, mask_ratio: float, tokens_per_square: int) -> Tensor:
-    """SimMIM's mask (N, G, G), 1 for hidden: the first squares of each image's ``order``, a permutation (N, R^2).
+    """SimMIM's mask (N, G, G), 1 for masked: the first squares of each image's ``order``, a permutation (N, R^2).
 
     G = R * ``tokens_per_square``.
     """
     n, squares = order.shape
     side = math.isqrt(squares)
-    hidden = torch.zeros(n, squares, device=order.device)
-    hidden.scatter_(1, order[:, : hidden_squares(mask_ratio, squares)], 1.0)
-    grid = hidden.view(n, side, side)
+    mask = torch.zeros(n, squares, device=order.device)
+    mask.scatter_(1, order[:, : masked_squares(mask_ratio, squares)], 1.0)
+    grid = mask.view(n, side, side)
     return grid.repeat_interleave(tokens_per_square, 1).repeat_interleave(tokens_per_square, 2)

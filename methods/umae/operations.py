@@ -1,36 +1,39 @@
-"""How much there is to compute in one seed of a recipe at full scale; the card keeps the numbers."""
+"""Floating-point operations of one seed of a recipe at full scale; the card keeps the numbers."""
 
 import torch
 from torch import Tensor
 
-from methods.umae.models import SIZES, Encoder
-from methods.umae.pretrain import CONTROLS, make_model, objective
 from retable.operations import counted
 from retable.plan import Cell
+
+from .pretrain import Objective, Pretrain, make_model
+from .settings import PretrainSettings, TransferSettings
+from .vit import SIZES, Encoder
 
 # Training images, their side, classes. ImageNet-100: 1,300 images a class at most, some have fewer.
 DATA = {"cifar10": (50_000, 32, 10), "imagenet": (1_281_167, 224, 1000), "imagenet-100": (126_689, 224, 100)}
 
 
 def of_seed(cell: Cell) -> float:
-    """Floating-point operations of all training steps; what judges the features is a small part and left out."""
-    s = cell.settings
+    """Operations of all training steps; the evaluation of frozen features, a small part, is left out."""
+    kind = TransferSettings if "evaluation" in cell.settings else PretrainSettings
+    s = kind.parse(cell.settings, cell.slug)
     images, side, classes = DATA[cell.dataset]
-    two, labels = torch.rand(2, 3, side, side), torch.zeros(2, dtype=torch.long)
-
-    def evaluation() -> Tensor:
-        # Without the last linear layer, which is a thousandth of it.
-        encoder = Encoder(SIZES[str(s["size"])], side)
-        if s["evaluation"] == "fine-tune":
-            return encoder.pooled(two).sum()
-        return encoder.features(two)["cls"].detach()
-
+    batch, labels = torch.rand(2, 3, side, side), torch.zeros(2, dtype=torch.long)
     total = 0.0
-    if s["trained"] and s["model"] not in CONTROLS:
-        seen = images // int(s["batch_size"]) * int(s["batch_size"]) * int(s["epochs"])
-        total += seen / 2 * counted(lambda: objective(make_model(s, side, 3, classes), two, labels, s)[0])
-    if "evaluation" in s:
-        seen = images // int(s["tune_batch_size"]) * int(s["tune_batch_size"]) * int(s["tune_epochs"])
-        with torch.set_grad_enabled(s["evaluation"] == "fine-tune"):
-            total += seen / 2 * counted(evaluation)
+    if s.trained and cell.variant not in Pretrain.controls:
+        model = make_model(s, side, 3, classes)
+        noise = model.draw(2, batch.device)
+        steps = images // s.batch_size * s.epochs
+        total += steps * s.batch_size / 2 * counted(lambda: Objective(model, s)(batch, labels, noise)[0])
+    if isinstance(s, TransferSettings):
+        steps = images // s.tune_batch_size * s.tune_epochs
+        encoder, tuned = Encoder(SIZES[s.size], side), s.evaluation == "fine-tune"
+
+        def evaluation() -> Tensor:
+            # Without the last linear layer, a thousandth of it.
+            return encoder.pooled(batch).sum() if tuned else encoder.features(batch)["cls"].detach()
+
+        with torch.set_grad_enabled(tuned):
+            total += steps * s.tune_batch_size / 2 * counted(evaluation)
     return total

@@ -1,171 +1,169 @@
-"""A set of images ready for training: parts, batches, augmentation, and what frozen features are judged by."""
+"""Images as batches: parts, augmentation, and the accuracies of frozen features."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sized
 
 import numpy as np
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
-from retable.cards import CardError, Scalar, unknown
+from retable.cards import CardError
 from retable.data.augment import horizontal_flip, normalise, random_resized_crop, to_float
-from retable.data.folder_images import FolderSet, FolderSplit
+from retable.data.folder_images import FolderImages, FolderSet, FolderSplit
 from retable.data.image_sets import ImageSet, ImageSplit
 from retable.data.loader import evaluation_batches, training_batches
 from retable.evaluate.neighbours import vote_accuracy, weighted_knn
 from retable.evaluate.probes import chosen_accuracy, probe
-from retable.train.context import Context
 from retable.train.distributed import rank, world_size
 from retable.train.parallel import shard
 
+from .settings import PretrainSettings, TransferSettings
+
 Batches = Iterator[tuple[Tensor, Tensor]]
 
-# Mean and deviation of each channel that images are normalised by.
+# Mean and std of each channel.
 STATISTICS = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "imagenet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
 }
-# Where a split sets nothing aside to choose on, every tenth training image serves the probe's choice.
-CHOSEN_ON = 10
+# Without validation images in the split, every tenth training image chooses the probe's penalty.
+VALIDATION_STRIDE = 10
 EVALUATION_BATCH = 500
 
 
-def task_of(data: tuple, settings: dict[str, Scalar], context: Context) -> "InMemory | FromFolder":
-    """The data of a cell ready for training; raises CardError for a normalisation that has no name here."""
-    if settings["statistics"] not in STATISTICS:
-        raise CardError(unknown("statistics", str(settings["statistics"]), list(STATISTICS)))
-    images, split = data
-    kind = FromFolder if isinstance(images, FolderSet) else InMemory
-    return kind(images, split, settings, context)
+class Task:
+    """A labelled image set as batches; `parts` has at least `train` and `test`."""
 
+    side: int
+    channels: int
+    classes: int
+    parts: Mapping[str, Sized]
 
-class InMemory:
-    """Images uint8 (N, C, S, S) on the device with labels and parts.
+    def __init__(self, settings: PretrainSettings, device: torch.device) -> None:
+        self.mean, self.std = STATISTICS[settings.statistics]
+        self.flip, self.device = settings.flip, device
 
-    Parts: `train`, `test`, and for the probe `fit` and `val`, which are disjoint and hold labelled images only (`fit`
-    is those of `train` where the split has validation images). ``CardError`` for images that are not square.
-    """
+    def batches(self, batch_size: int, crop_low: float) -> Batches:
+        """One epoch of normalised training images (B, C, S, S) and labels (B,), this process's share of each batch.
 
-    def __init__(self, images: ImageSet, split: ImageSplit, settings: dict[str, Scalar], context: Context) -> None:
-        self.channels, self.side, width = images.images.shape[1:]
-        if width != self.side:
-            raise CardError(f"{images.name}: images are {self.side} x {width}; U-MAE needs square ones")
-        self.mean, self.std = STATISTICS[str(settings["statistics"])]
-        self.settings, self.device = settings, context.device
-        self.images = torch.from_numpy(images.images).to(self.device)
-        self.labels = torch.from_numpy(images.labels).to(self.device)
-        self.classes = len(images.classes)
-        own_val = len(split.val) > 0
-        labelled = split.train[images.labels[split.train] >= 0]
-        parts = {
-            "train": split.train,
-            "test": split.test,
-            "val": split.val if own_val else labelled[::CHOSEN_ON],
-            "fit": labelled if own_val else np.delete(labelled, np.s_[::CHOSEN_ON]),
-        }
-        self.parts = {name: torch.from_numpy(places).to(self.device) for name, places in parts.items()}
+        Shuffled, cropped to a share of the area from `crop_low` to 1, and flipped, by torch's global generator.
+        """
+        raise NotImplementedError
+
+    def whole(self, part: str) -> Batches:
+        """Normalised images of a part without augmentation, and labels."""
+        raise NotImplementedError
 
     def size(self, part: str) -> int:
-        """How many images a part has."""
+        """Number of images of a part."""
         return len(self.parts[part])
 
     def steps(self, batch_size: int) -> int:
-        """Steps of an epoch; a last batch that is not full is left out. ``CardError`` if that leaves none."""
-        return _steps(self.size("train"), batch_size)
+        """Steps of an epoch without its last, smaller batch. `CardError` if that leaves none."""
+        images = self.size("train")
+        if not 1 <= batch_size <= images:
+            raise CardError(f"a batch of {batch_size} cannot be taken from {images} training images; set 1 to {images}")
+        return images // batch_size
 
-    def batches(self, batch_size: int, epoch: int, crop_low: float) -> Batches:
-        """Normalised training images in random order, full batches only, and labels: this process's share of each.
+    @torch.no_grad()
+    def accuracy(self, part: str, logits: Callable[[Tensor], Tensor]) -> float:
+        """Accuracy in percent of the logits (B, classes) of a part's images (B, C, S, S)."""
+        correct = sum(int((logits(images).argmax(1) == labels).sum()) for images, labels in self.whole(part))
+        return 100 * correct / self.size(part)
 
-        Cropped (from `crop_low` of the area to all of it) and flipped by chance, from torch's global stream.
-        """
-        places = self.parts["train"]
-        order = places[torch.randperm(len(places)).to(self.device)]
-        for chosen in order[: self.steps(batch_size) * batch_size].split(batch_size):
-            x = to_float(self.images[chosen])
+
+class InMemory(Task):
+    """Images uint8 (N, C, S, S) and labels on the device. `CardError` for images that are not square.
+
+    Parts: `train`, `test`, and for the probe `fit` and `val`, which are disjoint and hold labelled images only.
+    """
+
+    parts: dict[str, Tensor]
+
+    def __init__(self, images: ImageSet, split: ImageSplit, settings: PretrainSettings, device: torch.device) -> None:
+        super().__init__(settings, device)
+        self.channels, self.side, width = images.images.shape[1:]
+        if width != self.side:
+            raise CardError(f"{images.name}: images are {self.side} x {width}; U-MAE needs square ones")
+        self.images = torch.from_numpy(images.images).to(device)
+        self.labels = torch.from_numpy(images.labels).to(device)
+        self.classes = len(images.classes)
+        val, fit = split.val, split.train[images.labels[split.train] >= 0]
+        if not len(val):
+            val, fit = fit[::VALIDATION_STRIDE], np.delete(fit, np.s_[::VALIDATION_STRIDE])
+        parts = {"train": split.train, "test": split.test, "val": val, "fit": fit}
+        self.parts = {name: torch.from_numpy(indices).to(device) for name, indices in parts.items()}
+
+    def batches(self, batch_size: int, crop_low: float) -> Batches:
+        train = self.parts["train"]
+        order = train[torch.randperm(len(train)).to(self.device)]
+        for batch in order[: self.steps(batch_size) * batch_size].split(batch_size):
+            x = to_float(self.images[batch])
             if crop_low < 1:
                 x = random_resized_crop(x, self.side, (crop_low, 1.0), interpolation="bicubic")
-            if self.settings["flip"]:
+            if self.flip:
                 x = horizontal_flip(x)
-            yield shard(normalise(x, self.mean, self.std)), shard(self.labels[chosen])
+            yield shard(normalise(x, self.mean, self.std)), shard(self.labels[batch])
 
     def whole(self, part: str) -> Batches:
-        """Normalised images of a part as they are, and labels, a few hundred at a time."""
-        for chosen in self.parts[part].split(EVALUATION_BATCH):
-            yield normalise(to_float(self.images[chosen]), self.mean, self.std), self.labels[chosen]
+        for batch in self.parts[part].split(EVALUATION_BATCH):
+            yield normalise(to_float(self.images[batch]), self.mean, self.std), self.labels[batch]
 
-    def judge(self, features: Tensor) -> tuple[dict[str, float], Tensor]:
-        """Accuracies in percent of frozen features (N, d) of `fit`, `val` and `test` images in that order.
+    def accuracies(self, features: Tensor) -> tuple[dict[str, float], Tensor]:
+        """Accuracies in percent of frozen features (N, D) of `fit`, `val` and `test` images in that order.
 
-        Logistic regression (one of six penalties, by validation), weighted 20-NN and plain 10-NN. Returns the test
-        images' features beside.
+        Logistic regression (the best of six penalties on `val`), weighted 20-NN and plain 10-NN. Also returns the
+        test features.
         """
-        sizes = [len(self.parts[name]) for name in ("fit", "val", "test")]
-        labels = torch.cat([self.labels[self.parts[name]] for name in ("fit", "val", "test")])
-        masks = torch.zeros(3, 1, len(labels), dtype=torch.bool, device=labels.device)
-        for mask, piece in zip(masks, torch.arange(len(labels), device=labels.device).split(sizes), strict=True):
-            mask[0, piece] = True
-        fit, val, test = masks
-        on_test, on_val = chosen_accuracy(probe(features, labels, fit), val, test)
-        known, asked = features[fit[0]].float(), features[test[0]].float()
+        names = ("fit", "val", "test")
+        labels = torch.cat([self.labels[self.parts[name]] for name in names])
+        part = torch.cat([torch.full((self.size(name),), i, device=self.device) for i, name in enumerate(names)])
+        fit, val, test = (part == i for i in range(3))
+        on_test, on_val = chosen_accuracy(probe(features, labels, fit[None]), val[None], test[None])
+        known, queries = features[fit].float(), features[test].float()
 
-        def neighbours(k: int, temperature: float) -> float:
-            votes = weighted_knn(known, labels[fit[0]], asked, k=k, temperature=temperature)
-            return vote_accuracy(votes, labels[test[0]])
+        def knn(k: int, temperature: float) -> float:
+            votes = weighted_knn(known, labels[fit], queries, k=k, temperature=temperature)
+            return vote_accuracy(votes, labels[test])
 
         accuracies = {
-            "probe": on_test.item(),
-            "probe_val": on_val.item(),
-            "knn20": neighbours(20, 0.07),
-            # So high a temperature makes all votes equal.
-            "knn10": neighbours(10, 1e9),
+            "probe_accuracy": on_test.item(),
+            "probe_val_accuracy": on_val.item(),
+            "knn20_accuracy": knn(20, 0.07),
+            # At so high a temperature all votes are equal.
+            "knn10_accuracy": knn(10, 1e9),
         }
-        return accuracies, asked
+        return accuracies, queries
 
 
-class FromFolder:
+class FromFolder(Task):
     """Class folders of large images, which worker processes decode and crop to 224 pixels; parts `train` and `test`."""
 
     side, channels = 224, 3
+    parts: dict[str, FolderImages]
 
-    def __init__(self, images: FolderSet, split: FolderSplit, settings: dict[str, Scalar], context: Context) -> None:
-        self.settings, self.device, self.derive = settings, context.device, context.derive
-        self.mean, self.std = STATISTICS[str(settings["statistics"])]
-        self.folders = {"train": split.train, "test": split.test}
+    def __init__(self, images: FolderSet, split: FolderSplit, settings: TransferSettings, device: torch.device) -> None:
+        super().__init__(settings, device)
+        self.workers, self.pinned = settings.workers, device.type == "cuda"
+        self.parts = {"train": split.train, "test": split.test}
         self.classes = len(images.classes)
-        self.loading: dict[str, Any] = {
-            "interpolation": "bicubic",
-            "workers": int(settings["workers"]),
-            "pinned": context.device.type == "cuda",
-        }
-        self.share = (rank(), world_size())
 
-    def size(self, part: str) -> int:
-        """How many images a part has."""
-        return len(self.folders[part])
-
-    def steps(self, batch_size: int) -> int:
-        """Steps of an epoch; a last batch that is not full is left out. ``CardError`` if that leaves none."""
-        return _steps(self.size("train"), batch_size)
-
-    def batches(self, batch_size: int, epoch: int, crop_low: float) -> Batches:
-        """As InMemory's; order and crops depend on the epoch's number."""
-        seed, scale = self.derive("images", epoch), (crop_low, 1.0)
+    def batches(self, batch_size: int, crop_low: float) -> Batches:
         loaded = training_batches(
-            self.folders["train"], self.side, batch_size, seed, scale=scale, share=self.share, **self.loading
-        )
+            self.parts["train"], self.side, batch_size, seed=int(torch.empty((), dtype=torch.int64).random_()),
+            scale=(crop_low, 1.0), interpolation="bicubic", workers=self.workers, pinned=self.pinned,
+            share=(rank(), world_size()),
+        )  # fmt: skip
         for views, labels in loaded:
             x = to_float(views[:, 0].to(self.device, non_blocking=True))
-            x = horizontal_flip(x) if self.settings["flip"] else x
+            x = horizontal_flip(x) if self.flip else x
             yield normalise(x, self.mean, self.std), labels.to(self.device)
 
     def whole(self, part: str) -> Batches:
-        """The middle of each image of a part, after its shorter side was made 256 pixels, and labels."""
-        for pixels, labels in evaluation_batches(self.folders[part], self.side, EVALUATION_BATCH, **self.loading):
+        """The centre crop of each image, its shorter side resized to 256 pixels."""
+        loaded = evaluation_batches(
+            self.parts[part], self.side, EVALUATION_BATCH, interpolation="bicubic", workers=self.workers,
+            pinned=self.pinned,
+        )  # fmt: skip
+        for pixels, labels in loaded:
             yield normalise(to_float(pixels.to(self.device)), self.mean, self.std), labels.to(self.device)
-
-
-def _steps(images: int, batch_size: int) -> int:
-    if not 1 <= batch_size <= images:
-        raise CardError(f"a batch of {batch_size} cannot be taken from {images} training images; set 1 to {images}")
-    return images // batch_size

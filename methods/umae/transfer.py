@@ -1,6 +1,6 @@
 """Pre-training, then the authors' two evaluations with labels: a linear probe trained by LARS, or fine-tuning.
 
-retable run umae/fine-tune --scale demo
+retable run umae/transfer --scale demo
 """
 
 from collections.abc import Callable
@@ -11,41 +11,39 @@ import torch.nn.functional as F
 from timm.data import Mixup
 from timm.loss import SoftTargetCrossEntropy
 from timm.optim import param_groups_layer_decay
-from torch import Tensor, nn
+from torch import Tensor
 
-from methods.umae.models import MAE, SIZES, Classifier, ProbeHead
-from methods.umae.pretrain import Pretrainer, make_model, objective
-from methods.umae.task import FromFolder, InMemory, task_of
-from retable.cards import CardError, unknown
-from retable.plan import Cell
-from retable.train.context import Context, Result, Stateful
+from retable.data.folder_images import FolderSet
+from retable.experiment import Experiment
+from retable.train.context import Context, Result
 from retable.train.optim import LARS
 from retable.train.parallel import all_reduce_mean, ddp
 from retable.train.precision import Stepper, autocast, compile_in_place
 from retable.train.schedules import set_rate, warmup_cosine
 
-PARALLEL = True
+from .classifiers import Classifier, ProbeHead
+from .mae import MAE
+from .pretrain import Objective, make_model, pretrain
+from .settings import TransferSettings
+from .task import FromFolder, InMemory, Task
+from .vit import SIZES
 
 
 class LinearProbe:
     """BatchNorm and a linear layer on the frozen encoder's cls feature, trained by LARS without weight decay."""
 
-    def __init__(self, task: InMemory | FromFolder, encoder: MAE, cell: Cell) -> None:
+    def __init__(self, task: Task, encoder: MAE, settings: TransferSettings) -> None:
         self.encoder = encoder
-        self.model: nn.Module = ProbeHead(encoder.norm.weight.numel(), task.classes).to(task.device)
+        self.model = ProbeHead(encoder.width, task.classes).to(task.device)
+        # Each process has batch statistics of its own, as in the authors' code.
+        self.network = ddp(self.model, settings.tune_batch_size)
         self.optimiser: torch.optim.Optimizer = LARS(self.model.parameters(), lr=0.0, form="mae")
-        self.stepper = Stepper(self.optimiser, task.device, cell.settings["autocast"])
-        # Statistics of BatchNorm are a process's own, as in the authors' code.
-        self.shared = ddp(self.model, int(cell.settings["tune_batch_size"]))
-
-    def start(self) -> None:
-        """Called once, when the encoder is trained."""
 
     def logits(self, images: Tensor) -> Tensor:
-        """(N, classes) of prepared images."""
+        """Logits (N, classes) of images (N, C, S, S)."""
         with torch.no_grad():
             features = self.encoder.eval().features(images)["cls"]
-        return (self.shared if self.model.training else self.model)(features)
+        return self.network(features)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy."""
@@ -53,140 +51,108 @@ class LinearProbe:
 
 
 class FineTuning:
-    """All weights trained on, a lower rate for lower layers (BEiT's layer decay), Mixup or CutMix, smooth labels."""
+    """All weights trained by AdamW with layer-wise learning rate decay (BEiT), Mixup, CutMix and label smoothing."""
 
-    def __init__(self, task: InMemory | FromFolder, encoder: MAE, cell: Cell) -> None:
-        s = self.settings = cell.settings
-        self.encoder = encoder
-        model = Classifier(
-            SIZES[str(s["size"])],
-            task.classes,
-            image=task.side,
-            channels=task.channels,
-            drop_path=float(s["drop_path"]),
-        )
-        self.model: nn.Module = model.to(task.device)
-        compile_in_place(self.model, s.get("compile", False))
-        self.shared = ddp(self.model, int(s["tune_batch_size"]))
-        groups = param_groups_layer_decay(
-            self.model,
-            weight_decay=float(s["weight_decay"]),
-            layer_decay=float(s["layer_decay"]),
-            no_weight_decay_list=("pos_embed", "cls_token"),
-        )
+    def __init__(self, task: Task, settings: TransferSettings) -> None:
+        s = settings
+        self.model = Classifier(
+            SIZES[s.size], task.classes, image=task.side, channels=task.channels, drop_path=s.drop_path
+        ).to(task.device)
+        compile_in_place(self.model, s.compile)
+        self.network = ddp(self.model, s.tune_batch_size)
+        undecayed = ("pos_embed", "cls_token")
+        groups = param_groups_layer_decay(self.model, s.weight_decay, undecayed, layer_decay=s.layer_decay)
         self.optimiser: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), fused=True)
-        self.stepper = Stepper(self.optimiser, task.device, s["autocast"])
-        mixing = (float(s["mixup"]), float(s["cutmix"]))
-        smoothing = float(s["label_smoothing"])
-        self.mix = Mixup(*mixing, label_smoothing=smoothing, num_classes=task.classes) if any(mixing) else None
-        self.mixed_loss = SoftTargetCrossEntropy()
-
-    def start(self) -> None:
-        """Take over the encoder's weights."""
-        if self.settings["trained"]:
-            assert isinstance(self.model, Classifier)
-            self.model.load_pretrained(self.encoder.state_dict())
+        self.label_smoothing = s.label_smoothing
+        self.mixup = None
+        if s.mixup or s.cutmix:
+            self.mixup = Mixup(s.mixup, s.cutmix, label_smoothing=s.label_smoothing, num_classes=task.classes)
 
     def logits(self, images: Tensor) -> Tensor:
-        """(N, classes) of prepared images."""
-        return (self.shared if self.model.training else self.model)(images)
+        """Logits (N, classes) of images (N, C, S, S)."""
+        return self.network(images)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy against mixed, smoothed labels; draws from numpy's global stream if it mixes."""
-        if self.mix is not None:
-            images, labels = self.mix(images, labels)
-            return self.mixed_loss(self.logits(images).float(), labels)
-        smoothing = float(self.settings["label_smoothing"])
-        return F.cross_entropy(self.logits(images).float(), labels, label_smoothing=smoothing)
+        """Mean cross-entropy with mixed and smoothed labels; Mixup draws from numpy's global generator."""
+        if self.mixup is not None:
+            images, labels = self.mixup(images, labels)
+            return SoftTargetCrossEntropy()(self.logits(images).float(), labels)
+        return F.cross_entropy(self.logits(images).float(), labels, label_smoothing=self.label_smoothing)
 
 
-EVALUATIONS: dict[str, type[LinearProbe | FineTuning]] = {"linear-probe": LinearProbe, "fine-tune": FineTuning}
+class Transfer(Experiment[TransferSettings]):
+    """Pre-train, then train a linear probe or the whole network with labels."""
+
+    settings_class = TransferSettings
+    parallel = True
+
+    def __init__(self, settings: TransferSettings, context: Context) -> None:
+        super().__init__(settings, context)
+        images, split = context.data()
+        kind = FromFolder if isinstance(images, FolderSet) else InMemory
+        self.task = kind(images, split, settings, context.device)
+        context.seed_torch("weights")
+        encoder = make_model(settings, self.task.side, self.task.channels, self.task.classes)
+        assert isinstance(encoder, MAE)  # as the setting's type says
+        self.encoder = encoder.to(context.device)
+        self.evaluation: LinearProbe | FineTuning
+        if settings.evaluation == "linear-probe":
+            self.evaluation = LinearProbe(self.task, self.encoder, settings)
+        else:
+            self.evaluation = FineTuning(self.task, settings)
+        self.model = self.encoder if settings.trained else self.evaluation.model
+
+    def train(self) -> None:
+        s, evaluation = self.settings, self.evaluation
+        for epoch, losses in pretrain(self.task, self.encoder, s, self.context, phase="pretrain"):
+            self.context.log(epoch, loss=losses["loss"])
+
+        if isinstance(evaluation, FineTuning) and s.trained:
+            evaluation.model.load_pretrained(self.encoder.state_dict())
+        model, optimiser = evaluation.model, evaluation.optimiser
+        stepper = Stepper(optimiser, self.context.device, s.autocast)
+        lr, steps = s.tune_blr * s.tune_batch_size / 256, self.task.steps(s.tune_batch_size)
+        for epoch in self.context.epochs(
+            s.tune_epochs, phase="tune", model=model, optimiser=optimiser, stepper=stepper
+        ):
+            # timm's Mixup draws from numpy's global generator.
+            np.random.seed(self.context.derive("mixup", epoch + (s.epochs if s.trained else 0)) % 2**32)  # noqa: NPY002
+            model.train()
+            total = torch.zeros((), device=self.context.device)
+            for step, (images, labels) in enumerate(self.task.batches(s.tune_batch_size, s.tune_crop_low)):
+                done = epoch - 1 + step / steps
+                set_rate(optimiser, warmup_cosine(done, lr, s.tune_warmup, s.tune_epochs, s.tune_min_lr))
+                with autocast(self.context.device, s.autocast):
+                    loss = evaluation.loss(images, labels)
+                stepper.step(loss)
+                total += loss.detach()
+            mean = (all_reduce_mean(total) / steps).item()
+            self.context.log(epoch, loss=mean, tuning_loss=mean)
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        return {"encoder": self.encoder.state_dict(), "tuned": self.evaluation.model.state_dict()}
+
+    def load_weights(self, weights: dict[str, dict[str, Tensor]]) -> None:
+        self.encoder.load_state_dict(weights["encoder"])
+        self.evaluation.model.load_state_dict(weights["tuned"])
+
+    def measure(self) -> Result:
+        """Test accuracy in percent."""
+        self.evaluation.model.eval()
+        return Result({"test_accuracy": self.task.accuracy("test", self.evaluation.logits)})
+
+    def fixed_batch(self) -> Callable[[], Tensor]:
+        """The pre-training loss, or that of the evaluation if nothing is pre-trained."""
+        images, labels = (part[: self.settings.batch_size] for part in next(self.task.whole("train")))
+        objective = Objective(self.encoder, self.settings)
+
+        def loss() -> Tensor:
+            self.context.seed_torch("fixed batch")
+            if self.settings.trained:
+                return objective(images, labels, self.encoder.draw(len(images), images.device))[0]
+            return F.cross_entropy(self.evaluation.logits(images), labels)
+
+        return loss
 
 
-def build(cell: Cell, context: Context) -> tuple[InMemory | FromFolder, MAE, LinearProbe | FineTuning]:
-    """Data, untrained network and its evaluation; weights depend on the seed only. ``CardError`` for unknown names."""
-    s = cell.settings
-    task = task_of(context.data(), s, context)
-    context.seed_torch("weights")
-    encoder = make_model(s, task.side, task.channels, task.classes)
-    if not isinstance(encoder, MAE):
-        raise CardError(f"linear-probe and fine-tune are for the model 'mae', got {s['model']!r}")
-    if s["evaluation"] not in EVALUATIONS:
-        raise CardError(unknown("evaluation", str(s["evaluation"]), list(EVALUATIONS)))
-    return task, encoder, EVALUATIONS[str(s["evaluation"])](task, encoder.to(context.device), cell)
-
-
-def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """The network and its pre-training loss, or that of the evaluation if nothing is pre-trained."""
-    task, encoder, evaluation = build(cell, context)
-    images, labels = (part[: int(cell.settings["batch_size"])] for part in next(task.whole("train")))
-
-    def loss() -> Tensor:
-        context.seed_torch("fixed batch")
-        if cell.settings["trained"]:
-            return objective(encoder, images, labels, cell.settings)[0]
-        return F.cross_entropy(evaluation.logits(images), labels)
-
-    return (encoder if cell.settings["trained"] else evaluation.model), loss
-
-
-def run(cell: Cell, context: Context) -> Result:
-    """Pre-train, evaluate, measure one seed. Accuracies are in percent."""
-    s = cell.settings
-
-    # Data, models, optimisers
-    task, encoder, evaluation = build(cell, context)
-    pretrainer = Pretrainer(task, encoder, s)
-
-    # Pre-training
-    epochs = int(s["epochs"]) if s["trained"] else 0
-    parts: dict[str, Stateful] = {"optimiser": pretrainer.optimiser, "stepper": pretrainer.stepper}
-    for epoch in context.epochs(epochs, phase="pretrain", encoder=encoder, **parts):
-        context.log(epoch, loss=pretrainer.epoch(epoch)["loss"])
-
-    # Evaluation: a probe or the whole network, on labels
-    evaluation.start()
-    parts = {"optimiser": evaluation.optimiser, "stepper": evaluation.stepper}
-    for epoch in context.epochs(int(s["tune_epochs"]), phase="tune", model=evaluation.model, **parts):
-        np.random.seed(context.derive("mixup", epochs + epoch) % 2**32)  # noqa: NPY002 - timm's Mixup draws from there
-        loss = tune(task, evaluation, cell, epochs + epoch, epoch)
-        context.log(epoch, loss=loss, tuning_loss=loss)
-
-    context.save_weights("encoder", encoder.state_dict())
-    context.save_weights("tuned", evaluation.model.state_dict())
-    return measure(task, evaluation)
-
-
-def tune(
-    task: InMemory | FromFolder, evaluation: LinearProbe | FineTuning, cell: Cell, epoch: int, number: int
-) -> float:
-    """Epoch `number`, from 1, of the evaluation's training, `epoch` of the run; returns the mean loss."""
-    s, batch_size = cell.settings, int(cell.settings["tune_batch_size"])
-    rate, steps = float(s["tune_blr"]) * batch_size / 256, task.steps(batch_size)
-    total = torch.zeros((), device=task.device)
-    evaluation.model.train()
-    for step, (images, labels) in enumerate(task.batches(batch_size, epoch, float(s["tune_crop_low"]))):
-        done = number - 1 + step / steps
-        floor, warmup, epochs = float(s["tune_min_lr"]), float(s["tune_warmup"]), int(s["tune_epochs"])
-        set_rate(evaluation.optimiser, warmup_cosine(done, rate, warmup, epochs, floor))
-        with autocast(task.device, s["autocast"]):
-            loss = evaluation.loss(images, labels)
-        evaluation.stepper.step(loss)
-        total += loss.detach()
-    return (all_reduce_mean(total) / steps).item()
-
-
-def evaluate(cell: Cell, context: Context) -> Result:
-    """The metrics of a finished run from the weights it kept, without training."""
-    task, encoder, evaluation = build(cell, context)
-    encoder.load_state_dict(context.load_weights("encoder"))
-    evaluation.model.load_state_dict(context.load_weights("tuned"))
-    return measure(task, evaluation)
-
-
-@torch.no_grad()
-def measure(task: InMemory | FromFolder, evaluation: LinearProbe | FineTuning) -> Result:
-    """Test accuracy of the last epoch, on whole images."""
-    evaluation.model.eval()
-    right = sum(int((evaluation.logits(images).argmax(1) == labels).sum()) for images, labels in task.whole("test"))
-    return Result({"test_accuracy": 100 * right / task.size("test")})
+EXPERIMENT = Transfer

@@ -10,18 +10,12 @@ from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import Tensor, nn
 
 from methods.umae import losses, masking
+from methods.umae.classifiers import Classifier, ProbeHead, resized_positions
 from methods.umae.diagnostics import geometry, spectrum
+from methods.umae.mae import MAE
 from methods.umae.mask_graph import MaskGraph
-from methods.umae.models import (
-    MAE,
-    Classifier,
-    Encoder,
-    PixelHead,
-    ProbeHead,
-    Size,
-    resized_positions,
-    sincos_positions,
-)
+from methods.umae.simmim import PixelHead
+from methods.umae.vit import Encoder, Size, sincos_positions
 from retable.train.optim import LARS
 from retable.train.schedules import set_rate, warmup_cosine
 
@@ -77,8 +71,8 @@ def recon_loss(arrays: Arrays) -> Iterator[tuple]:
     patches = losses.patchify(images, patch)
     yield "patches", patches, DOUBLE
     yield "unpatchify_of_pred", losses.unpatchify(prediction, patch, images.shape[1]), DOUBLE
-    yield "target_norm_pix", losses.standardised(patches), DOUBLE
-    for name, target in (("raw", patches), ("norm_pix", losses.standardised(patches))):
+    yield "target_norm_pix", losses.normalize_patches(patches), DOUBLE
+    for name, target in (("raw", patches), ("norm_pix", losses.normalize_patches(patches))):
         loss = losses.reconstruction_loss(prediction, target, hidden)
         yield f"loss_{name}", loss, DOUBLE
         yield f"grad_pred_{name}", torch.autograd.grad(loss, prediction)[0], DOUBLE
@@ -99,8 +93,8 @@ def random_masking(arrays: Arrays) -> Iterator[tuple]:
         made = masking.random_masking(noise, ratio)
         exact = {"rtol": 0.0, "atol": 0.0}
         yield f"{case}_len_keep", masking.visible_patches(noise.shape[1], ratio)
-        yield f"{case}_x_masked", masking.taken(torch.from_numpy(arrays[f"{case}_x"]), made.kept), exact
-        yield f"{case}_mask", made.hidden, exact
+        yield f"{case}_x_masked", masking.gather_tokens(torch.from_numpy(arrays[f"{case}_x"]), made.visible), exact
+        yield f"{case}_mask", made.mask, exact
         yield f"{case}_ids_restore", made.restore
 
 
@@ -273,7 +267,7 @@ def mask_graph_toy(arrays: Arrays) -> Iterator[tuple]:
 def simmim_loss(arrays: Arrays) -> Iterator[tuple]:
     side, patch, square, ratio = arrays["cfg_img_patch_maskpatch_ratio"].tolist()
     squares = int(side // square) ** 2
-    count = masking.hidden_squares(ratio, squares)
+    count = masking.masked_squares(ratio, squares)
     yield "mask_count", count
     legacy = np.random.RandomState(arrays["np_seed"].item())
     order = torch.from_numpy(np.stack([legacy.permutation(squares) for _ in range(len(arrays["mask"]))]))

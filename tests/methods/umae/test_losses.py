@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from methods.umae.losses import (
+    normalize_patches,
     patchify,
     reconstruction_loss,
     simmim_loss,
-    standardised,
     uniformity_loss,
     unpatchify,
 )
@@ -88,7 +88,7 @@ def test_sides_that_patches_do_not_fill_are_refused() -> None:
 
 def test_a_constant_patch_has_target_zero() -> None:
     patches = torch.cat([torch.full((1, 1, 8), 3.0), torch.rand(1, 1, 8)], 1)
-    target = standardised(patches)
+    target = normalize_patches(patches)
     assert target[0, 0].abs().max() == 0
     assert target[0, 1].var().item() == pytest.approx(1, rel=1e-3)
 

@@ -59,5 +59,5 @@ def test_images_of_one_class_have_no_label_error() -> None:
 
 @pytest.mark.parametrize("visible", [0, 5])
 def test_masks_that_hide_all_or_nothing_are_refused(visible: int) -> None:
-    with pytest.raises(ValueError, match=f"leaves 1 to 4 of 5 places visible, got {visible}"):
+    with pytest.raises(ValueError, match=f"leaves 1 to 4 of 5 positions visible, got {visible}"):
         MaskGraph.of(TOKENS, LABELS, visible)

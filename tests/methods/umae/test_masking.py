@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from methods.umae.masking import hidden_squares, random_masking, square_masking, taken, visible_patches
+from methods.umae.masking import gather_tokens, masked_squares, random_masking, square_masking, visible_patches
 
 
 @pytest.mark.parametrize(
@@ -19,21 +19,21 @@ def test_ratios_out_of_range_are_refused(ratio: float) -> None:
     with pytest.raises(ValueError, match="from 0 to below 1; got"):
         visible_patches(16, ratio)
     with pytest.raises(ValueError, match="from 0 to below 1; got"):
-        hidden_squares(ratio, 16)
+        masked_squares(ratio, 16)
 
 
 def test_restore_undoes_the_order_and_marks_what_is_hidden() -> None:
     noise = torch.rand(5, 12)
     masking = random_masking(noise, 0.75)
-    assert masking.kept.shape == (5, 3)
-    assert (masking.hidden.sum(1) == 9).all()
+    assert masking.visible.shape == (5, 3)
+    assert (masking.mask.sum(1) == 9).all()
     assert (masking.restore.sort(1).values == torch.arange(12)).all()
-    assert (masking.hidden.gather(1, masking.kept) == 0).all()
+    assert (masking.mask.gather(1, masking.visible) == 0).all()
     # The visible ones are those with the least noise, the least first.
-    torch.testing.assert_close(noise.gather(1, masking.kept), noise.sort(1).values[:, :3])
+    torch.testing.assert_close(noise.gather(1, masking.visible), noise.sort(1).values[:, :3])
     x = torch.rand(5, 12, 2)
-    shuffled = taken(x, noise.argsort(1))
-    torch.testing.assert_close(taken(shuffled, masking.restore), x)
+    shuffled = gather_tokens(x, noise.argsort(1))
+    torch.testing.assert_close(gather_tokens(shuffled, masking.restore), x)
 
 
 def test_squares_are_hidden_whole() -> None:

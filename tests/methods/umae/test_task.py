@@ -1,27 +1,26 @@
 """Images become batches: parts that do not overlap, chance from named streams, one line for what does not fit."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from methods.umae.task import FromFolder, InMemory, task_of
+from methods.umae.task import FromFolder, InMemory
 from retable.cards import CardError
 from retable.data.folder_images import FolderImages, FolderSet, FolderSplit
 from retable.data.image_sets import ImageSet, ImageSplit
 
 SETTINGS = {"statistics": "half", "flip": False, "workers": 0}
+CPU = torch.device("cpu")
 
 
-class Place:
-    """What a task needs of a run's context."""
-
-    device = torch.device("cpu")
-
-    def derive(self, *names: str | int) -> int:
-        return hash(names) % 2**63
+def settings(**change) -> Any:
+    """The settings that these classes read."""
+    return SimpleNamespace(**SETTINGS | change)
 
 
 def image_set(side: int = 8, width: int | None = None) -> ImageSet:
@@ -33,8 +32,8 @@ def split(val: int = 0) -> ImageSplit:
     return ImageSplit(np.arange(30), np.arange(30, 30 + val), np.arange(30 + val, 40))
 
 
-def in_memory(val: int = 0, **settings) -> InMemory:
-    return task_of((image_set(), split(val)), SETTINGS | settings, Place())  # type: ignore[arg-type, return-value]
+def in_memory(val: int = 0, **change) -> InMemory:
+    return InMemory(image_set(), split(val), settings(**change), CPU)
 
 
 def test_without_validation_images_the_probe_chooses_on_every_tenth_training_image() -> None:
@@ -50,7 +49,7 @@ def test_images_without_a_label_train_and_are_not_probed() -> None:
     images = image_set()
     images.labels[:12] = -1
     for val in (0, 4):
-        task = task_of((images, split(val)), SETTINGS, Place())  # type: ignore[arg-type]
+        task = InMemory(images, split(val), settings(), CPU)
         assert task.size("train") == 30
         assert task.size("fit") == (18 if val else 16)
         assert all((task.labels[task.parts[part]] >= 0).all() for part in ("fit", "val", "test"))
@@ -61,7 +60,7 @@ def test_an_epoch_takes_each_image_once_at_most_in_an_order_of_chance() -> None:
     orders = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        orders.append(torch.cat([images for images, _ in task.batches(8, 1, crop_low=1.0)]))
+        orders.append(torch.cat([images for images, _ in task.batches(8, crop_low=1.0)]))
     assert len(orders[0]) == 24
     assert torch.equal(orders[0], orders[1])
     assert not torch.equal(orders[0], orders[2])
@@ -77,24 +76,23 @@ def test_whole_images_are_normalised_pixels() -> None:
 
 
 def test_crops_and_flips_keep_the_size() -> None:
-    images, _ = next(in_memory(flip=True).batches(8, 1, crop_low=0.2))
+    images, _ = next(in_memory(flip=True).batches(8, crop_low=0.2))
     assert images.shape == (8, 3, 8, 8)
 
 
-def test_features_that_are_the_label_are_judged_perfect() -> None:
+def test_features_that_are_the_label_are_classified_perfectly() -> None:
     task = in_memory(val=4)
     labels = torch.cat([labels for part in ("fit", "val", "test") for _, labels in task.whole(part)])
-    found, test = task.judge(torch.nn.functional.one_hot(labels, 4).float())
-    assert set(found) == {"probe", "probe_val", "knn20", "knn10"}
-    assert found["probe"] == found["knn20"] == 100
+    found, test = task.accuracies(torch.nn.functional.one_hot(labels, 4).float())
+    assert set(found) == {"probe_accuracy", "probe_val_accuracy", "knn20_accuracy", "knn10_accuracy"}
+    assert found["probe_accuracy"] == found["knn20_accuracy"] == 100
     assert len(test) == task.size("test")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda: task_of((image_set(8, 12), split()), SETTINGS, Place()), "images are 8 x 12; U-MAE needs square"),
-        (lambda: in_memory(statistics="imagnet"), "unknown statistics 'imagnet'; did you mean 'imagenet'"),
+        (lambda: InMemory(image_set(8, 12), split(), settings(), CPU), "images are 8 x 12; U-MAE needs square"),
         (lambda: in_memory().steps(31), "a batch of 31 cannot be taken from 30 training images; set 1 to 30"),
         (lambda: in_memory().steps(0), "a batch of 0 cannot be taken"),
     ],
@@ -104,7 +102,7 @@ def test_what_does_not_fit_is_named(change, message: str) -> None:
         change()
 
 
-def test_folders_come_as_batches_whose_crops_the_epoch_decides(tmp_path: Path) -> None:
+def test_folders_come_as_batches_whose_crops_torchs_generator_decides(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for part in ("train", "val"):
         for name in ("a", "b"):
@@ -113,10 +111,13 @@ def test_folders_come_as_batches_whose_crops_the_epoch_decides(tmp_path: Path) -
                 pixels = random.integers(0, 256, (240, 260, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(tmp_path / part / name / f"{number}.png")
     folders = FolderSplit(*(FolderImages(tmp_path / part, ("a", "b")) for part in ("train", "val")))
-    task = task_of((FolderSet("mine", ("a", "b"), {}), folders), SETTINGS, Place())  # type: ignore[arg-type]
-    assert isinstance(task, FromFolder)
+    task = FromFolder(FolderSet("mine", ("a", "b"), {}), folders, settings(), CPU)
     assert (task.size("train"), task.steps(2), task.classes) == (4, 2, 2)
-    first, again, other = (torch.cat([x for x, _ in task.batches(2, epoch, crop_low=0.2)]) for epoch in (1, 1, 2))
+    epochs = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        epochs.append(torch.cat([images for images, _ in task.batches(2, crop_low=0.2)]))
+    first, again, other = epochs
     assert first.shape == (4, 3, 224, 224)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
