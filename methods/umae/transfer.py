@@ -116,7 +116,7 @@ class Transfer(Experiment[TransferSettings]):
             s.tune_epochs, phase="tune", model=model, optimiser=optimiser, stepper=stepper
         ):
             # timm's Mixup draws from numpy's global generator.
-            np.random.seed(self.context.derive("mixup", epoch + (s.epochs if s.trained else 0)) % 2**32)  # noqa: NPY002
+            np.random.seed(self.context.derive("mixup", epoch) % 2**32)  # noqa: NPY002
             model.train()
             total = torch.zeros((), device=self.context.device)
             for step, (images, labels) in enumerate(self.task.batches(s.tune_batch_size, s.tune_crop_low)):
