@@ -24,11 +24,11 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GINConv, global_add_pool
 from turns import medians
 
-from methods.gcl.gin import GIN
-from methods.gcl.graph_augment import cut, drop_nodes
-from methods.gcl.graph_batch import GraphBatch, batches, with_self_loops
 from methods.gcl.graph_losses import graphcl_loss
-from methods.gcl.graphcl import GraphCL
+from methods.gcl.graphs.augment import cut, drop_nodes
+from methods.gcl.graphs.batch import GraphBatch, batches, with_self_loops
+from methods.gcl.graphs.gin import GIN
+from methods.gcl.graphs.graphcl import GraphCL
 from retable.cards import load_dataset
 from retable.data.fetch import fetch
 from retable.data.graph_sets import node_features, simple_edges

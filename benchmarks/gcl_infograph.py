@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from turns import medians, run_parts
 
-from methods.gcl.gin import GIN
-from methods.gcl.graph_batch import GraphBatch, alike, take
 from methods.gcl.graph_losses import infograph_loss
-from methods.gcl.infograph import InfoGraph
+from methods.gcl.graphs.batch import GraphBatch, alike, take
+from methods.gcl.graphs.gin import GIN
+from methods.gcl.graphs.infograph import InfoGraph
 from retable.cards import load_dataset
 from retable.data.fetch import fetch
 from retable.data.graph_sets import node_features, simple_edges

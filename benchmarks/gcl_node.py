@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from turns import medians, run_parts
 
-from methods.gcl.bgrl import BGRL, bootstrap_loss
-from methods.gcl.dgi import DGI, discrimination_loss
-from methods.gcl.encoders import GCNEncoder, Projector, View
 from methods.gcl.losses import node_losses, sampled_losses
-from methods.gcl.node_augment import drop
+from methods.gcl.nodes.augment import drop
+from methods.gcl.nodes.bgrl import BGRL, bootstrap_loss
+from methods.gcl.nodes.dgi import DGI, discrimination_loss
+from methods.gcl.nodes.encoders import GCNEncoder, Projector, View
 from retable.evaluate.probes import chosen_accuracy, probe
 from retable.nn.sparse import SparseMatrix
 

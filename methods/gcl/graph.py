@@ -13,13 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods.gcl.adgcl import ADGCL
-from methods.gcl.autogcl import AutoGCL, with_degrees
-from methods.gcl.gin import GIN, MLPEncoder
-from methods.gcl.graph_batch import GraphBatch, batches, with_self_loops
-from methods.gcl.graphcl import GraphCL, two_views
-from methods.gcl.infograph import InfoGraph
-from methods.gcl.joao import JOAO
 from retable.cards import CardError, Scalar, unknown
 from retable.data.graph_sets import Folds, GraphSet, node_features, simple_edges
 from retable.evaluate import contrast
@@ -27,6 +20,14 @@ from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
 from retable.evaluate.svm import CrossValidated, majority_cross_validation, svm_cross_validation
 from retable.plan import Cell
 from retable.train.context import Context, Result, Stateful
+
+from .graphs.adgcl import ADGCL
+from .graphs.autogcl import AutoGCL, with_degrees
+from .graphs.batch import GraphBatch, batches, with_self_loops
+from .graphs.gin import GIN, MLPEncoder
+from .graphs.graphcl import GraphCL, two_views
+from .graphs.infograph import InfoGraph
+from .graphs.joao import JOAO
 
 METHODS = ("graphcl", "infograph", "adgcl", "joao", "autogcl")
 CONTROLS = ("majority", "raw-features")

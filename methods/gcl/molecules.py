@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods.gcl.autogcl import with_degrees
-from methods.gcl.graph import CONTROLS, WITH_SELF_LOOPS, encoder_of, first_batch_loss, geometry, make_learner, train
-from methods.gcl.graph_batch import GraphBatch, with_self_loops
 from retable.data.containers import DataError, NodeSplit
 from retable.data.molecules import MoleculeSet
 from retable.evaluate.ogb import ogb_score
 from retable.evaluate.probes import PENALTIES, fit_logistic
 from retable.plan import Cell
 from retable.train.context import Context, Result
+
+from .graph import CONTROLS, WITH_SELF_LOOPS, encoder_of, first_batch_loss, geometry, make_learner, train
+from .graphs.autogcl import with_degrees
+from .graphs.batch import GraphBatch, with_self_loops
 
 # OGB's evaluator of the area under the ROC curve, for its own set and for those that stand in for it.
 EVALUATOR = "ogbg-molhiv"

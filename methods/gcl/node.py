@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods.gcl.node_learners import LEARNERS, Learner
-from methods.gcl.node_task import Task
 from retable.cards import CardError, unknown
 from retable.evaluate import contrast
 from retable.evaluate.probes import chosen_accuracy, probe
@@ -22,6 +20,9 @@ from retable.plan import Cell
 from retable.train.best import BestCheckpoint
 from retable.train.context import Context, Result
 from retable.train.schedules import set_rate
+
+from .nodes.learners import LEARNERS, Learner
+from .nodes.task import Task
 
 CONTROLS = ("majority", "raw-features")
 

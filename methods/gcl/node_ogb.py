@@ -11,9 +11,6 @@ import math
 import torch
 from torch import Tensor
 
-from methods.gcl.node import CONTROLS, build, fixed_batch
-from methods.gcl.node_learners import Learner
-from methods.gcl.node_task import Task
 from retable.evaluate import contrast
 from retable.evaluate.ogb import ogb_score
 from retable.evaluate.probes import PENALTIES, fit_logistic
@@ -21,6 +18,10 @@ from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
 from retable.nn.rows import unit
 from retable.plan import Cell
 from retable.train.context import Context, Result
+
+from .node import CONTROLS, build, fixed_batch
+from .nodes.learners import Learner
+from .nodes.task import Task
 
 __all__ = ["evaluate", "fixed_batch", "run"]
 

@@ -11,12 +11,13 @@ import torch
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
-from methods.gcl import gca, losses, progcl
-from methods.gcl.bgrl import BGRL, bootstrap_loss, target_momentum
-from methods.gcl.dgi import DGI, MVGRL, Convolution, discrimination_loss, mvgrl_operators, summary
-from methods.gcl.encoders import GCNEncoder, MLPEncoder, Projector, View, gcn_propagation, make_normaliser
-from methods.gcl.node_augment import add_noise, drop, kept
-from methods.gcl.node_task import Task
+from methods.gcl import losses
+from methods.gcl.nodes import gca, progcl
+from methods.gcl.nodes.augment import add_noise, drop, kept
+from methods.gcl.nodes.bgrl import BGRL, bootstrap_loss, target_momentum
+from methods.gcl.nodes.dgi import DGI, MVGRL, Convolution, discrimination_loss, mvgrl_operators, summary
+from methods.gcl.nodes.encoders import GCNEncoder, MLPEncoder, Projector, View, gcn_propagation, make_normaliser
+from methods.gcl.nodes.task import Task
 from methods.gcl.vision import pair_loss
 from retable.data.containers import NodeGraph, canonical_csr
 from retable.evaluate import contrast

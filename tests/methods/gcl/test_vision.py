@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.gcl.vision import FLOOR, pair_loss
+from methods.gcl.vision import pair_loss
+from retable.nn.nt_xent import FLOOR
 
 LOSSES = ("contrast", "no-positives", "no-negatives")
 

@@ -1,0 +1,1 @@
+"""Methods on sets of graphs: batches, encoders, augmentations, and each method as a learner."""

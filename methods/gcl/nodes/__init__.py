@@ -1,0 +1,1 @@
+"""Methods on one graph: encoders, augmentations, and each method as a learner."""
