@@ -24,11 +24,11 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GINConv, global_add_pool
 from turns import medians
 
-from methods.gcl.graph_losses import graphcl_loss
 from methods.gcl.graphs.augment import cut, drop_nodes
 from methods.gcl.graphs.batch import GraphBatch, batches, with_self_loops
-from methods.gcl.graphs.gin import GIN
 from methods.gcl.graphs.graphcl import GraphCL
+from methods.gcl.losses import graphcl_loss
+from methods.gcl.settings import GraphSettings
 from retable.cards import load_dataset
 from retable.data.fetch import fetch
 from retable.data.graph_sets import node_features, simple_edges
@@ -37,7 +37,23 @@ from retable.data.load import load
 ROOT = Path(__file__).resolve().parents[1]
 # PROTEINS
 GRAPHS, NODES, LINKS, LABELS = 1113, 39, 73, 3
-HIDDEN, LAYERS, TAU, RATIO, BATCH = 32, 4, 0.4, 0.1, 128
+TAU, RATIO, BATCH = 0.4, 0.1, 128
+SETTINGS = GraphSettings(
+    method="graphcl",
+    loss="contrast",
+    encoder="gin",
+    trained=True,
+    augmentation="drop-nodes",
+    ratio=RATIO,
+    noise_variance=0.0,
+    official_quirks=False,
+    hidden=32,
+    layers=4,
+    tau=TAU,
+    lr=0.001,
+    epochs=1,
+    batch_size=BATCH,
+)
 ROUNDS = 5
 
 
@@ -121,7 +137,7 @@ class PublishedModel(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        ours = GraphCL(GIN(features, HIDDEN, LAYERS))
+        ours = GraphCL(features, SETTINGS)
         self.convs = nn.ModuleList(GINConv(conv.nn) for conv in ours.encoder.convs)
         self.bns, self.proj_head = ours.encoder.bns, ours.proj_head
 
@@ -163,7 +179,7 @@ def epoch(model: GraphCL, firsts: list[GraphBatch], views: list[Callable[[], Gra
     """One training epoch over collated first views and freshly made second ones."""
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     for first, view in zip(firsts, views, strict=True):
-        step(optimiser, model.loss((first, view()), "contrast", TAU))
+        step(optimiser, model.contrast(first, view()))
 
 
 def published_epoch(model: PublishedModel, data: Published) -> None:
@@ -197,7 +213,7 @@ def main() -> None:
     firsts = collate_all(whole, order)
     published, loop = Published(firsts), [LoopedView(first) for first in firsts]
     ours = [partial(batched_view, first) for first in firsts]
-    model = GraphCL(GIN(whole.x.shape[1], HIDDEN, LAYERS))
+    model = GraphCL(whole.x.shape[1], SETTINGS)
     published_model = PublishedModel(whole.x.shape[1])
 
     views = {

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from turns import medians, run_parts
 
-from methods.gcl.graph_losses import infograph_loss
-from methods.gcl.graphs.batch import GraphBatch, alike, take
-from methods.gcl.graphs.gin import GIN
+from methods.gcl.graphs.batch import GraphBatch, select_graphs, wl_classes
 from methods.gcl.graphs.infograph import InfoGraph
+from methods.gcl.losses import infograph_loss
+from methods.gcl.settings import GraphSettings
 from retable.cards import load_dataset
 from retable.data.fetch import fetch
 from retable.data.graph_sets import node_features, simple_edges
@@ -44,7 +44,27 @@ def first_batch(name: str, mirror: str) -> GraphBatch:
     x = np.ones((len(graphs.node_graph), 1), dtype=np.float32) if x is None else x
     edges, node_graph = (torch.from_numpy(part) for part in (simple_edges(graphs), graphs.node_graph))
     whole = GraphBatch(torch.from_numpy(x), edges, node_graph, len(graphs.y))
-    return take(whole, torch.arange(GRAPHS))
+    return select_graphs(whole, torch.arange(GRAPHS))
+
+
+def settings(width: int, layers: int) -> GraphSettings:
+    """Those of InfoGraph; only width and depth matter here."""
+    return GraphSettings(
+        method="infograph",
+        loss="contrast",
+        encoder="gin",
+        trained=True,
+        augmentation="drop-nodes",
+        ratio=0.1,
+        noise_variance=0.0,
+        official_quirks=False,
+        hidden=width,
+        layers=layers,
+        tau=0.5,
+        lr=0.001,
+        epochs=1,
+        batch_size=128,
+    )
 
 
 def all_nodes(model: InfoGraph, batch: GraphBatch) -> Tensor:
@@ -62,8 +82,8 @@ def gradients(model: InfoGraph, loss: Tensor) -> list[Tensor]:
 def check(batch: GraphBatch, layers: int) -> None:
     """Both ways give the same loss and gradients, in float64: deep sums leave float32 few digits."""
     batch = replace(batch, x=batch.x.double())
-    model = InfoGraph(GIN(batch.x.shape[1], 16, layers)).double()
-    once, every = model.loss(batch, "contrast"), all_nodes(model, batch)
+    model = InfoGraph(batch.x.shape[1], settings(16, layers)).double()
+    once, every = model.loss(batch), all_nodes(model, batch)
     torch.testing.assert_close(once, every)
     expected = gradients(model, every)
     largest = max(float(part.abs().max()) for part in expected)
@@ -76,15 +96,15 @@ def compare(name: str, mirror: str) -> None:
     torch.manual_seed(0)
     batch, (width, layers) = first_batch(name, mirror), SIZES[name]
     check(batch, layers)
-    model = InfoGraph(GIN(batch.x.shape[1], width, layers))
+    model = InfoGraph(batch.x.shape[1], settings(width, layers))
     times = medians(
         {
             "every": lambda: gradients(model, all_nodes(model, batch)),
-            "once": lambda: gradients(model, model.loss(batch, "contrast")),
+            "once": lambda: gradients(model, model.loss(batch)),
         },
         ROUNDS,
     )
-    nodes, kinds = len(batch.x), len(alike(batch, layers)[0])
+    nodes, kinds = len(batch.x), len(wl_classes(batch, layers)[0])
     what = f"InfoGraph step, {name}, width {width}, {layers} layers, {kinds} of {nodes} nodes scored"
     every, once = times["every"] / 1e3, times["once"] / 1e3
     print(f"| {what} | {every:.2f} s | {once:.2f} s | {every / once:.1f} |")

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from turns import medians, run_parts
 
-from methods.gcl.losses import node_losses, sampled_losses
+from methods.gcl.losses import discrimination_loss, node_losses, sampled_losses
 from methods.gcl.nodes.augment import drop
 from methods.gcl.nodes.bgrl import BGRL, bootstrap_loss
-from methods.gcl.nodes.dgi import DGI, discrimination_loss
+from methods.gcl.nodes.dgi import DGI
 from methods.gcl.nodes.encoders import GCNEncoder, Projector, View
 from retable.evaluate.probes import chosen_accuracy, probe
 from retable.nn.sparse import SparseMatrix

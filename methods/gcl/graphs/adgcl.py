@@ -1,7 +1,7 @@
 """AD-GCL (Suresh et al., 2021, https://arxiv.org/abs/2106.05819): a learnt view that hurts the loss most.
 
-Two players take turns on each batch. The view learner weighs edges so that the contrast gets hard, and pays for
-each edge that it weakens; the encoder then makes the loss small on the view that it is shown.
+Two networks are updated in turn on each batch: the view learner maximises the loss by the weights that it gives to
+edges, less a penalty for each edge that it weakens; the encoder then minimises the loss on that view.
 """
 
 import itertools
@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..graph_losses import symmetric_loss
+from ..losses import symmetric_loss
+from ..settings import GraphSettings, Terms
 from .batch import GraphBatch
 from .gin import projection_head, reset_linear
+from .learner import Learner
 
 GATE_BIAS = 1e-4
 
@@ -99,57 +101,56 @@ def dropped_share(weight: Tensor, batch: GraphBatch) -> Tensor:
 
 def view_objective(
     model: ContrastModel,
-    learner: ViewLearner,
+    view_learner: ViewLearner,
     batch: GraphBatch,
     uniform: Tensor,
-    part: str,
+    terms: Terms,
     tau: float,
     penalty: float,
 ) -> Tensor:
     """What the view learner maximises: the loss of its view less `penalty` times the share it drops."""
-    weight = gate(learner(batch), uniform)
-    loss = symmetric_loss(model(batch), model(batch, weight), tau, part)
+    weight = gate(view_learner(batch), uniform)
+    loss = symmetric_loss(model(batch), model(batch, weight), tau, terms)
     return loss - penalty * dropped_share(weight, batch)
 
 
-class ADGCL(nn.Module):
-    """Both players; `step` is one turn of each with their optimisers."""
+class ADGCL(Learner):
+    """Encoder and view learner, which are updated in turn, each by its own optimiser."""
 
-    def __init__(self, features: int, dim: int, layers: int) -> None:
-        super().__init__()
-        self.model = ContrastModel(features, dim, layers)
-        self.learner = ViewLearner(features, dim, layers)
+    reshuffles = True
+    uses_features = False
 
-    def loss(self, batch: GraphBatch, part: str, tau: float) -> Tensor:
-        """The encoder's loss on the view that the learner now shows; no gradient reaches the learner."""
+    def __init__(self, features: int, settings: GraphSettings) -> None:
+        super().__init__(features, settings)
+        self.model = ContrastModel(features, settings.hidden, settings.layers)
+        self.view_learner = ViewLearner(features, settings.hidden, settings.layers)
+        self.encoder = self.model.encoder
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        s = self.settings
+        return {
+            "optimiser": torch.optim.Adam(self.model.parameters(), lr=s.lr, fused=True),
+            "view_optimiser": torch.optim.Adam(self.view_learner.parameters(), lr=s.view_lr, fused=True),
+        }
+
+    def loss(self, batch: GraphBatch) -> Tensor:
+        """The encoder's loss on the view learner's current view; no gradient reaches the view learner."""
         self.model.train()
-        self.learner.eval()
+        self.view_learner.eval()
         with torch.no_grad():
-            weight = gate(self.learner(batch), _uniform(batch))
-        return symmetric_loss(self.model(batch), self.model(batch, weight), tau, part)
+            weight = gate(self.view_learner(batch), _uniform(batch))
+        return symmetric_loss(self.model(batch), self.model(batch, weight), self.settings.tau, self.settings.terms)
 
-    def step(
-        self,
-        batch: GraphBatch,
-        part: str,
-        tau: float,
-        penalty: float,
-        model_optimiser: torch.optim.Optimizer,
-        view_optimiser: torch.optim.Optimizer,
-    ) -> Tensor:
-        """First the learner, against a model in evaluation mode, then the model. Returns the model's loss."""
-        self.learner.train()
+    def step(self, batch: GraphBatch, optimisers: dict[str, torch.optim.Optimizer]) -> Tensor:
+        """First the view learner, against a model in evaluation mode, then the model."""
+        s = self.settings
+        self.view_learner.train()
         self.model.eval()
-        objective = view_objective(self.model, self.learner, batch, _uniform(batch), part, tau, penalty)
-        view_optimiser.zero_grad()
+        objective = view_objective(self.model, self.view_learner, batch, _uniform(batch), s.terms, s.tau, s.penalty)
+        optimisers["view_optimiser"].zero_grad()
         (-objective).backward()
-        view_optimiser.step()
-
-        loss = self.loss(batch, part, tau)
-        model_optimiser.zero_grad()
-        loss.backward()
-        model_optimiser.step()
-        return loss.detach()
+        optimisers["view_optimiser"].step()
+        return super().step(batch, optimisers)
 
 
 def _uniform(batch: GraphBatch) -> Tensor:

@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..graph_losses import symmetric_loss
+from ..losses import symmetric_loss
+from ..settings import GraphSettings
 from .batch import GraphBatch
 from .gin import GIN, GINLayer, projection_head, reset_linear
+from .learner import Learner
 
 DEGREE_CAP = 100
 
@@ -37,18 +39,25 @@ def view(batch: GraphBatch, keep: Tensor) -> GraphBatch:
     return replace(batch, x=batch.x * keep[:, None], edge_index=edges)
 
 
-class AutoGCL(nn.Module):
+class AutoGCL(Learner):
     """Encoder, projection head and the two generators, trained together."""
 
-    def __init__(self, features: int, dim: int, layers: int) -> None:
-        super().__init__()
-        self.encoder = GIN(features, dim, layers)
+    reshuffles = True
+
+    def __init__(self, features: int, settings: GraphSettings) -> None:
+        super().__init__(features, settings)
+        dim = settings.hidden
+        self.encoder = GIN(features, dim, settings.layers)
         self.proj_head = projection_head(self.encoder.width)
         self.generators = nn.ModuleList([ViewGenerator(features, dim), ViewGenerator(features, dim)])
         reset_linear(self)
 
-    def loss(self, batch: GraphBatch, part: str, tau: float) -> Tensor:
-        """Contrast of two of {batch, view 1, view 2}, drawn with replacement, plus how alike the views are.
+    @staticmethod
+    def prepare(graphs: GraphBatch) -> GraphBatch:
+        return with_degrees(graphs)
+
+    def loss(self, batch: GraphBatch) -> Tensor:
+        """Contrast of two of {batch, view 1, view 2}, drawn with replacement, plus the views' similarity.
 
         The second term is ``1 - mean (keep1 - keep2)^2``.
         """
@@ -56,7 +65,7 @@ class AutoGCL(nn.Module):
         offer = (batch, view(batch, keep1), view(batch, keep2))
         first, second = (offer[number] for number in torch.randint(3, (2,)).tolist())
         a, b = (self.proj_head(self.encoder(side)[0]) for side in (first, second))
-        return symmetric_loss(a, b, tau, part) + 1 - F.mse_loss(keep1, keep2)
+        return symmetric_loss(a, b, self.settings.tau, self.settings.terms) + 1 - F.mse_loss(keep1, keep2)
 
 
 def with_degrees(batch: GraphBatch) -> GraphBatch:

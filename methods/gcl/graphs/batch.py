@@ -1,4 +1,4 @@
-"""Many graphs as one: batches, collated once and without a loop over graphs."""
+"""Many graphs as one, as PyG's Batch, vectorised: collated once and without a loop over graphs."""
 
 import itertools
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from retable.nn.sparse import SparseMatrix, csr_from_entries
 class GraphBatch:
     """G graphs with N nodes and E directed edges in all.
 
-    x: (N, F). edge_index: (2, E), source over target, places in x. node_graph: (N,), the graph of each node,
+    x: (N, F). edge_index: (2, E), source over target, rows of x. node_graph: (N,), the graph of each node,
     ascending. A graph may have no edges, and no nodes in an augmented view.
     """
 
@@ -57,12 +57,12 @@ class GraphBatch:
 
     @cached_property
     def edges_by_graph(self) -> Tensor:
-        """The places of the edges graph by graph: (E,)."""
+        """Indices of the edges, graph by graph: (E,)."""
         return torch.argsort(self.edge_graph, stable=True)
 
     @cached_property
     def starts(self) -> Tensor:
-        """The place in x of each graph's first node: (G,)."""
+        """The row of x of each graph's first node: (G,)."""
         return self.sizes.cumsum(0) - self.sizes
 
     def to(self, device: torch.device) -> "GraphBatch":
@@ -86,13 +86,12 @@ def with_self_loops(batch: GraphBatch) -> GraphBatch:
     return replace(batch, edge_index=edges)
 
 
-def alike(batch: GraphBatch, layers: int) -> tuple[Tensor, Tensor]:
-    """Nodes that `layers` layers of message passing give one embedding whatever their weights.
+def wl_classes(batch: GraphBatch, layers: int) -> tuple[Tensor, Tensor]:
+    """Classes of nodes that get identical embeddings from `layers` layers of message passing, whatever the weights.
 
     Colour refinement: a node's class is that of its features first, then, once a layer, its own class with those of
     its neighbours (Weisfeiler and Leman, 1968). Returns one node of each class (C,) and the class of each node (N,).
-    Classes are told apart by sums of 63-bit random numbers: that two of C are taken for one by chance has a
-    probability of C^2 / 2^63.
+    Classes are hashed to sums of 63-bit random numbers: two of C collide with a probability of C^2 / 2^63.
     """
     device, nodes = batch.x.device, len(batch.x)
     source, target = batch.edge_index
@@ -102,19 +101,19 @@ def alike(batch: GraphBatch, layers: int) -> tuple[Tensor, Tensor]:
         own, sent = torch.randint(2**63 - 1, (2, nodes), generator=numbers).to(device)
         mark = own[kind].index_add(0, target, sent[kind][source])
         kind = torch.unique(mark, return_inverse=True)[1]
-    places = torch.arange(nodes, device=device)
-    first = kind.new_full((int(kind.max()) + 1,), nodes).scatter_reduce(0, kind, places, "amin")
+    indices = torch.arange(nodes, device=device)
+    first = kind.new_full((int(kind.max()) + 1,), nodes).scatter_reduce(0, kind, indices, "amin")
     return first, kind
 
 
-def take(batch: GraphBatch, chosen: Tensor) -> GraphBatch:
+def select_graphs(batch: GraphBatch, chosen: Tensor) -> GraphBatch:
     """The graphs `chosen` (B,) in that order as a batch of their own."""
-    node_place, node_graph = _segments(batch.starts, batch.sizes, chosen)
+    node_indices, node_graph = _segments(batch.starts, batch.sizes, chosen)
     counts = batch.edge_counts
-    edge_place, edge_graph = _segments(counts.cumsum(0) - counts, counts, chosen)
+    edge_indices, edge_graph = _segments(counts.cumsum(0) - counts, counts, chosen)
     shift = batch.sizes[chosen].cumsum(0) - batch.sizes[chosen] - batch.starts[chosen]
-    edges = batch.edge_index[:, batch.edges_by_graph[edge_place]] + shift[edge_graph]
-    return GraphBatch(batch.x[node_place], edges, node_graph, len(chosen))
+    edges = batch.edge_index[:, batch.edges_by_graph[edge_indices]] + shift[edge_graph]
+    return GraphBatch(batch.x[node_indices], edges, node_graph, len(chosen))
 
 
 def batches(batch: GraphBatch, order: Tensor, size: int) -> Iterator[GraphBatch]:
@@ -129,11 +128,11 @@ def batches(batch: GraphBatch, order: Tensor, size: int) -> Iterator[GraphBatch]
     if ends and len(order) - ends[-1] == 1:
         ends.pop()
     for start, end in itertools.pairwise([0, *ends, len(order)]):
-        yield take(batch, order[start:end])
+        yield select_graphs(batch, order[start:end])
 
 
 def _segments(starts: Tensor, sizes: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of the chosen segments' members, one after the other, and the number of the segment of each."""
+    """Indices of the chosen segments' members, one after the other, and the number of the segment of each."""
     lengths = sizes[chosen]
     owner = torch.repeat_interleave(torch.arange(len(chosen), device=chosen.device), lengths)
     first = lengths.cumsum(0) - lengths

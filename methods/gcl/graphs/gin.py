@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..settings import GraphSettings
 from .batch import GraphBatch
 
 
@@ -54,6 +55,12 @@ class MLPEncoder(nn.Module):
         """Graph embeddings (G, dim) and the nodes of the last layer (N, dim); edges are not looked at."""
         nodes = self.nn(batch.x)
         return batch.membership @ nodes, [nodes]
+
+
+def make_encoder(features: int, settings: GraphSettings) -> GIN | MLPEncoder:
+    """The encoder of the settings; its weights come from torch's global stream."""
+    s = settings
+    return GIN(features, s.hidden, s.layers) if s.encoder == "gin" else MLPEncoder(features, s.hidden)
 
 
 def projection_head(width: int) -> nn.Sequential:

@@ -1,9 +1,10 @@
 """GraphCL (You et al., 2020, https://arxiv.org/abs/2010.13902): a graph against an augmented copy of itself."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..graph_losses import graphcl_loss
+from ..losses import graphcl_loss
+from ..settings import GraphSettings
 from .augment import (
     add_noise,
     cut,
@@ -13,8 +14,9 @@ from .augment import (
     shared_uniform_noise,
     subgraph,
 )
-from .batch import GraphBatch
-from .gin import GIN, MLPEncoder, projection_head, reset_linear
+from .batch import GraphBatch, with_self_loops
+from .gin import make_encoder, projection_head, reset_linear
+from .learner import Learner
 
 EDGE_MASKS = {"drop-nodes": drop_nodes, "drop-edges": drop_edges, "subgraph": subgraph}
 AUGMENTATIONS = (*EDGE_MASKS, "mask-attributes", "noise", "none")
@@ -44,21 +46,27 @@ def two_views(
     raise ValueError(f"unknown augmentation {augmentation!r}; valid: {', '.join(AUGMENTATIONS)}")
 
 
-class GraphCL(nn.Module):
+class GraphCL(Learner):
     """An encoder and a projection head."""
 
-    def __init__(self, encoder: GIN | MLPEncoder) -> None:
-        """`encoder` gives graph and node embeddings of its `width`."""
-        super().__init__()
-        self.encoder = encoder
-        self.proj_head = projection_head(encoder.width)
+    def __init__(self, features: int, settings: GraphSettings) -> None:
+        super().__init__(features, settings)
+        self.encoder = make_encoder(features, settings)
+        self.proj_head = projection_head(self.encoder.width)
         reset_linear(self)
+
+    @staticmethod
+    def prepare(graphs: GraphBatch) -> GraphBatch:
+        return with_self_loops(graphs)
 
     def forward(self, batch: GraphBatch) -> Tensor:
         """Projections (G, width)."""
         return self.proj_head(self.encoder(batch)[0])
 
-    def loss(self, views: tuple[GraphBatch, GraphBatch], part: str, tau: float) -> Tensor:
-        """The loss of two views of the same graphs; `part` as in `graph_losses.PARTS`."""
-        first, second = views
-        return graphcl_loss(self(first), self(second), tau, part)
+    def loss(self, batch: GraphBatch) -> Tensor:
+        s = self.settings
+        return self.contrast(*two_views(batch, s.augmentation, s.ratio, s.noise_variance, s.official_quirks))
+
+    def contrast(self, first: GraphBatch, second: GraphBatch) -> Tensor:
+        """The loss of two views of the same graphs."""
+        return graphcl_loss(self(first), self(second), self.settings.tau, self.settings.terms)

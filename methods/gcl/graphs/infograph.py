@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from ..graph_losses import infograph_loss
-from .batch import GraphBatch, alike
-from .gin import GIN, MLPEncoder, reset_linear
+from ..losses import infograph_loss
+from ..settings import GraphSettings
+from .batch import GraphBatch, wl_classes
+from .gin import GIN, make_encoder, reset_linear
+from .learner import Learner
 
 
 class FeedForward(nn.Module):
@@ -22,25 +24,23 @@ class FeedForward(nn.Module):
         return self.block(x) + self.linear_shortcut(x)
 
 
-class InfoGraph(nn.Module):
+class InfoGraph(Learner):
     """An encoder with one head for nodes and one for graphs."""
 
-    def __init__(self, encoder: GIN | MLPEncoder) -> None:
-        """`encoder` gives graph and node embeddings of its `width`."""
-        super().__init__()
-        self.encoder = encoder
-        self.local_head = FeedForward(encoder.width)
-        self.global_head = FeedForward(encoder.width)
+    def __init__(self, features: int, settings: GraphSettings) -> None:
+        super().__init__(features, settings)
+        self.encoder = make_encoder(features, settings)
+        self.local_head = FeedForward(self.encoder.width)
+        self.global_head = FeedForward(self.encoder.width)
         reset_linear(self)
 
-    def loss(self, batch: GraphBatch, part: str) -> Tensor:
-        """The loss of a batch; `part` as in `graph_losses.PARTS`."""
+    def loss(self, batch: GraphBatch) -> Tensor:
         pooled, layers = self.encoder(batch)
         nodes = torch.cat(layers, dim=1)
         if isinstance(self.encoder, GIN):
-            # The head costs most, and a quarter to four fifths of the nodes of small graphs have a double.
-            first, kind = alike(batch, len(layers))
+            # The head costs most, and a quarter to four fifths of the nodes of small graphs share their embeddings.
+            first, kind = wl_classes(batch, len(layers))
             local = self.local_head(nodes[first]).index_select(0, kind)
         else:
             local = self.local_head(nodes)
-        return infograph_loss(local, self.global_head(pooled), batch.node_graph, part)
+        return infograph_loss(local, self.global_head(pooled), batch.node_graph, self.settings.terms)

@@ -8,22 +8,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..graph_losses import graphcl_loss
+from ..losses import graphcl_loss
+from ..settings import GraphSettings
 from .augment import cut, drop_edges, drop_nodes, mask_attributes, subgraph
-from .batch import GraphBatch
-from .gin import GIN, MLPEncoder, projection_head, reset_linear
+from .batch import GraphBatch, with_self_loops
+from .gin import make_encoder, projection_head, reset_linear
+from .learner import Learner
 
 AUGMENTATIONS = ("drop nodes", "drop edges", "subgraph", "mask attributes", "identity")
 RATIO = 0.2
+# The distribution is updated by the losses on one in so many of an epoch's batches.
+UPDATED_BY = 5
 TOLERANCE = 1e-2
 
 
 def augmented_view(batch: GraphBatch, choice: Tensor) -> GraphBatch:
-    """Each graph under its own augmentation, choice (G,) places in AUGMENTATIONS, cleaned as GraphCL's."""
-    node_drop, edge_drop, part, mask = (choice == number for number in range(4))
+    """Each graph under its own augmentation, choice (G,) indices into AUGMENTATIONS, cleaned as GraphCL's."""
+    node_drop, edge_drop, keep_part, mask = (choice == number for number in range(4))
     kept = drop_nodes(batch, RATIO, node_drop)
     kept &= drop_edges(batch, RATIO, edge_drop)
-    kept &= subgraph(batch, 1 - RATIO, part)
+    kept &= subgraph(batch, 1 - RATIO, keep_part)
     return cut(mask_attributes(batch, RATIO, mask), kept)
 
 
@@ -49,45 +53,52 @@ def project_to_simplex(b: np.ndarray) -> np.ndarray:
         low, high = (mu, high) if total > 1 else (low, mu)
 
 
-class JOAO(nn.Module):
+class JOAO(Learner):
     """An encoder with one projection head for each augmentation, and the distribution over them."""
 
     p: Tensor
 
-    def __init__(self, encoder: GIN | MLPEncoder) -> None:
-        """`encoder` gives graph and node embeddings of its `width`."""
-        super().__init__()
-        self.encoder = encoder
-        self.heads = nn.ModuleList(projection_head(encoder.width) for _ in AUGMENTATIONS)
+    def __init__(self, features: int, settings: GraphSettings) -> None:
+        super().__init__(features, settings)
+        self.encoder = make_encoder(features, settings)
+        self.heads = nn.ModuleList(projection_head(self.encoder.width) for _ in AUGMENTATIONS)
         self.register_buffer("p", torch.full((len(AUGMENTATIONS),), 1 / len(AUGMENTATIONS), dtype=torch.float64))
+        self.head = 0
         reset_linear(self)
 
-    def loss(self, batch: GraphBatch, part: str, tau: float, head: int) -> Tensor:
-        """The loss of a batch: the first view through head 0, the second, drawn from p, through `head`."""
-        choice = torch.multinomial(self.p, batch.graphs, replacement=True)
-        return self._contrast(batch, choice, part, tau, head)
+    @staticmethod
+    def prepare(graphs: GraphBatch) -> GraphBatch:
+        return with_self_loops(graphs)
+
+    def begin_epoch(self) -> None:
+        self.head = self.draw_head()
 
     def draw_head(self) -> int:
         """A head for the epoch, drawn from p; it is not tied to the augmentation."""
         return int(torch.multinomial(self.p, 1))
 
+    def loss(self, batch: GraphBatch) -> Tensor:
+        """The first view through head 0, the second, drawn from p, through the epoch's head."""
+        choice = torch.multinomial(self.p, batch.graphs, replacement=True)
+        return self._contrast(batch, choice, self.head)
+
+    def end_epoch(self, batches: list[GraphBatch]) -> None:
+        self.update(batches[: len(batches) // UPDATED_BY + 1])
+
     @torch.no_grad()
-    def update(self, sample: list[GraphBatch], part: str, tau: float, gamma: float, batch_size: int) -> None:
+    def update(self, sample: list[GraphBatch]) -> None:
         """Move p by each augmentation's loss on the batches of `sample`, head 0, in training mode.
 
         The loss is the sum over batches over (number of batches x batch size), as in the authors' code.
         """
         losses = []
         for number in range(len(AUGMENTATIONS)):
-            values = [
-                self._contrast(batch, torch.full((batch.graphs,), number), part, tau, 0) * batch.graphs
-                for batch in sample
-            ]
-            losses.append(float(torch.stack(values).sum()) / (len(sample) * batch_size))
-        updated = update_distribution(self.p.cpu().numpy(), np.array(losses), gamma)
+            values = [self._contrast(batch, torch.full((batch.graphs,), number), 0) * batch.graphs for batch in sample]
+            losses.append(float(torch.stack(values).sum()) / (len(sample) * self.settings.batch_size))
+        updated = update_distribution(self.p.cpu().numpy(), np.array(losses), self.settings.gamma)
         self.p.copy_(torch.from_numpy(updated))
 
-    def _contrast(self, batch: GraphBatch, choice: Tensor, part: str, tau: float, head: int) -> Tensor:
+    def _contrast(self, batch: GraphBatch, choice: Tensor, head: int) -> Tensor:
         first = self.heads[0](self.encoder(batch)[0])
         second = self.heads[head](self.encoder(augmented_view(batch, choice.to(batch.x.device)))[0])
-        return graphcl_loss(first, second, tau, part)
+        return graphcl_loss(first, second, self.settings.tau, self.settings.terms)

@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retable.train.schedules import warmup_cosine
+
+from ..settings import NodeSettings
+from .augment import drop
 from .encoders import View
+from .learner import Learner
+from .task import Task
 
 # Running statistics are almost those of the last batch: torch's momentum is the weight of the new value.
 BATCH_NORM_MOMENTUM = 0.99
@@ -71,10 +77,38 @@ class BGRL(nn.Module):
         return q1, y2, q2, y1
 
     @torch.no_grad()
-    def follow(self, momentum: float) -> None:
+    def update_target(self, momentum: float) -> None:
         """Target parameters: ``momentum`` of their own, the rest of the online ones; statistics are left alone."""
         for target, online in zip(self.target.parameters(), self.online.parameters(), strict=True):
             target.mul_(momentum).add_(online, alpha=1 - momentum)
+
+
+class Bootstrap(Learner):
+    """BGRL as a learner; the settings ``hidden`` and ``out`` are its encoder's two widths."""
+
+    def __init__(self, task: Task, settings: NodeSettings) -> None:
+        super().__init__(task, settings)
+        self.model = BGRL(task.features, (settings.hidden, settings.out), settings.predictor)
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        trained = [p for p in self.parameters() if p.requires_grad]
+        return torch.optim.AdamW(trained, lr=self.settings.lr, weight_decay=self.settings.weight_decay)
+
+    def loss(self, epoch: int) -> Tensor:
+        s, whole = self.settings, self.task.view
+        first = drop(whole, s.drop_edges_1, s.drop_features_1)
+        second = drop(whole, s.drop_edges_2, s.drop_features_2)
+        return bootstrap_loss(*self.model(first, second))
+
+    def embed(self) -> Tensor:
+        return self.model.online(self.task.view)
+
+    def lr(self, epoch: int) -> float:
+        return warmup_cosine(epoch - 1, self.settings.lr, self.settings.warmup, self.settings.epochs)
+
+    def after_step(self, epoch: int) -> None:
+        s = self.settings
+        self.model.update_target(target_momentum(epoch - 1, s.target_momentum, s.epochs))
 
 
 def bootstrap_loss(q1: Tensor, y2: Tensor, q2: Tensor, y1: Tensor) -> Tensor:

@@ -1,22 +1,23 @@
 """DGI (Velickovic et al., ICLR 2019) and MVGRL (Hassani & Khasahmadi, ICML 2020): nodes against a graph's summary.
 
 A discriminator tells nodes of the graph from nodes whose features were shuffled. A shuffle moves rows, so the product
-with the first weights is taken once: ``X[p] W = (X W)[p]``. The halves of the loss are its two cross-entropies: no
-positives keeps the shuffled nodes' only, no negatives the real ones' only.
+with the first weights is taken once: ``X[p] W = (X W)[p]``. Positives are the real nodes, negatives the shuffled ones.
 """
 
 import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retable.nn.sparse import SparseMatrix
 
+from ..losses import discrimination_loss
+from ..settings import NodeSettings
 from .encoders import Features, gcn_propagation
+from .learner import Learner
+from .task import Task
 
-LOSSES = ("contrast", "no-positives", "no-negatives")
 MVGRL_ALPHA = 0.2  # teleport probability of the diffusion
 
 
@@ -101,13 +102,27 @@ def summary(h: Tensor) -> Tensor:
     return h.mean(0).sigmoid()
 
 
-def discrimination_loss(real: Tensor, fake: Tensor, loss: str = "contrast") -> Tensor:
-    """Binary cross-entropy of the scores (n,) of real and of shuffled nodes: the mean of both halves, or one."""
-    if loss not in LOSSES:
-        raise ValueError(f"unknown loss {loss!r}: choose one of {', '.join(LOSSES)}")
-    positive, negative = F.softplus(-real).mean(), F.softplus(fake).mean()
-    halves = {"contrast": (positive + negative) / 2, "no-positives": negative, "no-negatives": positive}
-    return halves[loss]
+class Discriminate(Learner):
+    """DGI or MVGRL as a learner."""
+
+    def __init__(self, task: Task, settings: NodeSettings) -> None:
+        super().__init__(task, settings)
+        view = task.view
+        if settings.method == "dgi":
+            self.model: DGI | MVGRL = DGI(task.features, settings.hidden)
+            self.operators: tuple = (view.propagate,)
+        else:
+            self.model = MVGRL(task.features, settings.hidden)
+            self.operators = mvgrl_operators(view.edges, len(task.y), view.propagate.csr.dtype)
+
+    def loss(self, epoch: int) -> Tensor:
+        x = self.task.view.x
+        shuffle = torch.randperm(x.shape[0], device=self.task.y.device)
+        real, fake = self.model(x, *self.operators, shuffle)
+        return discrimination_loss(real, fake, self.settings.terms)
+
+    def embed(self) -> Tensor:
+        return self.model.embed(self.task.view.x, *self.operators)
 
 
 def mvgrl_operators(edges: Tensor, nodes: int, dtype: torch.dtype, alpha: float = MVGRL_ALPHA):

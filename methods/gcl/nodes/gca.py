@@ -3,6 +3,8 @@
 Importance is a node's centrality: its degree, its "PageRank" or its entry in the adjacency's leading eigenvector.
 """
 
+from typing import ClassVar
+
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
@@ -11,13 +13,42 @@ from torch import Tensor
 
 from retable.nn.sparse import SparseMatrix, csr_from_entries, row_indices
 
-from .encoders import Features
+from .augment import Probability
+from .encoders import Features, View
+from .grace import Grace
 
 CENTRALITIES = ("degree", "pagerank", "eigenvector")
 # The authors' code iterates PageRank this often for edges and for features.
 PAGERANK_STEPS = {"edges": 200, "features": 10}
 MOST = 0.7  # p_tau, the cut-off probability
 _DENSE_EIGEN = 64
+
+
+class GCA(Grace):
+    """GRACE whose views drop edges and features by centrality."""
+
+    trainer_quirks: ClassVar[bool] = True
+    """Whether slips of the authors' GCA trainer apply that their ProGCL trainer does not have."""
+
+    def drop_probabilities(self) -> list[tuple[Probability, Probability]]:
+        return [self._by_centrality(self.task.view, *plain) for plain in super().drop_probabilities()]
+
+    def _by_centrality(
+        self, graph: View, edge_p: Probability, column_p: Probability
+    ) -> tuple[Probability, Probability]:
+        s, nodes = self.settings, graph.x.shape[0]
+        of_edges = drop_probabilities(edge_weights(graph.edges, nodes, s.centrality), edge_p)
+        present = indicator(graph.x)
+        if s.official_quirks and bool((node_counts(present) == 0).any()):
+            return of_edges, MOST
+        if s.official_quirks and self.trainer_quirks and s.centrality == "eigenvector":
+            return of_edges, column_p
+        centrality = node_centrality(graph.edges, nodes, s.centrality)
+        return of_edges, drop_probabilities(feature_weights(present, centrality), column_p)
+
+    def reduce(self, per_node: Tensor) -> Tensor:
+        # The authors' GCA trainer sums over nodes where it means to average.
+        return per_node.sum() if self.settings.official_quirks and self.trainer_quirks else per_node.mean()
 
 
 def edge_weights(edges: Tensor, nodes: int, scheme: str) -> Tensor:
@@ -51,7 +82,7 @@ def node_counts(present: Features) -> Tensor:
     return present.sum(0) if isinstance(present, Tensor) else present.csr_t @ torch.ones(present.shape[0])
 
 
-def drop_probabilities(weights: Tensor, p: float) -> Tensor:
+def drop_probabilities(weights: Tensor, p: Probability) -> Tensor:
     """``min(0.7, p * w / mean(w))``, of the shape of ``weights``."""
     if weights.numel() == 0:
         return weights

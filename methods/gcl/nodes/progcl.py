@@ -11,8 +11,56 @@ from torch import Tensor
 
 from retable.nn.rows import unit
 
+from ..losses import node_losses, weighted_losses
+from ..settings import NodeSettings
+from .gca import GCA
+from .task import Task
+
 _TINY = 1e-12
 FIT_COLUMNS = 100
+
+
+class ProGCL(GCA):
+    """GCA whose negatives are weighted from epoch ``weights_from`` on, by a Beta mixture fitted there once."""
+
+    trainer_quirks = False
+    fitted: Tensor
+    fit_views: Tensor
+    fit_columns: Tensor
+
+    def __init__(self, task: Task, settings: NodeSettings) -> None:
+        super().__init__(task, settings)
+        nodes, width = len(task.y), settings.hidden
+        # The weights follow from these, so a saved state needs no N x N array.
+        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("fit_views", torch.zeros(2, nodes, width))
+        self.register_buffer("fit_columns", torch.zeros(min(FIT_COLUMNS, nodes), dtype=torch.long))
+        self._weights: Tensor | None = None
+
+    def loss(self, epoch: int) -> Tensor:
+        s = self.settings
+        if epoch < s.weights_from:
+            return super().loss(epoch)
+        h1, h2, _ = self.views()
+        if s.terms == "no-negatives":
+            # The authors' code flips the sign here and pushes the pairs apart.
+            sign = -1 if s.official_quirks else 1
+            return sign * node_losses(h1, h2, s.tau, s.terms).mean()
+        weights = self.pair_weights(h1, h2)
+        both = [weighted_losses(a, b, weights, s.tau, s.terms) for a, b in ((h1, h2), (h2, h1))]
+        return torch.stack(both).mean()
+
+    def pair_weights(self, h1: Tensor, h2: Tensor) -> Tensor:
+        """B (N, N), from the views of the first epoch that asks for it, anchors in view 2 as in the authors' code."""
+        if not self.fitted:
+            self.fit_views = torch.stack([h2, h1]).detach()
+            self.fit_columns = torch.randperm(len(h1), device=h1.device)[: len(self.fit_columns)]
+            self.fitted = torch.ones_like(self.fitted)
+            self._weights = None
+        if self._weights is None:
+            first, second = self.fit_views
+            self._weights = fit_pair_weights(first, second, self.fit_columns, self.settings.weight_init)
+        return self._weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,19 +116,3 @@ def fit_pair_weights(h1: Tensor, h2: Tensor, columns: Tensor, weight_init: float
         cosines = unit(h1) @ unit(h2).t()
         mixture = BetaMixture.fit((cosines[:, columns] + 1) / 2, weight_init, iterations)
         return pair_weights(cosines, mixture)
-
-
-def weighted_losses(h1: Tensor, h2: Tensor, weights: Tensor, tau: float, loss: str = "contrast") -> Tensor:
-    """Directed losses (N,), anchors in view 1, with the negatives weighted by B (N, N).
-
-    ``p_i / (p_i + n_i)`` with ``n_i = sum_{j != i} (e^{u_i . v_j / tau} + e^{u_i . u_j / tau}) B_ij / mean_j B_ij``:
-    "contrast" is its negative logarithm, "no-positives" the logarithm of the denominator.
-    """
-    if loss not in ("contrast", "no-positives"):
-        raise ValueError(f"the loss {loss!r} has no weighted negatives: choose contrast or no-positives")
-    u, v = unit(h1), unit(h2)
-    relative = weights * (len(u) - 1) / weights.sum(1, keepdim=True)
-    negatives = (((u @ v.t()) / tau).exp() * relative).sum(1) + (((u @ u.t()) / tau).exp() * relative).sum(1)
-    pull = (u * v).sum(1) / tau
-    total = (pull.exp() + negatives).log()
-    return total - pull if loss == "contrast" else total

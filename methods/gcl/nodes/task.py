@@ -1,14 +1,18 @@
-"""A graph as tensors for training without labels, and the masks with which its representations are probed."""
+"""A graph as tensors, the masks with which its representations are probed, and the probe."""
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from retable.cards import CardError, Scalar, unknown
 from retable.data.containers import DataError, NodeGraph, distinct_edges
+from retable.evaluate import contrast
+from retable.evaluate.probes import chosen_accuracy, probe
 from retable.nn.sparse import SparseMatrix, csr_from_entries, row_normalise
 from retable.train.context import Context
 
+from ..geometry import geometry
+from ..settings import NodeSettings
 from .encoders import View
 
 SPLITS = 5
@@ -24,16 +28,53 @@ class Task:
     validation and test masks (S, N).
     """
 
-    def __init__(self, graph: NodeGraph, settings: dict[str, Scalar], context: Context) -> None:
+    def __init__(self, graph: NodeGraph, settings: NodeSettings, context: Context) -> None:
         device, nodes = context.device, len(graph.y)
         edges = torch.from_numpy(distinct_edges(graph.edge_index, nodes, loops=False, undirected=True))
-        self.view = View.of(_features(graph, bool(settings["row_normalise"]), device), edges.to(device))
+        self.view = View.of(_features(graph, settings.row_normalise, device), edges.to(device))
         self.y = torch.from_numpy(graph.y).to(device)
-        self.train, self.protocols = _masks(graph, str(settings["splits"]), context)
+        if settings.splits == "fixed":
+            self.train, self.protocols = _fixed_masks(graph, device)
+        else:
+            self.train, self.protocols = _random_masks(graph, context)
 
     @property
     def features(self) -> int:
         return self.view.x.shape[1]
+
+    def raw_features(self) -> Tensor:
+        """The nodes' features, dense: (N, F)."""
+        x = self.view.x
+        return x if isinstance(x, Tensor) else x.csr.to_dense()
+
+    def scores(self, z: Tensor) -> dict[str, float]:
+        """For each protocol: mean test and validation accuracy of a linear probe on z (N, d), the std over splits."""
+        if "fixed" in self.protocols:
+            z = F.normalize(z, dim=1)
+        right = probe(z, self.y, self.train)
+        metrics = {}
+        for name, (val, test) in self.protocols.items():
+            on_test, on_val = chosen_accuracy(right, val, test)
+            metrics[f"test_accuracy_{name}"] = on_test.mean().item()
+            metrics[f"val_accuracy_{name}"] = on_val.mean().item()
+            metrics[f"split_deviation_{name}"] = on_test.std().item() if len(on_test) > 1 else 0.0
+        return metrics
+
+    def majority_scores(self) -> dict[str, float]:
+        """Test accuracies of the most frequent class of the training nodes."""
+        answers = torch.stack([torch.bincount(self.y[mask]).argmax() for mask in self.train])
+        right = (self.y == answers[:, None]).double()
+        shares = {name: 100 * (right * test).sum(1) / test.sum(1) for name, (_, test) in self.protocols.items()}
+        return {f"test_accuracy_{name}": share.mean().item() for name, share in shares.items()}
+
+    def geometry(self, z: Tensor) -> dict[str, float]:
+        """Measures of z (N, d), over edges too."""
+        return geometry(
+            z,
+            self.y,
+            neighbour_cosine=contrast.neighbour_cosine(z, self.view.edges),
+            dirichlet_energy=contrast.dirichlet_energy(z, self.view.edges),
+        )
 
 
 def _features(graph: NodeGraph, normalised: bool, device: torch.device) -> Tensor | SparseMatrix:
@@ -41,33 +82,30 @@ def _features(graph: NodeGraph, normalised: bool, device: torch.device) -> Tenso
     if x.shape[1] == 0:
         raise DataError(f"{graph.name}: no node features; give each node a one-hot degree or a constant first")
     entries = x.tocoo()
-    rows, cols = (torch.from_numpy(place.astype(np.int64)) for place in (entries.row, entries.col))
+    rows, cols = (torch.from_numpy(index.astype(np.int64)) for index in (entries.row, entries.col))
     csr = csr_from_entries(rows, cols, torch.from_numpy(entries.data), x.shape)
     csr = row_normalise(csr) if normalised else csr
     dense = x.nnz > SPARSE_BELOW * x.shape[0] * x.shape[1]
     return csr.to_dense().to(device) if dense else SparseMatrix(csr).to(device)
 
 
-def _masks(graph: NodeGraph, kind: str, context: Context) -> tuple[Tensor, Masks]:
-    """Training masks (S, N) and, by protocol, validation and test masks.
+def _fixed_masks(graph: NodeGraph, device: torch.device) -> tuple[Tensor, Masks]:
+    """Training masks (S, N) and, by protocol, validation and test masks: the data set's own splits."""
+    parts = [(split.train, split.val, split.test) for split in graph.splits.values()]
+    train, val, test = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*parts, strict=True))
+    return train, {"fixed": (val, test)}
 
-    "random": five orders drawn from the seed; the first tenth is trained on, in both protocols. "fixed": the data
-    set's own splits.
-    """
+
+def _random_masks(graph: NodeGraph, context: Context) -> tuple[Tensor, Masks]:
+    """As `_fixed_masks`, from five orders that the seed decides; the first tenth is trained on in both protocols."""
     nodes = len(graph.y)
-    if kind == "fixed":
-        parts = [(split.train, split.val, split.test) for split in graph.splits.values()]
-        train, val, test = (torch.from_numpy(np.stack(part)).to(context.device) for part in zip(*parts, strict=True))
-        return train, {"fixed": (val, test)}
-    if kind != "random":
-        raise CardError(unknown("splits", kind, ["random", "fixed"]))
     if nodes < 10:
         raise DataError(f"{graph.name}: {nodes} nodes cannot be split 10/10/80; at least 10 are needed")
-    rank = np.stack([np.random.default_rng(context.derive("split", k)).permutation(nodes) for k in range(SPLITS)])
-    share = torch.from_numpy(rank).to(context.device)  # a node's place in each order
+    orders = [np.random.default_rng(context.derive("split", k)).permutation(nodes) for k in range(SPLITS)]
+    rank = torch.from_numpy(np.stack(orders)).to(context.device)
     tenth, most = int(0.1 * nodes), int(0.1 * nodes) + int(0.8 * nodes)
-    train = share < tenth
+    train = rank < tenth
     return train, {
-        "10_80_10": (~train & (share < most), share >= most),
-        "10_10_80": (~train & (share < 2 * tenth), share >= 2 * tenth),
+        "10_80_10": (~train & (rank < most), rank >= most),
+        "10_10_80": (~train & (rank < 2 * tenth), rank >= 2 * tenth),
     }

@@ -15,7 +15,7 @@ from methods.gcl import losses
 from methods.gcl.nodes import gca, progcl
 from methods.gcl.nodes.augment import add_noise, drop, kept
 from methods.gcl.nodes.bgrl import BGRL, bootstrap_loss, target_momentum
-from methods.gcl.nodes.dgi import DGI, MVGRL, Convolution, discrimination_loss, mvgrl_operators, summary
+from methods.gcl.nodes.dgi import DGI, MVGRL, Convolution, mvgrl_operators, summary
 from methods.gcl.nodes.encoders import GCNEncoder, MLPEncoder, Projector, View, gcn_propagation, make_normaliser
 from methods.gcl.nodes.task import Task
 from methods.gcl.vision import pair_loss
@@ -29,11 +29,10 @@ Arrays = dict[str, np.ndarray]
 
 # The tolerances that the arrays were made for; ContraNorm's scale multiplies rounding errors.
 EXACT = {"rtol": 1e-8, "atol": 1e-10}
-KINDS_OF_LOSS = {
+TERMS = {
     "info": "contrast",
     "uniform": "no-positives",
     "align": "no-negatives",
-    "info_neighbor": "neighbours",
 }
 NORMALISERS = {"none": "none", "cn": "contranorm", "dcn": "feature-contranorm", "ln": "layernorm"}
 CENTRALITIES = {"degree": "degree", "pr": "pagerank", "evc": "eigenvector"}
@@ -49,26 +48,27 @@ def grace_losses(arrays: Arrays) -> Iterator[tuple]:
     yield "h1", h1, EXACT
     yield "h2", h2, EXACT
     leaves = {"z1": z1, "z2": z2, "fc1_weight": projector[0].weight, "fc2_weight": projector[2].weight}
-    for kind, loss in KINDS_OF_LOSS.items():
-        there, back = losses.directed_losses(h1, h2, tau, loss, edges)
+    for kind, terms, neighbours in [*((kind, terms, None) for kind, terms in TERMS.items()),
+                                    ("info_neighbor", "contrast", edges)]:  # fmt: skip
+        there, back = losses.directed_losses(h1, h2, tau, terms, neighbours)
         yield f"semi12_{kind}", there, EXACT
         yield f"semi21_{kind}", back, EXACT
-        total = losses.node_losses(h1, h2, tau, loss, edges).mean()
+        total = losses.node_losses(h1, h2, tau, terms, neighbours).mean()
         yield f"loss_{kind}", total, EXACT
         gradients = torch.autograd.grad(total, list(leaves.values()), retain_graph=True)
         for name, gradient in zip(leaves, gradients, strict=True):
             yield f"grad_{name}_{kind}", gradient, EXACT
         if kind == "info_neighbor":
             continue
-        yield f"loss_identical_views_{kind}", losses.node_losses(h1, h1, tau, loss).mean(), EXACT
+        yield f"loss_identical_views_{kind}", losses.node_losses(h1, h1, tau, terms).mean(), EXACT
         yield f"gca_semi12_{kind}", there, EXACT
-        yield f"gca_loss_sum_{kind}", losses.node_losses(h1, h2, tau, loss).sum(), EXACT
+        yield f"gca_loss_sum_{kind}", losses.node_losses(h1, h2, tau, terms).sum(), EXACT
         yield f"gca_loss_mean_{kind}", total, EXACT
         n = arrays["sample_n"].item()
         nodes = [tensor(arrays[f"sampled_perm_view{way}"])[:n] for way in ("12", "21")]
         # The authors' sampled form without negatives lacks the division by tau.
         scale = tau if kind == "align" else 1.0
-        sampled = scale * losses.sampled_losses(h1, h2, tau, loss, tuple(nodes)).mean()
+        sampled = scale * losses.sampled_losses(h1, h2, tau, terms, tuple(nodes)).mean()
         yield f"sampled_loss_{kind}", sampled, EXACT
     yield "batched_semi12_info", losses.directed_losses(h1, h2, tau)[0], EXACT
     yield "batched_semi21_info", losses.directed_losses(h1, h2, tau)[1], EXACT
@@ -195,7 +195,7 @@ def bgrl_step(arrays: Arrays) -> Iterator[tuple]:
         if key in arrays:
             yield key, value.grad.t() if transposed else value.grad, EXACT
     optimiser.step()
-    model.follow(arrays["mm"].item())
+    model.update_target(arrays["mm"].item())
     # A bias before BatchNorm has no gradient. What rounding leaves of it, up to 1e-14, Adam divides by eps, 1e-8.
     noise = {"rtol": 1e-8, "atol": 1e-10 + 1e-6 * lr}
     for key, value, transposed in parts("after"):
@@ -229,9 +229,9 @@ def dgi_mvgrl(arrays: Arrays) -> Iterator[tuple]:
     yield "dgi_adj", propagate.csr.to_dense(), EXACT
     real, fake = dgi(x, propagate, shuffle)
     yield "dgi_logits", torch.cat([real, fake]), EXACT
-    yield "dgi_pos_term", discrimination_loss(real, fake, "no-negatives"), EXACT
-    yield "dgi_neg_term", discrimination_loss(real, fake, "no-positives"), EXACT
-    loss = discrimination_loss(real, fake)
+    yield "dgi_pos_term", losses.discrimination_loss(real, fake, "no-negatives"), EXACT
+    yield "dgi_neg_term", losses.discrimination_loss(real, fake, "no-positives"), EXACT
+    loss = losses.discrimination_loss(real, fake)
     yield "dgi_loss", loss, EXACT
     loss.backward()
     yield "dgi_grad_gcn_weight", dgi.convolution.weight.grad.t(), EXACT
@@ -251,7 +251,7 @@ def dgi_mvgrl(arrays: Arrays) -> Iterator[tuple]:
     yield "mvgrl_ppr", diffusion @ torch.eye(nodes, dtype=x.dtype), EXACT
     real, fake = mvgrl(x, adjacency, diffusion, shuffle)
     yield "mvgrl_logits", torch.cat([real, fake]), EXACT
-    loss = discrimination_loss(real, fake)
+    loss = losses.discrimination_loss(real, fake)
     yield "mvgrl_loss", loss, EXACT
     loss.backward()
     yield "mvgrl_grad_gcn1_weight", mvgrl.near.weight.grad.t(), EXACT
@@ -282,10 +282,10 @@ def progcl_part(arrays: Arrays) -> Iterator[tuple]:
     weights = progcl.fit_pair_weights(z1, z2, tensor(arrays["progcl_fit_columns"]), WEIGHT_INIT)
     off_diagonal = ~torch.eye(len(z1), dtype=torch.bool)
     yield "progcl_B", weights[off_diagonal].view(len(z1), -1), EXACT
-    weighted = progcl.weighted_losses(z1, z2, weights, tau)
+    weighted = losses.weighted_losses(z1, z2, weights, tau)
     yield "progcl_semi_info", weighted, EXACT
     yield "progcl_semi_info_next_epoch", weighted, EXACT
-    yield "progcl_semi_uniform_next_epoch", progcl.weighted_losses(z1, z2, weights, tau, "no-positives"), EXACT
+    yield "progcl_semi_uniform_next_epoch", losses.weighted_losses(z1, z2, weights, tau, "no-positives"), EXACT
     align = losses.directed_losses(z1, z2, tau, "no-negatives")[0]
     yield "progcl_semi_align_before_start", align, EXACT
     yield "progcl_semi_align_next_epoch_official_sign", -align, EXACT
@@ -327,7 +327,8 @@ def vcl_metrics_lreval(arrays: Arrays) -> Iterator[tuple]:
         nodes = int(arrays[sizes].sum())
         graph = NodeGraph("sizes", canonical_csr(np.eye(nodes)), np.empty((2, 0), int), np.zeros(nodes, int), {})
         context = SimpleNamespace(device=torch.device("cpu"), derive=lambda *names: 0)
-        task = Task(graph, {"row_normalise": False, "splits": "random"}, context)
+        settings = SimpleNamespace(row_normalise=False, splits="random")
+        task = Task(graph, settings, context)
         yield sizes, [mask[0].sum() for mask in (task.train, *task.protocols["10_80_10"])]
 
 

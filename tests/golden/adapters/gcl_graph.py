@@ -1,25 +1,25 @@
 """Adapters of the graph-classification arrays of the GCL paper; see ../test_golden.py. Merged in gcl.py."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods.gcl.graph_losses import graphcl_loss, infograph_loss, symmetric_loss
 from methods.gcl.graphs.adgcl import ContrastModel, ViewLearner, dropped_share, gate, view_objective
 from methods.gcl.graphs.augment import cut, edges_without, kept_nodes
 from methods.gcl.graphs.batch import GraphBatch, with_self_loops
-from methods.gcl.graphs.gin import GIN
 from methods.gcl.graphs.graphcl import GraphCL
 from methods.gcl.graphs.infograph import FeedForward
 from methods.gcl.graphs.joao import update_distribution
+from methods.gcl.losses import graphcl_loss, infograph_loss, symmetric_loss
 
 Arrays = dict[str, np.ndarray]
 # Float64 sums in another order than the authors'.
 CLOSE = {"rtol": 1e-8, "atol": 1e-10}
 # Our names -> the authors'.
-PARTS = {"contrast": "info", "no-positives": "uniform", "no-negatives": "align"}
+TERMS = {"contrast": "info", "no-positives": "uniform", "no-negatives": "align"}
 INFOGRAPH = {"contrast": "jsd", "no-positives": "neg", "no-negatives": "pos"}
 
 
@@ -32,9 +32,9 @@ def graph_losses(arrays: Arrays) -> Iterator[tuple]:
         "autogcl": symmetric_loss,
     }
     for form, function in forms.items():
-        for part, theirs in PARTS.items():
+        for terms, theirs in TERMS.items():
             x, x_aug = leaf(arrays["x"]), leaf(arrays["x_aug"])
-            loss = function(x, x_aug, tau, part)
+            loss = function(x, x_aug, tau, terms)
             loss.backward()
             yield f"{form}_{theirs}", loss, CLOSE
             yield f"{form}_{theirs}_grad_x", x.grad, CLOSE
@@ -42,9 +42,9 @@ def graph_losses(arrays: Arrays) -> Iterator[tuple]:
     default = symmetric_loss(tensor(arrays["x"]), tensor(arrays["x_aug"]), float(arrays["adgcl_default_tau"]))
     yield "adgcl_info_default", default, CLOSE
 
-    for part, theirs in INFOGRAPH.items():
+    for terms, theirs in INFOGRAPH.items():
         local, pooled = leaf(arrays["ig_local"]), leaf(arrays["ig_global"])
-        loss = infograph_loss(local, pooled, tensor(arrays["ig_batch"]), part)
+        loss = infograph_loss(local, pooled, tensor(arrays["ig_batch"]), terms)
         loss.backward()
         yield f"infograph_{theirs}", loss, CLOSE
         yield f"infograph_{theirs}_grad_local", local.grad, CLOSE
@@ -77,15 +77,15 @@ def graphcl_gin_view(arrays: Arrays) -> Iterator[tuple]:
     yield "view2_batch", second.node_graph
     yield from same_edges("view2_edge_index", second.edge_index, arrays)
 
-    dim, layers = int(arrays["dim"]), int(arrays["num_layers"])
-    for part, theirs in PARTS.items():
-        model = GraphCL(GIN(first.x.shape[1], dim, layers)).double()
+    settings = SimpleNamespace(encoder="gin", hidden=int(arrays["dim"]), layers=int(arrays["num_layers"]))
+    for terms, theirs in TERMS.items():
+        model = GraphCL(first.x.shape[1], settings).double()
         load(model, arrays, "init:")
         model.train()
         projections = model(first)
         after_first = model.encoder.bns[0].running_mean.clone()
         projections_aug = model(second)
-        loss = graphcl_loss(projections, projections_aug, float(arrays["tau"]), part)
+        loss = graphcl_loss(projections, projections_aug, float(arrays["tau"]), terms)
         loss.backward()
         yield f"loss_{theirs}", loss, CLOSE
         yield f"grad_conv0_lin0_{theirs}", model.encoder.convs[0].nn[0].weight.grad, CLOSE
@@ -111,10 +111,10 @@ def check_later_graph_methods(arrays: Arrays) -> Iterator[tuple]:
     model = ContrastModel(features, dim, layers).double().eval()
     load(model, arrays, "ad_model:")
     uniform, penalty = tensor(arrays["ad_uniform"]), float(arrays["ad_reg_lambda"])
-    for part, theirs in PARTS.items():
+    for terms, theirs in TERMS.items():
         learner = ViewLearner(features, dim, layers, hidden).double().train()
         load(learner, arrays, "ad_view:")
-        objective = view_objective(model, learner, batch, uniform, part, 0.2, penalty)
+        objective = view_objective(model, learner, batch, uniform, terms, 0.2, penalty)
         (-objective).backward()
         yield f"ad_view_loss_{theirs}", objective, CLOSE
         yield f"ad_view_grad_mlp0_{theirs}", learner.mlp_edge_model[0].weight.grad, CLOSE

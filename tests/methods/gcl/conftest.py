@@ -7,11 +7,35 @@ from pathlib import Path
 
 import pytest
 
+from methods.gcl.settings import GraphSettings
 from retable.config import Config, Workspace
 from retable.data.adopt import KNOWN, write_card
 from retable.data.fetch import fetch
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "datasets").is_dir())
+
+SMALL_GRAPH_METHOD = {
+    "method": "graphcl",
+    "loss": "contrast",
+    "encoder": "gin",
+    "trained": True,
+    "augmentation": "drop-nodes",
+    "ratio": 0.1,
+    "noise_variance": 1e-4,
+    "official_quirks": False,
+    "hidden": 4,
+    "layers": 2,
+    "tau": 0.5,
+    "lr": 0.01,
+    "epochs": 2,
+    "batch_size": 6,
+}
+
+
+@pytest.fixture
+def graph_settings() -> Callable[..., GraphSettings]:
+    """Gives small settings of a method on sets of graphs, with changes."""
+    return lambda **changes: GraphSettings.parse(SMALL_GRAPH_METHOD | changes, "gcl/graph")
 
 
 @pytest.fixture

@@ -8,13 +8,17 @@ import pytest
 import torch
 
 from methods.gcl import graph
-from methods.gcl.graph import CONTROLS, METHODS, Task, build, evaluate, fixed_batch, run
-from methods.gcl.graph_losses import PARTS
+from methods.gcl.graph import Graph
+from methods.gcl.graphs.graphcl import GraphCL
+from methods.gcl.graphs.learners import LEARNERS
+from methods.gcl.graphs.task import FoldsTask
+from methods.gcl.losses import TERMS
+from methods.gcl.settings import GraphSettings
 from retable.cards import CardError, Recipe, Sourced, Variant, load_dataset, load_datasets, load_papers
 from retable.data.graph_sets import Folds, GraphSet
 from retable.data.readers.splits import stratified_folds
 from retable.plan import Cell, recipe_cells
-from retable.run import make_deterministic
+from retable.run import evaluate, fixed_batch, make_deterministic, measure
 from retable.train.context import Context, Diverged
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "datasets").is_dir())
@@ -77,7 +81,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             recipe="graph",
             dataset="digits-grid",
             split="folds-10",
-            variant="v",
+            variant=settings.get("method", "v"),  # rows without an encoder are controls by this name
             axes={},
             settings=SETTINGS | settings,
             scale="demo",
@@ -92,18 +96,22 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return start
 
 
-@pytest.mark.parametrize("loss", PARTS)
-@pytest.mark.parametrize("method", METHODS)
+def experiment(cell: Cell, context: Context) -> Graph:
+    return Graph(GraphSettings.parse(cell.settings, "gcl/graph"), context)
+
+
+@pytest.mark.parametrize("loss", TERMS)
+@pytest.mark.parametrize("method", list(LEARNERS))
 def test_every_method_runs_with_every_half_and_can_be_evaluated_alone(method, loss, start):
     cell, context = start(method=method, loss=loss)
-    measured = run(cell, context)
+    measured = measure(graph, cell, context)
     assert all(np.isfinite(value) for value in measured.metrics.values())
     assert 0 <= measured.metrics["svm_accuracy"] <= 100
-    assert evaluate(cell, context).metrics == measured.metrics
+    assert evaluate(graph, cell, context).metrics == measured.metrics
     assert len(context.curve.read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", list(LEARNERS))
 def test_the_same_seed_gives_the_same_curve_and_another_does_not(method, start, tmp_path):
     curves = []
     for seed, place in ((0, "a"), (0, "b"), (1, "c")):
@@ -111,14 +119,14 @@ def test_the_same_seed_gives_the_same_curve_and_another_does_not(method, start, 
         context.folder = tmp_path / place
         context.folder.mkdir()
         context.curve = context.folder / "curve.jsonl"
-        run(cell, context)
+        measure(graph, cell, context)
         curves.append(context.curve.read_text())
     assert curves[0] == curves[1] != curves[2]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", list(LEARNERS))
 def test_one_step_lowers_the_loss_on_a_fixed_batch(method, start):
-    learner, loss = fixed_batch(*start(method=method))
+    learner, loss = fixed_batch(graph, *start(method=method))
     before = loss()
     before.backward()
     trained = [p for p in learner.parameters() if p.grad is not None and p.grad.any()]
@@ -129,26 +137,26 @@ def test_one_step_lowers_the_loss_on_a_fixed_batch(method, start):
     assert loss().item() < before.item()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", list(LEARNERS))
 def test_graphs_without_edges_isolated_nodes_and_loops_are_digested(method, start):
-    measured = run(*start(graph_set(hard=True), method=method))
+    measured = measure(graph, *start(graph_set(hard=True), method=method))
     assert all(np.isfinite(value) for value in measured.metrics.values())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", list(LEARNERS))
 def test_a_last_batch_of_one_graph_joins_the_one_before(method, start):
     cell, context = start(graph_set(25), method=method)
-    assert np.isfinite(run(cell, context).metrics["svm_accuracy"])
+    assert np.isfinite(measure(graph, cell, context).metrics["svm_accuracy"])
 
 
 def test_a_set_of_one_graph_is_refused_in_one_line(start):
     with pytest.raises(ValueError, match="contrasting graphs needs two of them, this set has 1"):
-        run(*start(graph_set(1)))
+        measure(graph, *start(graph_set(1)))
 
 
 def test_a_set_without_features_gets_a_constant_and_says_so(start, capsys):
     cell, context = start(graph_set(labels=False))
-    task, _ = build(cell, context)
+    task = experiment(cell, context).task
     assert torch.equal(task.graphs.x, torch.ones(len(task.graphs.x), 1))
     said = capsys.readouterr().err.splitlines()
     assert said == ["made-up: no node features; every node gets the constant 1"]
@@ -160,7 +168,7 @@ def test_a_set_without_features_gets_a_constant_and_says_so(start, capsys):
 )
 def test_features_and_self_loops_are_the_methods_own(method, features, loops, start):
     cell, context = start(method=method)
-    task, _ = build(cell, context)
+    task = experiment(cell, context).task
     assert task.graphs.x.shape[1] == features
     assert bool((task.graphs.edge_index[0] == task.graphs.edge_index[1]).any()) == loops
 
@@ -170,13 +178,13 @@ def test_attributes_are_features_where_asked_for(start):
     rich = dataclasses.replace(plain, node_attributes=np.ones((len(plain.node_graph), 2), dtype=np.float32))
     for asked, columns in ((False, 3), (True, 5)):
         cell, context = start(rich, node_attributes=asked)
-        assert build(cell, context)[0].graphs.x.shape[1] == columns
+        assert experiment(cell, context).task.graphs.x.shape[1] == columns
 
 
 def test_without_training_the_weights_are_the_first_ones(start):
     cell, context = start(trained=False)
-    run(cell, context)
-    _, learner = build(cell, context)
+    measure(graph, cell, context)
+    learner = experiment(cell, context).model
     kept = context.load_weights("encoder")
     assert all(torch.equal(kept[name], value) for name, value in learner.encoder.state_dict().items())
     assert not context.curve.exists()
@@ -184,37 +192,38 @@ def test_without_training_the_weights_are_the_first_ones(start):
 
 def test_training_separates_rings_from_stars(start):
     cell, context = start(graph_set(40), method="infograph", epochs=20)
-    assert run(cell, context).metrics["svm_standardised_accuracy"] > 95
+    assert measure(graph, cell, context).metrics["svm_standardised_accuracy"] > 95
 
 
 def test_controls_need_no_encoder(start):
-    majority = run(*start(graph_set(30), method="majority")).metrics
+    majority = measure(graph, *start(graph_set(30), method="majority")).metrics
     assert majority["svm_accuracy"] == majority["svm_standardised_accuracy"] == pytest.approx(50, abs=10)
     cell, context = start(graph_set(30), method="raw-features")
-    sums = run(cell, context).metrics
+    sums = measure(graph, cell, context).metrics
     assert sums["svm_standardised_accuracy"] > 90  # degrees tell rings from stars
-    assert evaluate(cell, context).metrics == sums
-    task = Task(graph_set(30), Folds(np.zeros(30, int)), cell.settings, torch.device("cpu"))
+    assert evaluate(graph, cell, context).metrics == sums
+    settings = GraphSettings.parse(cell.settings, "gcl/graph")
+    task = FoldsTask(graph_set(30), Folds(np.zeros(30, int)), settings, torch.device("cpu"))
     assert task.graphs.x.shape[1] == 3
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "graphlc"}, "unknown method 'graphlc'; did you mean 'graphcl'"),
-        ({"encoder": "gnn"}, "unknown encoder 'gnn'"),
+        ({"method": "graphlc"}, "setting 'method' is 'graphlc': Input should be 'graphcl', 'infograph'"),
+        ({"encoder": "gnn"}, "setting 'encoder' is 'gnn': Input should be 'gin' or 'mlp'"),
     ],
 )
 def test_unknown_names_are_one_line(settings, message, start):
     with pytest.raises(CardError, match=message):
-        run(*start(**settings))
-    assert "majority" in CONTROLS
+        measure(graph, *start(**settings))
+    assert "majority" in Graph.controls
 
 
 def test_a_loss_that_is_no_number_stops_the_run(start, monkeypatch):
-    monkeypatch.setattr(graph, "batch_loss", lambda learner, *_: sum(p.sum() for p in learner.parameters()) * np.nan)
+    monkeypatch.setattr(GraphCL, "loss", lambda learner, _: sum(p.sum() for p in learner.parameters()) * np.nan)
     with pytest.raises(Diverged, match="loss is nan at epoch 1"):
-        run(*start())
+        measure(graph, *start())
 
 
 def test_collab_joins_the_full_table_once_it_has_a_card():

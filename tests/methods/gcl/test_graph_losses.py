@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from methods.gcl.graph_losses import PARTS, graphcl_loss, infograph_loss, symmetric_loss
+from methods.gcl.losses import TERMS, graphcl_loss, infograph_loss, symmetric_loss
 
 TAU = 0.4
 
@@ -47,27 +47,27 @@ def test_infograph_equals_a_loop(nodes):
 
 @pytest.mark.parametrize("loss", [graphcl_loss, symmetric_loss])
 def test_halves_add_up_to_the_whole(loss, views, nodes):
-    contrast, no_positives, no_negatives = (float(loss(*views, TAU, part)) for part in PARTS)
+    contrast, no_positives, no_negatives = (float(loss(*views, TAU, terms)) for terms in TERMS)
     assert contrast == pytest.approx(no_positives + no_negatives, abs=1e-12)
-    contrast, no_positives, no_negatives = (float(infograph_loss(*nodes, part)) for part in PARTS)
+    contrast, no_positives, no_negatives = (float(infograph_loss(*nodes, terms)) for terms in TERMS)
     assert contrast == pytest.approx(no_positives + no_negatives, abs=1e-12)
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_the_order_of_graphs_and_the_length_of_rows_do_not_matter(part, views):
+@pytest.mark.parametrize("terms", TERMS)
+def test_the_order_of_graphs_and_the_length_of_rows_do_not_matter(terms, views):
     order = torch.randperm(7, generator=torch.Generator().manual_seed(2))
     scale = torch.linspace(0.5, 3, 7, dtype=torch.float64)[:, None]
     for loss in (graphcl_loss, symmetric_loss):
-        expected = loss(*views, TAU, part)
-        torch.testing.assert_close(loss(views[0][order], views[1][order], TAU, part), expected)
-        torch.testing.assert_close(loss(views[0] * scale, views[1], TAU, part), expected)
+        expected = loss(*views, TAU, terms)
+        torch.testing.assert_close(loss(views[0][order], views[1][order], TAU, terms), expected)
+        torch.testing.assert_close(loss(views[0] * scale, views[1], TAU, terms), expected)
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_the_symmetric_loss_is_the_mean_of_both_directions(part, views):
-    both = (graphcl_loss(*views, TAU, part) + graphcl_loss(*reversed(views), TAU, part)) / 2
-    torch.testing.assert_close(symmetric_loss(*views, TAU, part), both)
-    torch.testing.assert_close(symmetric_loss(*reversed(views), TAU, part), both)
+@pytest.mark.parametrize("terms", TERMS)
+def test_the_symmetric_loss_is_the_mean_of_both_directions(terms, views):
+    both = (graphcl_loss(*views, TAU, terms) + graphcl_loss(*reversed(views), TAU, terms)) / 2
+    torch.testing.assert_close(symmetric_loss(*views, TAU, terms), both)
+    torch.testing.assert_close(symmetric_loss(*reversed(views), TAU, terms), both)
 
 
 def test_no_negatives_pulls_and_no_positives_pushes(views):
@@ -87,9 +87,9 @@ def test_a_batch_of_one_graph(nodes):
     one = torch.ones(1, 5)
     for loss in (graphcl_loss, symmetric_loss):
         assert float(loss(one, one, 0.5, "no-negatives")) == pytest.approx(-2)
-        for part in ("contrast", "no-positives"):
-            with pytest.raises(ValueError, match=f"the {part} loss of 1 graph has no negatives"):
-                loss(one, one, 0.5, part)
+        for terms in ("contrast", "no-positives"):
+            with pytest.raises(ValueError, match=f"the {terms} loss of 1 graph has no negatives"):
+                loss(one, one, 0.5, terms)
     local, pooled, _ = nodes
     alone = torch.zeros(9, dtype=torch.long)
     assert float(infograph_loss(local, pooled[:1], alone, "no-positives")) == 0
@@ -105,8 +105,8 @@ def test_a_zero_row_gives_finite_numbers(views):
     assert x.grad.isfinite().all()
 
 
-def test_an_unknown_part_is_named():
-    with pytest.raises(ValueError, match="unknown part 'align'"):
+def test_unknown_terms_are_named():
+    with pytest.raises(ValueError, match="unknown terms 'align'"):
         graphcl_loss(torch.ones(2, 2), torch.ones(2, 2), 1.0, "align")
-    with pytest.raises(ValueError, match="unknown part 'jsd'"):
+    with pytest.raises(ValueError, match="unknown terms 'jsd'"):
         infograph_loss(torch.ones(2, 2), torch.ones(2, 2), torch.tensor([0, 1]), "jsd")

@@ -3,8 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.gcl import losses
-from methods.gcl.losses import directed_losses, node_losses, sampled_losses
+from methods.gcl.losses import TERMS, directed_losses, node_losses, sampled_losses
 
 
 def views(n: int = 23, d: int = 7, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -12,7 +11,7 @@ def views(n: int = 23, d: int = 7, dtype: torch.dtype = torch.float64, seed: int
     return tuple(torch.randn(n, d, dtype=dtype, generator=generator).requires_grad_() for _ in range(2))
 
 
-def by_definition(h1: Tensor, h2: Tensor, tau: float, loss: str) -> Tensor:
+def by_definition(h1: Tensor, h2: Tensor, tau: float, terms: str) -> Tensor:
     """One direction, pair by pair."""
     u, v = F.normalize(h1), F.normalize(h2)
     values = []
@@ -20,17 +19,17 @@ def by_definition(h1: Tensor, h2: Tensor, tau: float, loss: str) -> Tensor:
         inside = [(u[i] @ u[j] / tau).exp() for j in range(len(u)) if j != i]
         total = (sum(inside) + sum((u[i] @ v[j] / tau).exp() for j in range(len(u)))).log()
         pull = u[i] @ v[i] / tau
-        values.append({"contrast": total - pull, "no-positives": total, "no-negatives": -pull}[loss])
+        values.append({"contrast": total - pull, "no-positives": total, "no-negatives": -pull}[terms])
     return torch.stack(values)
 
 
-@pytest.mark.parametrize("loss", ["contrast", "no-positives", "no-negatives"])
+@pytest.mark.parametrize("terms", TERMS)
 @pytest.mark.parametrize("tau", [0.1, 0.7])
 @pytest.mark.parametrize("n", [1, 2, 9])
-def test_equals_the_definition_and_its_gradient(loss: str, tau: float, n: int) -> None:
+def test_equals_the_definition_and_its_gradient(terms: str, tau: float, n: int) -> None:
     h1, h2 = views(n)
-    expected = (by_definition(h1, h2, tau, loss) + by_definition(h2, h1, tau, loss)) / 2
-    actual = node_losses(h1, h2, tau, loss)
+    expected = (by_definition(h1, h2, tau, terms) + by_definition(h2, h1, tau, terms)) / 2
+    actual = node_losses(h1, h2, tau, terms)
     torch.testing.assert_close(actual, expected)
     weights = torch.linspace(1, 2, n, dtype=actual.dtype)
     ours = torch.autograd.grad((actual * weights).sum(), [h1, h2])
@@ -41,9 +40,7 @@ def test_equals_the_definition_and_its_gradient(loss: str, tau: float, n: int) -
 
 def test_halves_recombine_to_contrast() -> None:
     h1, h2 = views()
-    for whole, push, pull in zip(
-        *(directed_losses(h1, h2, 0.4, loss) for loss in ("contrast", "no-positives", "no-negatives")), strict=True
-    ):
+    for whole, push, pull in zip(*(directed_losses(h1, h2, 0.4, terms) for terms in TERMS), strict=True):
         torch.testing.assert_close(whole, push + pull)
 
 
@@ -78,9 +75,10 @@ def test_zero_rows_give_finite_losses_and_gradients() -> None:
     h1, h2 = views()
     with torch.no_grad():
         h1[3] = 0
-    for loss in losses.LOSSES:
-        edges = torch.tensor([[0], [1]])
-        value = node_losses(h1, h2, 0.5, loss, (edges, edges)).mean()
+    edges = torch.tensor([[0], [1]])
+    values = [node_losses(h1, h2, 0.5, terms) for terms in TERMS]
+    for loss in (*values, node_losses(h1, h2, 0.5, neighbours=(edges, edges))):
+        value = loss.mean()
         assert all(g.isfinite().all() for g in torch.autograd.grad(value, [h1, h2]))
 
 
@@ -98,14 +96,14 @@ def test_neighbours_are_the_positives() -> None:
     kernel, total = (u @ v.t() / 0.5).exp(), directed_losses(h1, h2, 0.5, "no-positives")[0]
     positives = [{0, 1}, {1, 2}, {2}, {3}, {4}]
     expected = torch.stack([(sum(kernel[i, j] for j in js) / 5).log() for i, js in enumerate(positives)])
-    actual = directed_losses(h1, h2, 0.5, "neighbours", (edges, edges))[0]
+    actual = directed_losses(h1, h2, 0.5, neighbours=(edges, edges))[0]
     torch.testing.assert_close(actual, total - expected)
 
 
 def test_neighbours_without_edges_are_the_nodes_themselves() -> None:
     h1, h2 = views()
     none = torch.empty(2, 0, dtype=torch.long)
-    actual = node_losses(h1, h2, 0.5, "neighbours", (none, none))
+    actual = node_losses(h1, h2, 0.5, neighbours=(none, none))
     n = torch.tensor(float(len(h1)), dtype=actual.dtype)
     torch.testing.assert_close(actual, node_losses(h1, h2, 0.5) + n.log())
 
@@ -123,9 +121,9 @@ def test_sampled_loss_is_the_loss_of_the_sample() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"loss": "constrast"}, "unknown loss 'constrast'"),
+        ({"terms": "constrast"}, "unknown terms 'constrast' of a loss"),
         ({"tau": 0.01}, "tau must be at least 0.02"),
-        ({"loss": "neighbours"}, "needs the edge lists"),
+        ({"terms": "no-positives", "neighbours": (torch.zeros(2, 0),) * 2}, "neighbours are positives"),
         ({"h2": torch.zeros(4, 3)}, "same shape"),
     ],
 )

@@ -9,13 +9,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from methods.gcl import molecules
-from methods.gcl.graph import METHODS
-from methods.gcl.molecules import Task, areas, one_hot
+from methods.gcl.graphs.learners import LEARNERS
+from methods.gcl.graphs.molecules import PENALTIES, MoleculeTask, one_hot
 from retable.data.containers import DataError, NodeSplit
 from retable.data.molecules import MoleculeSet
 from retable.plan import plan
 from retable.records import read_record
-from retable.run import evaluate_cell, make_context, make_deterministic, run_cell
+from retable.run import evaluate_cell, fixed_batch, make_context, make_deterministic, measure, run_cell
 
 SMALL = {"hidden": 6, "layers": 2, "epochs": 2, "batch_size": 8}
 
@@ -73,12 +73,12 @@ def test_an_archive_of_ones_own_is_planned_run_and_evaluated_in_every_variant(ce
     assert found["graphcl-contrast"]["ogb_test_auc"] > 80  # GIN tells rings from stars
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", list(LEARNERS))
 def test_every_method_takes_molecules(method, cells):
     workspace, by_variant = cells
     extra = {"method": method, "view_lr": 0.01, "penalty": 1.0, "gamma": 0.1}
     cell = dataclasses.replace(by_variant["graphcl-contrast"], settings=by_variant["graphcl-contrast"].settings | extra)
-    measured = molecules.run(cell, make_context(workspace, cell, 0, torch.device("cpu")))
+    measured = measure(molecules, cell, make_context(workspace, cell, 0, torch.device("cpu")))
     assert all(np.isfinite(value) for value in measured.metrics.values())
 
 
@@ -86,7 +86,7 @@ def test_one_step_lowers_the_loss_on_a_fixed_batch(cells):
     workspace, by_variant = cells
     make_deterministic(torch.device("cpu"))
     cell = by_variant["graphcl-contrast"]
-    learner, loss = molecules.fixed_batch(cell, make_context(workspace, cell, 0, torch.device("cpu")))
+    learner, loss = fixed_batch(molecules, cell, make_context(workspace, cell, 0, torch.device("cpu")))
     before = loss()
     before.backward()
     trained = [p for p in learner.parameters() if p.grad is not None]
@@ -113,21 +113,21 @@ def test_categories_become_columns_of_their_own():
     assert one_hot(np.array([[0, 2], [1, 0]]), bare=True).tolist() == [[1], [1]]
 
 
-def test_a_part_without_active_molecules_is_refused_in_one_line():
+def test_a_part_without_active_molecules_is_refused_in_one_line(graph_settings):
     with pytest.raises(DataError, match="few: the test part does not hold both classes"):
-        Task(*small_set([0, 0, 0, 1, 1, 0]), "graphcl", torch.device("cpu"))
+        MoleculeTask(*small_set([0, 0, 0, 1, 1, 0]), graph_settings(), torch.device("cpu"))
 
 
-def test_the_area_is_that_of_scikit_learn_at_the_penalty_of_the_validation_part():
+def test_the_area_is_that_of_scikit_learn_at_the_penalty_of_the_validation_part(graph_settings):
     draw = np.random.default_rng(0)
     y = draw.integers(0, 2, 90)
-    task = Task(*small_set(y.tolist()), "infograph", torch.device("cpu"))
+    task = MoleculeTask(*small_set(y.tolist()), graph_settings(method="infograph"), torch.device("cpu"))
     z = torch.from_numpy(draw.normal(size=(90, 3)) + y[:, None]).float()
-    got = areas(task, z)
+    got = task.scores(z)
     mean, deviation = z[task.split.train].mean(0), z[task.split.train].std(0, correction=0)
     x = ((z - mean) / deviation).numpy()
     theirs = []
-    for penalty in molecules.PENALTIES:
+    for penalty in PENALTIES:
         fit = LogisticRegression(C=2 / (penalty * task.split.train.sum()), tol=1e-8, max_iter=1000)
         score = fit.fit(x[task.split.train], y[task.split.train]).decision_function(x)
         theirs.append([100 * roc_auc_score(y[part], score[part]) for part in (task.split.val, task.split.test)])

@@ -12,6 +12,7 @@ from methods.gcl import node
 from retable.cards import CardError
 from retable.data.containers import DataError, NodeGraph, NodeSplit
 from retable.plan import Cell
+from retable.run import evaluate, fixed_batch, measure
 from retable.train.context import Context
 
 SETTINGS = {
@@ -67,29 +68,31 @@ class Small(Context):
 
 
 def cell_of(**settings) -> Cell:
-    return Cell("gcl", "node", "planted", "none", "v", {}, SETTINGS | settings, "demo", "p", (0,))
+    # Rows without an encoder are controls by the names of their variants.
+    variant = settings.get("method", "v")
+    return Cell("gcl", "node", "planted", "none", variant, {}, SETTINGS | settings, "demo", "p", (0,))
 
 
 def measured(graph: NodeGraph, folder: Path, seed: int = 0, **settings) -> dict[str, float]:
     cell = cell_of(**settings)
-    return node.run(cell, Small(graph, cell, folder / f"{seed}-{len(list(folder.iterdir()))}", seed)).metrics
+    return measure(node, cell, Small(graph, cell, folder / f"{seed}-{len(list(folder.iterdir()))}", seed)).metrics
 
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_every_method_runs_repeats_itself_and_is_evaluated_from_its_weights(name: str, tmp_path: Path) -> None:
     graph = planted(3, 20)
     cell = cell_of(**METHODS[name])
-    first = node.run(cell, Small(graph, cell, tmp_path / "a"))
+    first = measure(node, cell, Small(graph, cell, tmp_path / "a"))
     assert 0 <= first.metrics["test_accuracy_10_80_10"] <= 100
     assert all(np.isfinite(value) for value in first.metrics.values())
-    assert node.run(cell, Small(graph, cell, tmp_path / "b")).metrics == first.metrics
-    assert node.evaluate(cell, Small(graph, cell, tmp_path / "a")).metrics == first.metrics
+    assert measure(node, cell, Small(graph, cell, tmp_path / "b")).metrics == first.metrics
+    assert evaluate(node, cell, Small(graph, cell, tmp_path / "a")).metrics == first.metrics
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in node.CONTROLS])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in node.Node.controls])
 def test_one_step_lowers_the_loss_on_a_fixed_batch(name: str, tmp_path: Path) -> None:
     cell = cell_of(**METHODS[name])
-    model, loss = node.fixed_batch(cell, Small(planted(3, 20), cell, tmp_path))
+    model, loss = fixed_batch(node, cell, Small(planted(3, 20), cell, tmp_path))
     before = loss()
     before.backward()
     assert loss().item() == before.item()
@@ -212,12 +215,12 @@ def test_without_features_or_nodes_one_line_says_what_to_do(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "grase"}, "unknown method 'grase'; did you mean 'grace'?"),
-        ({"encoder": "gat"}, "unknown encoder 'gat'"),
-        ({"augmentation": "noisy"}, "unknown augmentation 'noisy'"),
-        ({"splits": "public"}, "unknown splits 'public'"),
+        ({"method": "grase"}, "setting 'method' is 'grase': Input should be 'grace', 'gca'"),
+        ({"encoder": "gat"}, "setting 'encoder' is 'gat': Input should be 'gcn' or 'mlp'"),
+        ({"augmentation": "noisy"}, "setting 'augmentation' is 'noisy': Input should be 'own', 'none' or 'noise'"),
+        ({"splits": "public"}, "setting 'splits' is 'public': Input should be 'random' or 'fixed'"),
     ],
 )
 def test_unknown_settings_are_named(settings: dict, message: str, tmp_path: Path) -> None:
-    with pytest.raises(CardError, match=message.replace("?", r"\?")):
+    with pytest.raises(CardError, match=message):
         measured(planted(3, 20), tmp_path, **settings)

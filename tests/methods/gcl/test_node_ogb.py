@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from methods.gcl import node_ogb
-from methods.gcl.node import diagnostics
-from methods.gcl.node_ogb import geometry, probe_answers, scores
+from methods.gcl.nodes import ogb
+from methods.gcl.nodes.learner import Learner
+from methods.gcl.nodes.task import Task
+from methods.gcl.settings import NodeSettings
 from retable.cards import load_datasets, load_papers
 from retable.evaluate.probes import chosen_accuracy, probe
 from retable.plan import plan, recipe_cells
 from retable.records import read_record
-from retable.run import evaluate_cell, make_context, make_deterministic, run_cell
+from retable.run import evaluate_cell, fixed_batch, make_context, make_deterministic, run_cell
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "datasets").is_dir())
 SMALL = {"hidden": 16, "projection": 16, "sample": 20, "epochs": 5, "lr": 0.01}
@@ -49,6 +51,12 @@ def small_cells(workspace) -> dict:
     }
 
 
+def untrained(workspace, cell) -> tuple[ogb.OgbTask, Learner]:
+    settings = NodeSettings.parse(cell.settings, "gcl/node-ogb")
+    experiment = node_ogb.NodeOgb(settings, make_context(workspace, cell, 0, torch.device("cpu")))
+    return experiment.task, experiment.model
+
+
 def test_without_the_users_card_the_plan_leaves_it_out():
     recipe = load_papers(ROOT)["gcl"].recipe("node-ogb")
     cards = {name: card for name, card in load_datasets(ROOT).items() if name != "ogbn-arxiv"}
@@ -74,7 +82,7 @@ def test_one_step_lowers_the_loss_on_a_fixed_batch(own):
     workspace = own("ogbn-arxiv", tables())
     make_deterministic(torch.device("cpu"))
     cell = small_cells(workspace)["contrast"]
-    learner, loss = node_ogb.fixed_batch(cell, make_context(workspace, cell, 0, torch.device("cpu")))
+    learner, loss = fixed_batch(node_ogb, cell, make_context(workspace, cell, 0, torch.device("cpu")))
     before = loss()
     before.backward()
     size = sum(p.grad.square().sum() for p in learner.parameters()).sqrt()
@@ -87,18 +95,18 @@ def test_one_step_lowers_the_loss_on_a_fixed_batch(own):
 def test_ogbs_score_is_the_accuracy_of_the_probe(own):
     workspace = own("ogbn-arxiv", tables())
     cell = small_cells(workspace)["untrained"]
-    task, learner = node_ogb.build(cell, make_context(workspace, cell, 0, torch.device("cpu")))
+    task, learner = untrained(workspace, cell)
     z = learner.embed().detach()
     ((val, test),) = task.protocols.values()
     on_test, on_val = chosen_accuracy(probe(z, task.y, task.train), val, test)
-    got = scores("ogbn-arxiv", task, probe_answers(task, z))
+    got = task.scores(z)
     assert got == pytest.approx({"ogb_test_accuracy": on_test.item(), "ogb_val_accuracy": on_val.item()})
 
 
 def test_geometry_in_parts_is_that_of_the_other_recipes(own, monkeypatch):
     workspace = own("ogbn-arxiv", tables())
     cell = small_cells(workspace)["untrained"]
-    task, learner = node_ogb.build(cell, make_context(workspace, cell, 0, torch.device("cpu")))
+    task, learner = untrained(workspace, cell)
     z = learner.embed().detach()
-    monkeypatch.setattr(node_ogb, "EDGES_AT_ONCE", 7)
-    assert geometry(task, z) == pytest.approx(diagnostics(task, z), rel=1e-5)
+    monkeypatch.setattr(ogb, "EDGES_AT_ONCE", 7)
+    assert task.geometry(z) == pytest.approx(Task.geometry(task, z), rel=1e-5)

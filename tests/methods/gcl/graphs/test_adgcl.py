@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from methods.gcl.graph_losses import PARTS
 from methods.gcl.graphs.adgcl import ADGCL, dropped_share, gate, view_objective
 from methods.gcl.graphs.batch import GraphBatch
+from methods.gcl.losses import TERMS
 
 
 @pytest.fixture
@@ -36,45 +36,45 @@ def test_the_penalty_weighs_graphs_alike_and_skips_those_without_edges(batch):
     assert float(dropped_share(torch.empty(0), bare)) == 0
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_the_learner_climbs_its_objective_and_the_penalty_keeps_edges(part, batch):
+@pytest.mark.parametrize("terms", TERMS)
+def test_the_learner_climbs_its_objective_and_the_penalty_keeps_edges(terms, batch, graph_settings):
     torch.manual_seed(0)
-    players = ADGCL(1, 4, 2)
+    players = ADGCL(1, graph_settings(method="adgcl"))
     players.model.eval()
     uniform = torch.rand(14)
-    optimiser = torch.optim.SGD(players.learner.parameters(), lr=1e-2)
+    optimiser = torch.optim.SGD(players.view_learner.parameters(), lr=1e-2)
 
     def objective(penalty: float) -> torch.Tensor:
-        return view_objective(players.model, players.learner, batch, uniform, part, 0.2, penalty)
+        return view_objective(players.model, players.view_learner, batch, uniform, terms, 0.2, penalty)
 
     before = objective(2.0)
     (-before).backward()
     optimiser.step()
     assert objective(2.0) > before
-    share = dropped_share(gate(players.learner(batch), uniform), batch)
+    share = dropped_share(gate(players.view_learner(batch), uniform), batch)
     torch.testing.assert_close(objective(0.0) - objective(2.0), 2 * share)
 
 
-def test_a_step_moves_each_player_by_its_own_optimiser(batch):
+def test_a_step_moves_each_player_by_its_own_optimiser(batch, graph_settings):
     torch.manual_seed(0)
-    players = ADGCL(1, 4, 2)
+    players = ADGCL(1, graph_settings(method="adgcl", tau=0.2, penalty=5.0))
     still = torch.optim.SGD(players.model.parameters(), lr=0.0)
-    model, learner = snapshot(players.model), snapshot(players.learner)
-    moving = torch.optim.SGD(players.learner.parameters(), lr=0.1)
-    players.step(batch, "contrast", 0.2, 5.0, still, moving)
+    model, learner = snapshot(players.model), snapshot(players.view_learner)
+    moving = torch.optim.SGD(players.view_learner.parameters(), lr=0.1)
+    players.step(batch, {"optimiser": still, "view_optimiser": moving})
     assert all(map(torch.equal, model, snapshot(players.model)))
-    assert not all(map(torch.equal, learner, snapshot(players.learner)))
+    assert not all(map(torch.equal, learner, snapshot(players.view_learner)))
 
-    learner = snapshot(players.learner)
+    learner = snapshot(players.view_learner)
     moving = torch.optim.SGD(players.model.parameters(), lr=0.1)
-    still = torch.optim.SGD(players.learner.parameters(), lr=0.0)
-    players.step(batch, "contrast", 0.2, 5.0, moving, still)
+    still = torch.optim.SGD(players.view_learner.parameters(), lr=0.0)
+    players.step(batch, {"optimiser": moving, "view_optimiser": still})
     assert not all(map(torch.equal, model, snapshot(players.model)))
-    assert all(map(torch.equal, learner, snapshot(players.learner)))
+    assert all(map(torch.equal, learner, snapshot(players.view_learner)))
 
 
-def test_the_encoders_loss_reaches_no_weight_of_the_learner(batch):
-    players = ADGCL(1, 4, 2)
-    players.loss(batch, "contrast", 0.2).backward()
-    assert all(parameter.grad is None for parameter in players.learner.parameters())
+def test_the_encoders_loss_reaches_no_weight_of_the_learner(batch, graph_settings):
+    players = ADGCL(1, graph_settings(method="adgcl", tau=0.2))
+    players.loss(batch).backward()
+    assert all(parameter.grad is None for parameter in players.view_learner.parameters())
     assert any(parameter.grad is not None for parameter in players.model.parameters())

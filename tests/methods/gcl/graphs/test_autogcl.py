@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from methods.gcl.graph_losses import PARTS
 from methods.gcl.graphs.autogcl import DEGREE_CAP, AutoGCL, ViewGenerator, view, with_degrees
 from methods.gcl.graphs.batch import GraphBatch
+from methods.gcl.losses import TERMS
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def test_decisions_are_hard_and_carry_gradients(batch):
     assert all(parameter.grad is not None for parameter in generator.parameters())
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_losses_are_finite_and_reach_encoder_and_generators(part, batch):
+@pytest.mark.parametrize("terms", TERMS)
+def test_losses_are_finite_and_reach_encoder_and_generators(terms, batch, graph_settings):
     torch.manual_seed(3)
-    model = AutoGCL(3, 4, 2)
-    losses = [model.loss(batch, part, 0.5) for _ in range(20)]
+    model = AutoGCL(3, graph_settings(method="autogcl", loss=terms))
+    losses = [model.loss(batch) for _ in range(20)]
     torch.stack(losses).sum().backward()
     assert all(loss.isfinite() for loss in losses)
     for module in (model.encoder, *model.generators):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from methods.gcl.graphs.batch import GraphBatch, alike, batches, take, with_self_loops
+from methods.gcl.graphs.batch import GraphBatch, batches, select_graphs, with_self_loops, wl_classes
 from methods.gcl.graphs.gin import GIN
 
 
@@ -32,7 +32,7 @@ def alone(batch: GraphBatch, graph: int) -> tuple[list, set]:
 def test_a_batch_taken_apart_holds_the_same_graphs():
     batch = random_batch([5, 1, 8, 3, 6])
     chosen = torch.tensor([3, 0, 4, 1])
-    taken = take(batch, chosen)
+    taken = select_graphs(batch, chosen)
     assert taken.graphs == 4
     assert taken.node_graph.tolist() == sorted(taken.node_graph.tolist())
     for number, graph in enumerate(chosen.tolist()):
@@ -44,7 +44,7 @@ def test_taking_does_not_need_edges_in_order():
     shuffled = batch.edge_index[:, torch.randperm(batch.edge_index.shape[1])]
     mixed = GraphBatch(batch.x, shuffled, batch.node_graph, batch.graphs)
     for graph in range(2):
-        assert alone(take(mixed, torch.tensor([graph])), 0) == alone(batch, graph)
+        assert alone(select_graphs(mixed, torch.tensor([graph])), 0) == alone(batch, graph)
 
 
 def test_neighbourhood_and_membership_sum_over_neighbours_and_graphs():
@@ -84,7 +84,7 @@ def test_no_batch_holds_one_graph(graphs, size, expected):
     order = torch.randperm(graphs)
     parts = list(batches(batch, order, size))
     assert [part.graphs for part in parts] == expected
-    torch.testing.assert_close(torch.cat([part.x for part in parts]), take(batch, order).x)
+    torch.testing.assert_close(torch.cat([part.x for part in parts]), select_graphs(batch, order).x)
 
 
 def test_a_set_of_one_graph_is_refused():
@@ -99,7 +99,7 @@ def test_no_network_of_that_depth_tells_alike_nodes_apart():
     encoder = GIN(3, 8, 3).double()
     _, layers = encoder(batch)
     h = torch.cat(layers, dim=1)
-    first, kind = alike(batch, 3)
+    first, kind = wl_classes(batch, 3)
     assert len(first) < len(h)
     torch.testing.assert_close(h[first][kind], h)
 
@@ -107,7 +107,7 @@ def test_no_network_of_that_depth_tells_alike_nodes_apart():
 def test_the_depth_decides_who_is_alike():
     path = torch.tensor([[0, 1, 1, 2, 2, 3, 3, 4], [1, 0, 2, 1, 3, 2, 4, 3]])
     batch = GraphBatch(torch.ones(5, 1), path, torch.zeros(5, dtype=torch.long), 1)
-    assert [len(alike(batch, layers)[0]) for layers in range(4)] == [1, 2, 3, 3]
-    first, kind = alike(batch, 2)
+    assert [len(wl_classes(batch, layers)[0]) for layers in range(4)] == [1, 2, 3, 3]
+    first, kind = wl_classes(batch, 2)
     assert sorted(first.tolist()) == [0, 1, 2]
     assert kind[0] == kind[4] != kind[1] == kind[3] != kind[2]

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from methods.gcl.graphs.adgcl import WeightedGIN
-from methods.gcl.graphs.batch import GraphBatch, take
+from methods.gcl.graphs.batch import GraphBatch, select_graphs
 from methods.gcl.graphs.gin import GIN, MLPEncoder, projection_head, reset_linear
 
 
@@ -65,7 +65,7 @@ def test_graphs_of_a_batch_do_not_touch_each_other(encoder, batch):
     encoder.eval()
     together = encoder(batch)[0]
     for graph in range(3):
-        torch.testing.assert_close(encoder(take(batch, torch.tensor([graph])))[0], together[[graph]])
+        torch.testing.assert_close(encoder(select_graphs(batch, torch.tensor([graph])))[0], together[[graph]])
 
 
 def test_the_mlp_looks_at_no_edge(batch):

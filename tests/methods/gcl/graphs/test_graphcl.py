@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from methods.gcl.graph_losses import PARTS
-from methods.gcl.graphs.batch import GraphBatch, take, with_self_loops
-from methods.gcl.graphs.gin import GIN
+from methods.gcl.graphs.batch import GraphBatch, select_graphs, with_self_loops
 from methods.gcl.graphs.graphcl import AUGMENTATIONS, GraphCL, two_views
+from methods.gcl.losses import TERMS
+from methods.gcl.settings import GraphSettings
 
 SIZES = [9, 1, 12, 5]
 
@@ -27,9 +27,13 @@ def batch() -> GraphBatch:
 
 
 @pytest.fixture
-def model() -> GraphCL:
+def model(graph_settings) -> GraphCL:
+    return model_of(graph_settings())
+
+
+def model_of(settings: GraphSettings) -> GraphCL:
     torch.manual_seed(1)
-    return GraphCL(GIN(2, 4, 2)).double().eval()
+    return GraphCL(2, settings).double().eval()
 
 
 def test_the_authors_noise_makes_both_views_the_same(batch):
@@ -74,8 +78,9 @@ def test_the_first_view_is_the_batch_and_augmentations_do_to_the_second_what_the
         assert set(map(tuple, made[name][1].x.tolist())) <= set(map(tuple, batch.x.tolist())), name
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_the_loss_is_that_of_cosines_between_the_projections_of_both_views(part, batch, model):
+@pytest.mark.parametrize("terms", TERMS)
+def test_the_loss_is_that_of_cosines_between_the_projections_of_both_views(terms, batch, graph_settings):
+    model = model_of(graph_settings(loss=terms, tau=0.3))
     batch = GraphBatch(batch.x.double(), batch.edge_index, batch.node_graph, batch.graphs)
     torch.manual_seed(2)
     views = two_views(batch, "mask-attributes", 0.4, 0.0)
@@ -91,15 +96,15 @@ def test_the_loss_is_that_of_cosines_between_the_projections_of_both_views(part,
         "contrast": sum(pushes) - sum(pulls),
         "no-positives": sum(pushes),
         "no-negatives": -sum(pulls),
-    }[part]
-    assert float(model.loss(views, part, 0.3)) == pytest.approx(expected / 4, rel=1e-9)
+    }[terms]
+    assert float(model.contrast(*views)) == pytest.approx(expected / 4, rel=1e-9)
 
 
 def test_projections_follow_the_order_of_graphs_and_see_no_other_graph(batch, model):
     batch = GraphBatch(batch.x.double(), batch.edge_index, batch.node_graph, batch.graphs)
     whole = model(batch)
     order = torch.tensor([2, 0, 3])
-    assert torch.allclose(model(take(batch, order)), whole[order])
+    assert torch.allclose(model(select_graphs(batch, order)), whole[order])
 
 
 def test_every_linear_layer_starts_with_zero_bias_within_glorots_bound(model):

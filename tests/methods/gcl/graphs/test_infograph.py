@@ -1,10 +1,9 @@
 import pytest
 import torch
 
-from methods.gcl.graph_losses import PARTS, infograph_loss
-from methods.gcl.graphs.batch import GraphBatch, alike
-from methods.gcl.graphs.gin import GIN
+from methods.gcl.graphs.batch import GraphBatch, wl_classes
 from methods.gcl.graphs.infograph import FeedForward, InfoGraph
+from methods.gcl.losses import TERMS, infograph_loss
 
 
 def test_the_shortcut_is_linear_and_stands_beside_three_layers():
@@ -16,17 +15,17 @@ def test_the_shortcut_is_linear_and_stands_beside_three_layers():
     torch.testing.assert_close(head(x), h + head.linear_shortcut(x))
 
 
-def test_training_pulls_nodes_to_their_graph():
+def test_training_pulls_nodes_to_their_graph(graph_settings):
     torch.manual_seed(0)
     links = [(0, 1), (1, 2), (3, 4), (4, 5), (5, 3), (6, 7)]
     edges = torch.tensor([pair for a, b in links for pair in ((a, b), (b, a))]).T
     batch = GraphBatch(torch.randn(8, 3), edges, torch.tensor([0, 0, 0, 1, 1, 1, 2, 2]), 3)
-    model = InfoGraph(GIN(3, 8, 2))
+    model = InfoGraph(3, graph_settings(method="infograph", hidden=8))
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
-    before = model.loss(batch, "contrast").item()
+    before = model.loss(batch).item()
     for _ in range(30):
         optimiser.zero_grad()
-        loss = model.loss(batch, "contrast")
+        loss = model.loss(batch)
         loss.backward()
         optimiser.step()
     assert loss.item() < before - 0.5
@@ -35,19 +34,19 @@ def test_training_pulls_nodes_to_their_graph():
     assert (scores.argmax(1) == batch.node_graph).all()
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_scoring_alike_nodes_once_changes_neither_loss_nor_gradients(part):
+@pytest.mark.parametrize("terms", TERMS)
+def test_scoring_alike_nodes_once_changes_neither_loss_nor_gradients(terms, graph_settings):
     torch.manual_seed(0)
     ring = [(i, (i + 1) % 6) for i in range(6)]
     links = [*ring, (6, 7), (7, 8), (8, 9), (9, 6), (6, 8), (10, 11)]
     edges = torch.tensor([pair for a, b in links for pair in ((a, b), (b, a))]).T
     graph = torch.tensor([0] * 6 + [1] * 4 + [2] * 2)
     batch = GraphBatch(torch.ones(12, 1, dtype=torch.float64), edges, graph, 3)
-    assert len(alike(batch, 3)[0]) == 4
-    model = InfoGraph(GIN(1, 8, 3)).double()
-    found = model.loss(batch, part)
+    assert len(wl_classes(batch, 3)[0]) == 4
+    model = InfoGraph(1, graph_settings(method="infograph", loss=terms, hidden=8, layers=3)).double()
+    found = model.loss(batch)
     pooled, layers = model.encoder(batch)
-    expected = infograph_loss(model.local_head(torch.cat(layers, 1)), model.global_head(pooled), graph, part)
+    expected = infograph_loss(model.local_head(torch.cat(layers, 1)), model.global_head(pooled), graph, terms)
     torch.testing.assert_close(found, expected)
     for a, b in zip(*(torch.autograd.grad(loss, list(model.parameters())) for loss in (found, expected)), strict=True):
         torch.testing.assert_close(a, b)

@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from methods.gcl.graphs.batch import GraphBatch, with_self_loops
-from methods.gcl.graphs.gin import GIN
 from methods.gcl.graphs.joao import (
     AUGMENTATIONS,
     JOAO,
@@ -64,19 +63,19 @@ def test_each_graph_is_under_its_own_augmentation(batch):
     assert torch.equal(view.x[view.node_graph == 0], batch.x[batch.node_graph == 0])
 
 
-def test_heads_and_augmentations_follow_the_distribution(batch):
+def test_heads_and_augmentations_follow_the_distribution(batch, graph_settings):
     torch.manual_seed(0)
-    model = JOAO(GIN(2, 4, 2))
+    model = JOAO(2, graph_settings(method="joao"))
     assert len(model.heads) == len(AUGMENTATIONS)
     model.p.copy_(torch.tensor([0, 0, 0, 1.0, 0]))
     assert {model.draw_head() for _ in range(20)} == {3}
 
 
-def test_the_update_moves_the_distribution_and_no_weight(batch):
+def test_the_update_moves_the_distribution_and_no_weight(batch, graph_settings):
     torch.manual_seed(0)
-    model = JOAO(GIN(2, 4, 2))
+    model = JOAO(2, graph_settings(method="joao", tau=1.0, gamma=0.1, batch_size=6))
     weights = [parameter.detach().clone() for parameter in model.parameters()]
-    model.update([batch], "contrast", 1.0, 0.1, 6)
+    model.update([batch])
     assert float(model.p.sum()) == pytest.approx(1)
     assert model.p.min() >= 0
     assert not torch.allclose(model.p, torch.full((5,), 0.2, dtype=torch.float64))

@@ -24,7 +24,7 @@ def test_following_moves_parameters_by_the_share_and_leaves_statistics() -> None
     model(view, view)
     before = [p.clone() for p in model.target.parameters()]
     statistics = model.target.norms[0].running_mean.clone()
-    model.follow(0.75)
+    model.update_target(0.75)
     for old, target, online in zip(before, model.target.parameters(), model.online.parameters(), strict=True):
         torch.testing.assert_close(target, 0.75 * old + 0.25 * online)
     assert torch.equal(model.target.norms[0].running_mean, statistics)

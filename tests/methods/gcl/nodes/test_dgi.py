@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from methods.gcl.nodes.dgi import DGI, MVGRL, Diffusion, discrimination_loss, mvgrl_operators
+from methods.gcl.losses import discrimination_loss
+from methods.gcl.nodes.dgi import DGI, MVGRL, Diffusion, mvgrl_operators
 from methods.gcl.nodes.encoders import gcn_propagation
 from retable.nn.sparse import SparseMatrix
 
@@ -70,5 +71,5 @@ def test_halves_of_the_loss_recombine() -> None:
     torch.testing.assert_close(whole, sum(halves) / 2)
     logits, target = torch.cat([real, fake]), torch.cat([torch.ones(30), torch.zeros(30)])
     torch.testing.assert_close(whole, torch.nn.functional.binary_cross_entropy_with_logits(logits, target))
-    with pytest.raises(ValueError, match="unknown loss 'neighbours'"):
+    with pytest.raises(ValueError, match="unknown terms 'neighbours'"):
         discrimination_loss(real, fake, "neighbours")

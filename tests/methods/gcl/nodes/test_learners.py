@@ -6,15 +6,19 @@ import scipy.sparse
 import torch
 
 from methods.gcl.nodes.encoders import View
-from methods.gcl.nodes.learners import LEARNERS, Learner
+from methods.gcl.nodes.learner import Learner
+from methods.gcl.nodes.learners import LEARNERS
 from methods.gcl.nodes.task import Task
+from methods.gcl.settings import NodeSettings
+from retable.cards import CardError
 
 SETTINGS = {
     "method": "grace", "loss": "contrast", "encoder": "gcn", "normaliser": "none", "norm_scale": 5.0,
     "augmentation": "own", "noise_variance": 1e-4, "hidden": 8, "projection": 8, "layers": 2, "activation": "prelu",
     "tau": 0.5, "drop_edges_1": 0.2, "drop_edges_2": 0.2, "drop_features_1": 0.2, "drop_features_2": 0.2, "sample": 0,
     "lr": 0.01, "epochs": 8, "official_quirks": False, "centrality": "degree", "weight_init": 0.05, "weights_from": 2,
-    "out": 6, "predictor": 16, "warmup": 2, "target_momentum": 0.9,
+    "out": 6, "predictor": 16, "warmup": 2, "target_momentum": 0.9, "trained": True, "weight_decay": 0.0,
+    "patience": 0, "row_normalise": True, "splits": "random",
 }  # fmt: skip
 NODES, WORDS = 30, 24
 
@@ -36,9 +40,9 @@ def planted(empty: bool = False) -> Task:
 
 
 def learner_of(empty: bool = False, **settings) -> Learner:
-    settings = SETTINGS | settings
+    parsed = NodeSettings.parse(SETTINGS | settings, "gcl/node")
     torch.manual_seed(0)
-    return LEARNERS[settings["method"]](planted(empty), settings)
+    return LEARNERS[parsed.method](planted(empty), parsed)
 
 
 def loss_of(learner: Learner, seed: int = 0, epoch: int = 1) -> float:
@@ -87,10 +91,10 @@ def test_bgrls_target_follows_with_the_momentum_of_the_epoch_and_its_rate_warms_
     learner.after_step(1)
     left = [(a - b).norm().item() for a, b in zip(online, target, strict=True)]
     assert left == pytest.approx([0.9 * gap for gap in apart], rel=1e-4)
-    rates = [learner.learning_rate(epoch) for epoch in range(1, 9)]
+    rates = [learner.lr(epoch) for epoch in range(1, 9)]
     assert rates[:3] == pytest.approx([0, 0.005, 0.01])
     assert rates[2:] == sorted(rates[2:], reverse=True)
-    assert learner_of(method="grace").learning_rate(7) == 0.01
+    assert learner_of(method="grace").lr(7) == 0.01
 
 
 def test_an_empty_column_drops_all_others_only_under_the_authors_form() -> None:
@@ -119,3 +123,8 @@ def test_progcls_sign_without_negatives_flips_only_under_the_authors_form() -> N
         learner = learner_of(method="progcl", loss="no-negatives", official_quirks=quirks)
         values.append(loss_of(learner, epoch=2))
     assert values[0] == -values[1] < 0
+
+
+def test_neighbours_among_a_sample_of_nodes_are_refused() -> None:
+    with pytest.raises(CardError, match="the loss 'neighbours' is computed among all nodes"):
+        learner_of(loss="neighbours", sample=10)

@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from methods.gcl.losses import directed_losses
-from methods.gcl.nodes.progcl import BetaMixture, fit_pair_weights, pair_weights, weighted_losses
+from methods.gcl.losses import directed_losses, weighted_losses
+from methods.gcl.nodes.progcl import BetaMixture, fit_pair_weights, pair_weights
 
 
 def mean_and_variance(mixture: BetaMixture) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,65 @@
+"""OGB's evaluator of node classification, for graphs whose pairs and edges are too many for dense arrays."""
+
+import torch
+from torch import Tensor
+
+from retable.data.containers import NodeGraph
+from retable.evaluate.ogb import ogb_score
+from retable.evaluate.probes import PENALTIES, fit_logistic
+from retable.nn.rows import unit
+from retable.train.context import Context
+
+from ..geometry import geometry
+from ..settings import NodeSettings
+from .task import Task
+
+# Edges at a time: two gathered copies of 256 features take 0.2 GB.
+EDGES_AT_ONCE = 100_000
+
+
+class OgbTask(Task):
+    """A graph with OGB's own split, its representations scored by OGB's evaluator."""
+
+    def __init__(self, graph: NodeGraph, settings: NodeSettings, context: Context) -> None:
+        super().__init__(graph, settings, context)
+        self.dataset = context.cell.dataset
+
+    def scores(self, z: Tensor) -> dict[str, float]:
+        return self._ogb_scores(self._probe(z))
+
+    def majority_scores(self) -> dict[str, float]:
+        most = torch.bincount(self.y[self.train[0]]).argmax()
+        return self._ogb_scores(most.expand(1, len(self.y)))
+
+    def _probe(self, z: Tensor) -> Tensor:
+        """Classes (R, N) by logistic regression, R penalties, on z (N, d), centred and divided by its std."""
+        z = z.detach().float()
+        z = z - z.mean(0)
+        std = z.square().mean().sqrt()
+        z = z / torch.where(std > 0, std, 1.0)
+        return fit_logistic(z, self.y, self.train, PENALTIES).predict(z)[0]
+
+    def _ogb_scores(self, answers: Tensor) -> dict[str, float]:
+        """Scores on the test nodes, for those of the answers (R, N) that are best on the validation nodes."""
+        ((val, test),) = self.protocols.values()
+        y = self.y.cpu().numpy()
+
+        def score(row: Tensor, mask: Tensor) -> float:
+            part = mask[0].cpu().numpy()
+            return ogb_score(self.dataset, y[part], row.cpu().numpy()[part])
+
+        on_val = [score(row, val) for row in answers]
+        best = max(range(len(answers)), key=on_val.__getitem__)
+        return {"ogb_test_accuracy": score(answers[best], test), "ogb_val_accuracy": on_val[best]}
+
+    def geometry(self, z: Tensor) -> dict[str, float]:
+        """The measures of `Task.geometry`, without an array of all edges' features.
+
+        Neighbours' cosines are added up in parts. The Dirichlet energy is ``(sum u_i . u_i - sum u_i . (A u)_i) / N``,
+        A the normalised adjacency.
+        """
+        u, (source, target) = unit(z), self.view.edges
+        ends = zip(source.split(EDGES_AT_ONCE), target.split(EDGES_AT_ONCE), strict=True)
+        near = sum((u[a] * u[b]).sum(dtype=torch.float64).item() for a, b in ends)
+        energy = (u.square() - u * (self.view.propagate @ u)).sum(dtype=torch.float64).item() / len(u)
+        return geometry(z, self.y, neighbour_cosine=near / max(len(source), 1), dirichlet_energy=energy)
