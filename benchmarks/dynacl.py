@@ -42,11 +42,11 @@ def masked_loss(z: Tensor, t: float) -> Tensor:
     return -(weights[positive] / weights[negative].view(len(z), -1).sum(1)).log().mean()
 
 
-def obvious_pair(pair: Pair, views: Tensor, route: str) -> Tensor:
+def obvious_pair(pair: Pair, views: Tensor, bn_branch: str) -> Tensor:
     """Both networks' rows written into one array, as in the authors' code."""
     if pair.k is None:
-        return pair.q(views, route)
-    first, second = pair.q(views[0::2], route), pair.k(views[1::2], route)
+        return pair.q(views, bn_branch)
+    first, second = pair.q(views[0::2], bn_branch), pair.k(views[1::2], bn_branch)
     z = first.new_empty(len(views), first.shape[1])
     z[0::2], z[1::2] = first, second
     return z
@@ -58,7 +58,7 @@ def obvious_attack(pair: Pair, views: Tensor, start: Tensor, iterations: int) ->
     delta = start.clone()
     for _ in range(iterations):
         delta = delta.detach().requires_grad_()
-        masked_loss(obvious_pair(pair, views + delta, "pgd"), TAU).backward()
+        masked_loss(obvious_pair(pair, views + delta, "adv"), TAU).backward()
         with torch.no_grad():
             delta = (delta + STEP * delta.grad.sign()).clamp(-EPS, EPS)
             delta = (views + delta).clamp(0, 1) - views
@@ -73,7 +73,7 @@ def obvious_trades(classifier: Classifier, x: Tensor, start: Tensor, iterations:
     attacked = x + start
     for _ in range(iterations):
         attacked = attacked.detach().requires_grad_()
-        clean, adversarial = classifier(x, "normal").softmax(1), classifier(attacked, "pgd").log_softmax(1)
+        clean, adversarial = classifier(x, "clean").softmax(1), classifier(attacked, "adv").log_softmax(1)
         F.kl_div(adversarial, clean, reduction="sum").backward()
         with torch.no_grad():
             attacked = (attacked + STEP * attacked.grad.sign()).clamp(x - EPS, x + EPS).clamp(0, 1)
@@ -100,16 +100,16 @@ def make_pair(arch: str, size: int, momentum: float | None) -> Pair:
     """A pair whose statistics have seen some images."""
     torch.manual_seed(0)
     pair = Pair(Projector(make_encoder(arch)), momentum)
-    for route in ("normal", "pgd"):
-        pair(torch.rand(8, 3, size, size), route)
+    for bn_branch in ("clean", "adv"):
+        pair(torch.rand(8, 3, size, size), bn_branch)
     return pair
 
 
 def pair_step(pair: Pair, attacked: Tensor, views: Tensor, *, obvious: bool) -> Tensor:
     """The two training passes, the moving average and the backward pass."""
     forward, loss = (obvious_pair, masked_loss) if obvious else (Pair.__call__, nt_xent_interleaved)
-    adversarial = loss(forward(pair, attacked, "pgd"), TAU)
-    weighted = schedule_weighted(loss(forward(pair, views, "normal"), TAU), adversarial, WEIGHT)
+    adversarial = loss(forward(pair, attacked, "adv"), TAU)
+    weighted = schedule_weighted(loss(forward(pair, views, "clean"), TAU), adversarial, WEIGHT)
     pair.update()
     pair.zero_grad()
     weighted.backward()
@@ -218,8 +218,8 @@ def trades() -> None:
     torch.manual_seed(0)
     ours = Classifier(make_encoder("small"), 10)
     x, y = torch.rand(128, 3, 32, 32), torch.randint(10, (128,))
-    for route in ("normal", "pgd"):
-        ours(x, route)
+    for bn_branch in ("clean", "adv"):
+        ours(x, bn_branch)
     theirs = plain(ours)
     assert isinstance(theirs, Classifier)
     start = 0.001 * torch.randn_like(x)
@@ -227,17 +227,17 @@ def trades() -> None:
     first, second = copy.deepcopy(ours).double(), copy.deepcopy(theirs).double()
     a = obvious_trades(second, x[:8].double(), start[:8].double(), 10)
     torch.testing.assert_close(
-        a, trades_examples(first, x[:8].double(), "normal", start=start[:8].double(), **settings)
+        a, trades_examples(first, x[:8].double(), "clean", start=start[:8].double(), **settings)
     )
 
     def update(classifier: Classifier, attacked: Tensor) -> None:
         classifier.zero_grad()
-        trades_loss(classifier(x, "normal"), classifier(attacked, "pgd"), y, 6.0).backward()
+        trades_loss(classifier(x, "clean"), classifier(attacked, "adv"), y, 6.0).backward()
 
     times = medians(
         {
             "obvious": lambda: update(theirs, obvious_trades(theirs, x, start, 10)),
-            "ours": lambda: update(ours, trades_examples(ours, x, "normal", start=start, **settings)),
+            "ours": lambda: update(ours, trades_examples(ours, x, "clean", start=start, **settings)),
         },
         5,
     )

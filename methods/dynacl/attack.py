@@ -3,15 +3,10 @@
 import torch
 from torch import Tensor
 
-from methods.dynacl.models import Pair, fixed
 from retable.evaluate.attacks import pgd
 from retable.nn.nt_xent import nt_xent_interleaved
-from retable.train.distributed import all_gather_with_grad
 
-
-def contrast(pair: Pair, views: Tensor, route: str, temperature: float) -> Tensor:
-    """NT-Xent of views (2N, 3, H, W) on a route; over the batches of all processes where there are several."""
-    return nt_xent_interleaved(all_gather_with_grad(pair(views, route)), temperature)
+from .models import Branch, Pair, folded_batchnorm
 
 
 def adversarial_views(
@@ -23,16 +18,16 @@ def adversarial_views(
     step: float,
     iterations: int,
     start: Tensor | None = None,
-    route: str = "pgd",
+    bn_branch: Branch = "adv",
 ) -> Tensor:
     """Views (2N, 3, H, W) in [0, 1], all perturbed at once within eps to raise NT-Xent; the last iterate.
 
-    The networks are at rest (eval mode, batch norms of `route`) and only the perturbation gets a gradient: it flows
-    through both networks of the pair. `start` as in `retable.evaluate.attacks.pgd`, which raises the errors.
+    The networks are in eval mode and only the perturbation gets a gradient, which flows through both networks of the
+    pair. `start` as in `retable.evaluate.attacks.pgd`, which raises the errors.
     """
-    with fixed(pair, route):
+    with folded_batchnorm(pair, bn_branch):
         return pgd(
-            lambda x: contrast(pair, x, route, temperature),
+            lambda x: nt_xent_interleaved(pair(x, bn_branch), temperature),
             views.contiguous(memory_format=torch.channels_last),
             eps=eps,
             step=step,

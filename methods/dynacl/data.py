@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods.dynacl.schedules import Augmentation
-from retable.cards import Scalar
 from retable.data.augment import (
     color_jitter,
     grayscale,
@@ -18,6 +16,9 @@ from retable.data.augment import (
 )
 from retable.data.containers import DataError
 from retable.data.image_sets import ImageSet, ImageSplit
+
+from .schedules import Augmentation
+from .settings import Interpolation
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ class Part:
 
 
 class Task:
-    """Training, validation and test images of a cell; the test images in an order that the data set's name decides.
+    """Training, validation and test images of a cell; the test images are shuffled by a fixed seed.
 
-    `unlabelled` is what is learned without labels: the images that have none (STL-10, as in the authors' code), or
-    where all have one the training images. `train` holds those with a label.
+    `unlabelled` is for pre-training: the images without a label (STL-10, as in the authors' code), or the training
+    images if all have one. `train` holds those with a label.
     """
 
     def __init__(self, images: ImageSet, split: ImageSplit, device: torch.device) -> None:
-        self.name, self.classes, self.size = images.name, len(images.classes), images.images.shape[-1]
+        self.classes = len(images.classes)
         order = np.random.default_rng(len(split.test)).permutation(split.test)
         self.train, self.val, self.test = (
             Part(torch.from_numpy(images.images[rows]).to(device), torch.from_numpy(images.labels[rows]).to(device))
@@ -57,30 +58,31 @@ class Task:
         if empty := (present == 0).nonzero().flatten().tolist():
             names = ", ".join(images.classes[number] for number in empty)
             raise DataError(f"{images.name}: no training image of class {names}; choose a split that has every class")
-        if self.size != images.images.shape[-2]:
-            raise DataError(f"{images.name}: images are {tuple(images.images.shape[-2:])}; expected squares")
+        height, width = images.images.shape[-2:]
+        if height != width:
+            raise DataError(f"{images.name}: images are {(height, width)}; expected squares")
 
 
-def views(x: Tensor, augmentation: Augmentation, settings: dict[str, Scalar]) -> Tensor:
+def views(x: Tensor, augmentation: Augmentation, interpolation: Interpolation, *, flip: bool) -> Tensor:
     """Two independent views of each image, uint8 (N, 3, H, W), as rows 2i and 2i + 1 of float (2N, 3, H, W)."""
-    a, s = augmentation, settings
+    a = augmentation
     pairs = to_float(x).repeat_interleave(2, 0)
-    out = random_resized_crop(pairs, x.shape[-1], (a.smallest_crop, 1.0), a.aspect, str(s["interpolation"]))
-    if s["flip"]:
+    out = random_resized_crop(pairs, x.shape[-1], (a.smallest_crop, 1.0), a.aspect, interpolation)
+    if flip:
         out = horizontal_flip(out, a.flip_probability)
     out = color_jitter(out, a.jitter, a.jitter, a.jitter, a.hue, a.jitter_probability)
-    # Interpolation and jitter may leave [0, 1] by a rounding; attacks start from inside.
+    # Interpolation and jitter may leave [0, 1] by a rounding error; attacks start from inside.
     return grayscale(out, a.grayscale_probability).clamp(0, 1)
 
 
-def training_images(x: Tensor, settings: dict[str, Scalar]) -> Tensor:
+def training_images(x: Tensor, padding: int, *, flip: bool) -> Tensor:
     """Images for classifiers, uint8 (N, 3, H, W) to float in [0, 1]: a padded random crop and a flip."""
-    out = random_crop(to_float(x), int(settings["crop_padding"]))
-    return horizontal_flip(out) if settings["flip"] else out
+    out = random_crop(to_float(x), padding)
+    return horizontal_flip(out) if flip else out
 
 
 def batches(number: int, size: int, device: torch.device, *, drop_last: bool) -> list[Tensor]:
-    """A random order of `number` images in batches; with `drop_last` a last short one is left out unless it is all."""
+    """Random indices of `number` images in batches; with `drop_last` a short last one is dropped unless it is all."""
     order = torch.randperm(number).to(device)
     parts = list(order.split(size))
     return parts[:-1] if drop_last and len(parts) > 1 and len(parts[-1]) < size else parts

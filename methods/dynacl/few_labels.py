@@ -1,8 +1,8 @@
-"""Few labels: what is known of a small part names the rest, and both are then learned under attack.
+"""Few labels: a teacher learns from the labelled images and labels the others; a student then learns under attack.
 
 ACL's procedure (Jiang et al. 2020), with which the paper compares DYNACL++ at 1 % and 10 % of CIFAR-10's labels. The
-pre-trained encoder's clean route is fine-tuned on the labelled part and names the others softly; the attacked route
-then learns from true and given names:
+teacher is the clean branch of the pre-trained encoder, fine-tuned on the labelled images; the student is its
+adversarial branch, trained on true labels and the teacher's soft labels:
 
     retable run dynacl/few-labels --scale demo
 """
@@ -11,28 +11,34 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim import SGD
 
-from methods.dynacl.data import Part, Task, batches, training_images
-from methods.dynacl.measure import accuracy, at_rest, pgd_attack, robustness, show
-from methods.dynacl.models import Classifier, fixed, make_encoder, single_route
-from methods.dynacl.run import Phase, Story, train
-from methods.dynacl.trades import divergence
-from retable.cards import CardError, Scalar
+from retable.cards import CardError
+from retable.data.augment import to_float
 from retable.evaluate.attacks import pgd_examples
-from retable.plan import Cell
+from retable.experiment import Experiment
 from retable.train.best import BestCheckpoint
-from retable.train.context import Context, Result, Stateful
+from retable.train.context import Context, Result
 from retable.train.schedules import set_rate
 
-# The teacher, on few images: the rate falls tenfold twice. ACL's scripts move the rate at the start of an epoch.
+from .data import Part, Task, batches, training_images
+from .lp_aft import check_clusters, lp_aft
+from .models import Branch, Classifier, Encoder, folded_batchnorm, make_encoder
+from .pretrain import make_pair, pretrain
+from .robustness import accuracy, frozen, pgd_images, robustness, show
+from .settings import FewLabelsSettings
+from .trades import divergence
+from .tuning import descend
+
+# Shares of all epochs from which the learning rate is divided by ten, and weight decays (ACL's scripts).
 TEACHER_DROPS, TEACHER_DECAY = (0.4, 0.6), 2e-4
 STUDENT_DROPS, STUDENT_DECAY = (1 / 3, 2 / 3), 5e-4
-# A set without validation images gives one image in so many for choosing the epoch.
+# Without validation images, one training image in so many selects the epoch.
 HELD_OUT = 10
 
 
-# What is learned ------------------------------------------------------------------------------------------------------
+# The loss and the data ------------------------------------------------------------------------------------------------
 
 
 def few_labels_loss(
@@ -40,24 +46,24 @@ def few_labels_loss(
 ) -> dict[str, Tensor]:
     """The loss of a batch whose first `labelled` rows have true labels, and its parts by name.
 
-    Logits (B, classes) on clean and on attacked images, the teacher's logits `soft`, labels y (labelled,). Attacked
-    logits are held to half the labels and half the teacher on labelled rows, to the teacher alone on the others, and
-    to the clean logits by `beta` KL(clean || attacked), all as means over the B rows.
+    Logits (B, classes) on clean and on attacked images, the teacher's logits `soft`, labels y (labelled,). The targets
+    of attacked logits are half the labels and half the teacher on labelled rows, and the teacher on the others, plus
+    `beta` KL(clean || attacked); all are means over the B rows.
     """
     size = len(clean)
-    names = 0.5 * F.cross_entropy(attacked[:labelled], y, reduction="sum")
-    names = names + 0.5 * divergence(soft[:labelled], attacked[:labelled])
-    given = divergence(soft[labelled:], attacked[labelled:])
-    stable = beta * divergence(clean, attacked)
-    parts = {"labelled": names / size, "unlabelled": given / size, "stability": stable / size}
+    supervised = 0.5 * F.cross_entropy(attacked[:labelled], y, reduction="sum")
+    supervised = supervised + 0.5 * divergence(soft[:labelled], attacked[:labelled])
+    distilled = divergence(soft[labelled:], attacked[labelled:])
+    stability = beta * divergence(clean, attacked)
+    parts = {"labelled": supervised / size, "unlabelled": distilled / size, "stability": stability / size}
     return {"loss": sum(parts.values(), clean.new_zeros(())), **parts}
 
 
 def shared_batches(labelled: int, unlabelled: int, largest: int) -> int:
-    """The number of batches of at most `largest` images into which both parts can be dealt evenly, the smallest such.
+    """The smallest number of batches of at most `largest` images that divides both parts evenly.
 
     4,500 and 40,500 images in 250: 180 batches of 25 + 225; 450 and 44,550: 225 batches of 2 + 198, as the authors
-    have them. Where nothing fits, a few images are left out of an epoch.
+    have them. If no number does, a few images are left out of an epoch.
     """
     least = -(-(labelled + unlabelled) // largest)
     even = (n for n in range(least, labelled + 1) if labelled % n == 0 and unlabelled % n == 0)
@@ -78,7 +84,7 @@ def share_of_labels(text: str) -> float:
 def divide(task: Task, share: float, seed: int) -> tuple[Part, Part, Part]:
     """Labelled, unlabelled and validation images, equally many labelled ones of each class (1 at least).
 
-    Validation images are the task's, else a tenth of the training images. What is labelled, `seed` decides.
+    Validation images are the task's, else a tenth of the training images. `seed` decides which images are labelled.
     """
     generator = torch.Generator().manual_seed(seed)
     kinds: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
@@ -90,162 +96,148 @@ def divide(task: Task, share: float, seed: int) -> tuple[Part, Part, Part]:
         known = max(1, round(share * (len(rows) - held)))
         for kind, part in zip(kinds, rows.split([known, len(rows) - known - held, held]), strict=True):
             kind.append(part)
-    places = [torch.cat(kind).to(task.train.x.device) for kind in kinds]
-    labelled, unlabelled, held_out = (Part(task.train.x[rows], task.train.y[rows]) for rows in places)
+    indices = [torch.cat(kind).to(task.train.x.device) for kind in kinds]
+    labelled, unlabelled, held_out = (Part(task.train.x[rows], task.train.y[rows]) for rows in indices)
     return labelled, unlabelled, task.val if len(task.val) else held_out
 
 
-class FewLabels:
-    """Pre-training, then a teacher on the labelled part, then a student on both; networks of one route each."""
+def lr_at(epoch: int, epochs: int, lr: float, drops: tuple[float, float]) -> float:
+    """The learning rate in an epoch (from 1): a tenth from each of `drops` on, which are shares of all epochs.
 
-    def __init__(self, task: Task, settings: dict[str, Scalar], context: Context) -> None:
-        s = self.settings = settings
-        self.task, self.context = task, context
-        self.story = Story(task, {**settings, "evaluations": "slf"}, context)
-        share = share_of_labels(str(s["labels"]))
-        self.labelled, self.unlabelled, self.val = divide(task, share, context.derive("labelled"))
-        self.teacher, self.student = self._classifier("normal"), self._classifier("pgd")
-        self.optimisers = [
-            torch.optim.SGD(network.parameters(), 0.0, 0.9, weight_decay=decay)
-            for network, decay in ((self.teacher, TEACHER_DECAY), (self.student, STUDENT_DECAY))
-        ]
-        self.best = {"teacher": BestCheckpoint(), "clean": BestCheckpoint(), "robust": BestCheckpoint()}
+    ACL's scripts step the scheduler at the start of an epoch.
+    """
+    return lr * 0.1 ** sum(epoch >= max(2, round(drop * epochs)) for drop in drops)
 
-    def _classifier(self, route: str) -> Classifier:
-        encoder = make_encoder(str(self.settings["arch"]), (route,))
-        return Classifier(encoder, self.task.classes).to(self.task.train.x.device)
 
-    def parts(self) -> dict[str, Stateful]:
-        """What a saved state holds."""
-        networks = {"teacher": self.teacher, "student": self.student}
-        optimisers = {f"optimiser few labels {number}": o for number, o in enumerate(self.optimisers)}
-        return {**self.story.parts(), **networks, **optimisers, **{f"best {k}": v for k, v in self.best.items()}}
+# The experiment -------------------------------------------------------------------------------------------------------
 
-    def phases(self) -> list[Phase]:
-        """Pre-training with LP-AFT where asked for, then teacher and student."""
-        s, before = self.settings, self.story.phases()[: -len(self.story.trainings)]
-        teacher = Phase(int(s["teacher_epochs"]), lambda: self._start(self.teacher, "normal"), self._teacher_epoch)
-        return [*before, teacher, Phase(int(s["student_epochs"]), self._start_student, self._student_epoch)]
 
-    def _start(self, classifier: Classifier, route: str) -> None:
-        story = self.story
-        encoder = story.pretraining.pair.result if story.tuned is None else story.tuned.encoder
-        classifier.encoder.load_state_dict(single_route(encoder, route).state_dict())
-        classifier.zero()
+class FewLabels(Experiment[FewLabelsSettings]):
+    """Pre-training, with LP-AFT for DYNACL++, then a teacher on the labelled images, then a student on all."""
 
-    def _start_student(self) -> None:
-        self.teacher.load_state_dict(self.best["teacher"].weights)
-        self._start(self.student, "pgd")
+    settings_class = FewLabelsSettings
+    model: Classifier
+    """The student."""
 
-    def _teacher_epoch(self, epoch: int) -> float:
-        """One pass over the labelled images, clean; the epoch counts if it names validation images best."""
-        s, data = self.settings, self.labelled
-        self.teacher.train()
-        set_rates(self.optimisers[0], epoch, int(s["teacher_epochs"]), float(s["few_labels_lr"]), TEACHER_DROPS)
-        losses = []
-        for rows in batches(len(data), int(s["teacher_batch"]), data.x.device, drop_last=False):
-            logits = self.teacher(training_images(data.x[rows], s), "normal")
-            losses.append(self._update(0, F.cross_entropy(logits, data.y[rows])))
-        with at_rest(self.teacher, "normal") as model:
-            self.best["teacher"].update(accuracy(model, self.val, lambda x: x), epoch, self.teacher)
-        return float(torch.stack(losses).mean())
+    def __init__(self, settings: FewLabelsSettings, context: Context) -> None:
+        super().__init__(settings, context)
+        s = settings
+        self.task = Task(*context.data(), context.device)
+        if s.lp_aft:
+            check_clusters(s.clusters, self.task.classes)
+        share = share_of_labels(s.labels)
+        self.labelled, self.unlabelled, self.val = divide(self.task, share, context.derive("labelled"))
+        context.seed_torch("weights")
+        self.pair = make_pair(s).to(context.device)
+        self.teacher, self.model = self._classifier("clean"), self._classifier("adv")
+        self.best = {"robust": BestCheckpoint(), "clean": BestCheckpoint()}
+        self.series: dict[str, list[float]] = {}
 
-    def _student_epoch(self, epoch: int) -> float:
-        """One pass over all images; the epoch counts if validation images are named best, clean or attacked."""
-        s, labelled, unlabelled = self.settings, self.labelled, self.unlabelled
-        set_rates(self.optimisers[1], epoch, int(s["student_epochs"]), float(s["few_labels_lr"]), STUDENT_DROPS)
-        number = shared_batches(len(labelled), len(unlabelled), int(s["student_batch"]))
-        known, others = (torch.randperm(len(part)).to(part.x.device) for part in (labelled, unlabelled))
-        losses = []
-        for turn in range(number):
-            first, rest = (order[turn * (size := len(order) // number) :][:size] for order in (known, others))
-            x = training_images(torch.cat([labelled.x[first], unlabelled.x[rest]]), s)
-            attacked, soft = self.attack(x, labelled.y[first])
-            losses.append(self._update(1, self.loss(x, attacked, soft, labelled.y[first])["loss"]))
-        with at_rest(self.student, "pgd") as model:
-            clean = accuracy(model, self.val, lambda x: x)
-            robust = accuracy(model, self.val, pgd_attack(model, self.val, self.context))
-        self.best["clean"].update(clean, epoch, self.student)
-        self.best["robust"].update(robust, epoch, self.student)
-        return float(torch.stack(losses).mean())
+    def _classifier(self, bn_branch: Branch) -> Classifier:
+        return Classifier(make_encoder(self.settings.arch, bn_branch), self.task.classes).to(self.context.device)
+
+    def train(self) -> None:
+        s, context = self.settings, self.context
+        self.series = pretrain(self.pair, self.task, s, context)
+        encoder = self.pair.encoder
+        if s.lp_aft:
+            encoder = lp_aft(encoder, self.task, s, context)
+        self.train_teacher(encoder)
+        self.distil(encoder)
+
+    def train_teacher(self, encoder: Encoder) -> None:
+        """Fine-tune the clean branch on the labelled images; the epoch of the best validation accuracy is kept."""
+        s, data, teacher, best = self.settings, self.labelled, self.teacher, BestCheckpoint()
+        teacher.start_from(encoder)
+        optimiser = SGD(teacher.parameters(), s.few_labels_lr, 0.9, weight_decay=TEACHER_DECAY)
+        for epoch in self.context.epochs(
+            s.teacher_epochs, phase="teacher", teacher=teacher, optimiser=optimiser, best=best
+        ):
+            set_rate(optimiser, lr_at(epoch, s.teacher_epochs, s.few_labels_lr, TEACHER_DROPS))
+            teacher.train()
+            losses = []
+            for rows in batches(len(data), s.teacher_batch, data.x.device, drop_last=False):
+                logits = teacher(training_images(data.x[rows], s.crop_padding, flip=s.flip), "clean")
+                losses.append(descend(optimiser, F.cross_entropy(logits, data.y[rows])))
+            with frozen(teacher, "clean") as model:
+                best.update(accuracy(model, to_float(self.val.x), self.val.y), epoch, teacher)
+            self.context.log(epoch, loss=torch.stack(losses).mean().item())
+        teacher.load_state_dict(best.weights)
+
+    def distil(self, encoder: Encoder) -> None:
+        """Train the adversarial branch on all images under attack; the best epochs, clean and attacked, are kept."""
+        s, labelled, unlabelled, student = self.settings, self.labelled, self.unlabelled, self.model
+        student.start_from(encoder)
+        optimiser = SGD(student.parameters(), s.few_labels_lr, 0.9, weight_decay=STUDENT_DECAY)
+        steps = shared_batches(len(labelled), len(unlabelled), s.student_batch)
+        with_labels, without = len(labelled) // steps, len(unlabelled) // steps
+        for epoch in self.context.epochs(
+            s.student_epochs, phase="distillation", student=student, optimiser=optimiser, **self.best
+        ):
+            set_rate(optimiser, lr_at(epoch, s.student_epochs, s.few_labels_lr, STUDENT_DROPS))
+            order, other_order = (torch.randperm(len(part)).to(part.x.device) for part in (labelled, unlabelled))
+            losses = []
+            for step in range(steps):
+                rows = order[step * with_labels : (step + 1) * with_labels]
+                others = other_order[step * without : (step + 1) * without]
+                images, y = torch.cat([labelled.x[rows], unlabelled.x[others]]), labelled.y[rows]
+                x = training_images(images, s.crop_padding, flip=s.flip)
+                attacked, soft = self.attack(x, y)
+                losses.append(descend(optimiser, self.loss(x, attacked, soft, y)["loss"]))
+            with frozen(student, "adv") as model:
+                clean = accuracy(model, to_float(self.val.x), self.val.y)
+                robust = accuracy(model, pgd_images(model, self.val, s, self.context), self.val.y)
+            self.best["clean"].update(clean, epoch, student)
+            self.best["robust"].update(robust, epoch, student)
+            self.context.log(epoch, loss=torch.stack(losses).mean().item())
 
     def attack(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Attacked images (B, 3, H, W) and the teacher's logits; labels y of the first rows, then the teacher's."""
+        """Attacked images (B, 3, H, W) and the teacher's logits; targets are y (first rows), then the teacher's."""
         s = self.settings
-        with torch.no_grad(), fixed(self.teacher, "normal"):
-            soft = self.teacher(x, "normal")
-        names = torch.cat([y, soft[len(y) :].argmax(1)])
-        with fixed(self.student, "pgd"):
+        with torch.no_grad(), folded_batchnorm(self.teacher, "clean"):
+            soft = self.teacher(x, "clean")
+        targets = torch.cat([y, soft[len(y) :].argmax(1)])
+        with folded_batchnorm(self.model, "adv"):
             attacked = pgd_examples(
-                lambda images: self.student(images, "pgd"),
+                lambda images: self.model(images, "adv"),
                 x,
-                names,
-                eps=float(s["eps"]),
-                step=float(s["step_size"]),
-                iterations=int(s["student_iters"]),
+                targets,
+                eps=s.eps,
+                step=s.step_size,
+                iterations=s.student_iters,
             )
         return attacked, soft
 
     def loss(self, x: Tensor, attacked: Tensor, soft: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The student's loss and its parts; the clean pass comes first."""
-        self.student.train()
-        clean = self.student(x, "pgd")
-        beta = float(self.settings["beta"])
-        return few_labels_loss(clean, self.student(attacked, "pgd"), soft, y, labelled=len(y), beta=beta)
+        student = self.model.train()
+        clean = student(x, "adv")
+        return few_labels_loss(clean, student(attacked, "adv"), soft, y, labelled=len(y), beta=self.settings.beta)
 
-    def _update(self, number: int, loss: Tensor) -> Tensor:
-        self.optimisers[number].zero_grad()
-        loss.backward()
-        self.optimisers[number].step()
-        return loss.detach()
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        return {name: best.weights for name, best in self.best.items()}
 
+    def load_weights(self, weights: dict[str, dict[str, Tensor]]) -> None:
+        for name, best in self.best.items():
+            best.weights = weights[name]
 
-def set_rates(optimiser: torch.optim.Optimizer, epoch: int, epochs: int, lr: float, drops: tuple[float, float]) -> None:
-    """The rate in an epoch (from 1): a tenth from each of `drops` on, which are shares of all epochs."""
-    set_rate(optimiser, lr * 0.1 ** sum(epoch >= max(2, round(drop * epochs)) for drop in drops))
+    def measure(self) -> Result:
+        """Metrics of the epoch with the best robust validation accuracy; `best_clean_` ones of the best clean one."""
+        metrics: dict[str, float] = {}
+        for name, prefix in (("clean", "best_clean_"), ("robust", "")):
+            self.model.load_state_dict(self.best[name].weights)
+            values = robustness(self.model, "adv", self.task, self.settings, self.context)
+            metrics |= {f"{prefix}{metric}": value for metric, value in values.items()}
+        show(self.model, "adv", self.task, self.settings, self.context)
+        return Result(metrics, self.series)
 
-
-# Training -------------------------------------------------------------------------------------------------------------
-
-
-def build(cell: Cell, context: Context) -> FewLabels:
-    """Data and untrained networks of a cell; the weights depend on the seed only."""
-    task = Task(*context.data(), context.device)
-    context.seed_torch("weights")
-    return FewLabels(task, cell.settings, context)
-
-
-def run(cell: Cell, context: Context) -> Result:
-    """Train one seed and measure it. Metrics are accuracies in percent."""
-    few = build(cell, context)
-    train(few.phases(), few.parts(), context)
-    for name in ("robust", "clean"):
-        context.save_weights(name, few.best[name].weights)
-    few.student.load_state_dict(few.best["robust"].weights)
-    show(few.student, "pgd", few.task, context)
-    return Result(measure(few, context), few.story.curve.series())
+    def fixed_batch(self) -> Callable[[], Tensor]:
+        """Images and attacks are drawn once."""
+        self.context.seed_torch("fixed batch")
+        first, rest, s = self.labelled.first(16), self.unlabelled.first(48), self.settings
+        x = training_images(torch.cat([first.x, rest.x]), s.crop_padding, flip=s.flip)
+        attacked, soft = self.attack(x, first.y)
+        return lambda: self.loss(x, attacked, soft, first.y)["loss"]
 
 
-def evaluate(cell: Cell, context: Context) -> Result:
-    """The metrics of a finished run from the weights it kept, without training."""
-    return Result(measure(build(cell, context), context))
-
-
-def measure(few: FewLabels, context: Context) -> dict[str, float]:
-    """Metrics of the epoch that was most robust on validation images, and behind `best_clean_` of the most accurate."""
-    metrics: dict[str, float] = {}
-    for name, prefix in (("robust", ""), ("clean", "best_clean_")):
-        few.student.load_state_dict(context.load_weights(name))
-        values = robustness(few.student, "pgd", few.task, context)
-        metrics |= {f"{prefix}{metric}": value for metric, value in values.items()}
-    return metrics
-
-
-def fixed_batch(cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """The student and its loss on one batch, images and attacks drawn once."""
-    few = build(cell, context)
-    context.seed_torch("fixed batch")
-    first, rest = few.labelled.first(16), few.unlabelled.first(48)
-    x = training_images(torch.cat([first.x, rest.x]), cell.settings)
-    attacked, soft = few.attack(x, first.y)
-    return few.student, lambda: few.loss(x, attacked, soft, first.y)["loss"]
+EXPERIMENT = FewLabels

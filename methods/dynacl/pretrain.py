@@ -2,84 +2,84 @@
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from methods.dynacl.attack import adversarial_views, contrast
-from methods.dynacl.data import Task, batches, views
-from methods.dynacl.losses import schedule_weighted
-from methods.dynacl.models import Pair, Projector, make_encoder
-from methods.dynacl.schedules import Augmentation, adversarial_weight, augmentation_strength
-from retable.cards import CardError, Scalar, unknown
+from retable.nn.nt_xent import nt_xent_interleaved
+from retable.train.context import Context
 from retable.train.optim import LARS
 from retable.train.schedules import set_rate, warmup_cosine_epoch
 
-# The lowest rate of the cosine (authors' code).
+from .attack import adversarial_views
+from .data import Task, batches, views
+from .models import Pair, Projector, make_encoder
+from .robustness import LearningCurve, ridge_robustness
+from .schedules import Augmentation, adversarial_weight, augmentation_strength, schedule_weighted
+from .settings import PretrainSettings
+
+# The lowest learning rate of the cosine (authors' code).
 FLOOR = 1e-6
 
 
-class Pretraining:
-    """A pair of networks, its optimiser and the two schedules over `epochs` epochs."""
-
-    def __init__(self, task: Task, settings: dict[str, Scalar]) -> None:
-        self.task, self.settings = task, settings
-        self.epochs = int(settings["epochs"])
-        # K; the paper's 1000 epochs have 20 plateaus of 50.
-        self.period = max(1, round(self.epochs / int(settings["plateaus"])))
-        projector = Projector(make_encoder(str(settings["arch"])), int(settings["head_layers"]))
-        momentum = float(settings["momentum"]) if settings["momentum_encoder"] else None
-        self.pair = Pair(projector, momentum).to(task.train.x.device)
-        self.optimiser = make_optimiser(self.pair.q, settings)
-
-    def schedule(self, epoch: int) -> tuple[float, float]:
-        """Strength and weight of the adversarial half in an epoch (from 1)."""
-        s = self.settings
-        swap, rule = float(s["swap"]), str(s["weight_rule"])
-        strength = float(s["strength"]) * augmentation_strength(epoch, self.epochs, self.period)
-        return strength, adversarial_weight(epoch, self.epochs, self.period, swap, rule)
-
-    def epoch(self, epoch: int) -> float:
-        """One pass over the training images; the mean loss of a step."""
-        s, train = self.settings, self.task.unlabelled
-        strength, weight = self.schedule(epoch)
+def pretrain(pair: Pair, task: Task, s: PretrainSettings, context: Context) -> dict[str, list[float]]:
+    """Train the pair on the unlabelled images; returns the learning curve of a ridge classifier on its encoder."""
+    x = task.unlabelled.x
+    optimiser, curve = make_optimiser(pair, s), LearningCurve()
+    for epoch in context.epochs(s.epochs, phase="pretrain", pair=pair, optimiser=optimiser, curve=curve):
+        strength, weight = schedule(epoch, s)
         augmentation = Augmentation.of_strength(strength)
-        set_rate(self.optimiser, warmup_cosine_epoch(epoch, float(s["lr"]), int(s["warmup"]), self.epochs, FLOOR))
-        self.pair.train()
+        set_rate(optimiser, warmup_cosine_epoch(epoch, s.lr, s.warmup, s.epochs, FLOOR))
+        pair.train()
         losses = []
-        for rows in batches(len(train), int(s["batch_size"]), train.x.device, drop_last=False):
-            losses.append(self.step(views(train.x[rows], augmentation, s), weight))
-        return float(torch.stack(losses).mean())
-
-    def step(self, clean: Tensor, weight: float) -> Tensor:
-        """One optimisation step on views (2N, 3, H, W); returns the loss."""
-        attacked = self.attack(clean) if self.settings["adversarial"] else None
-        loss = self.loss(clean, attacked, weight)
-        self.pair.update()
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        return loss.detach()
-
-    def attack(self, clean: Tensor) -> Tensor:
-        """The adversarial versions of views."""
-        s = self.settings
-        eps, step = float(s["eps"]), float(s["step_size"])
-        t, iterations = float(s["temperature"]), int(s["attack_iters"])
-        return adversarial_views(self.pair, clean, t, eps=eps, step=step, iterations=iterations)
-
-    def loss(self, clean: Tensor, attacked: Tensor | None, weight: float) -> Tensor:
-        """The weighted loss of views and their adversarial versions; of the views alone without those."""
-        t = float(self.settings["temperature"])
-        if attacked is None:
-            return contrast(self.pair, clean, "normal", t)
-        # The adversarial pass comes first, as in the authors' code.
-        adversarial = contrast(self.pair, attacked, "pgd", t)
-        return schedule_weighted(contrast(self.pair, clean, "normal", t), adversarial, weight)
+        for rows in batches(len(x), s.batch_size, x.device, drop_last=False):
+            clean = views(x[rows], augmentation, s.interpolation, flip=s.flip)
+            losses.append(step(pair, optimiser, clean, weight, s))
+        if curve.is_due(epoch, s.epochs):
+            curve.add(epoch, s.epochs, *ridge_robustness(pair.encoder, task, s))
+        context.log(epoch, loss=torch.stack(losses).mean().item())
+    return curve.series()
 
 
-def make_optimiser(network: torch.nn.Module, settings: dict[str, Scalar]) -> torch.optim.Optimizer:
-    """LARS on all tensors, or SGD. Raises CardError for another name."""
-    lr, decay = float(settings["lr"]), float(settings["weight_decay"])
-    if settings["optimiser"] == "lars":
-        return LARS(network.parameters(), lr, form="acl", weight_decay=decay)
-    if settings["optimiser"] == "sgd":
-        return torch.optim.SGD(network.parameters(), lr, momentum=0.9, weight_decay=decay)
-    raise CardError(unknown("optimiser", str(settings["optimiser"]), ["lars", "sgd"]))
+def step(pair: Pair, optimiser: Optimizer, clean: Tensor, weight: float, s: PretrainSettings) -> Tensor:
+    """One optimisation step on views (2N, 3, H, W); returns the loss."""
+    loss = contrastive_loss(pair, clean, attack(pair, clean, s) if s.adversarial else None, weight, s.temperature)
+    pair.update()
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.detach()
+
+
+def attack(pair: Pair, clean: Tensor, s: PretrainSettings) -> Tensor:
+    """The adversarial versions of views (2N, 3, H, W)."""
+    return adversarial_views(pair, clean, s.temperature, eps=s.eps, step=s.step_size, iterations=s.attack_iters)
+
+
+def contrastive_loss(
+    pair: Pair, clean: Tensor, adversarial: Tensor | None, weight: float, temperature: float
+) -> Tensor:
+    """The weighted NT-Xent of views (2N, 3, H, W) and their adversarial versions; of the views alone without those."""
+    if adversarial is None:
+        return nt_xent_interleaved(pair(clean, "clean"), temperature)
+    # The adversarial pass comes first, as in the authors' code.
+    adversarial_half = nt_xent_interleaved(pair(adversarial, "adv"), temperature)
+    return schedule_weighted(nt_xent_interleaved(pair(clean, "clean"), temperature), adversarial_half, weight)
+
+
+def schedule(epoch: int, s: PretrainSettings) -> tuple[float, float]:
+    """Augmentation strength and weight of the adversarial half in an epoch (from 1)."""
+    # K; the paper's 1000 epochs have 20 plateaus of 50.
+    period = max(1, round(s.epochs / s.plateaus))
+    strength = s.strength * augmentation_strength(epoch, s.epochs, period)
+    return strength, adversarial_weight(epoch, s.epochs, period, s.swap, s.weight_rule)
+
+
+def make_pair(s: PretrainSettings) -> Pair:
+    """An untrained pair; the weights come from torch's global stream."""
+    return Pair(Projector(make_encoder(s.arch), s.head_layers), s.momentum if s.momentum_encoder else None)
+
+
+def make_optimiser(pair: Pair, s: PretrainSettings) -> Optimizer:
+    """LARS on all tensors of q, or SGD."""
+    if s.optimiser == "lars":
+        return LARS(pair.q.parameters(), s.lr, form="acl", weight_decay=s.weight_decay)
+    return torch.optim.SGD(pair.q.parameters(), s.lr, momentum=0.9, weight_decay=s.weight_decay)

@@ -1,11 +1,13 @@
-"""DYNACL's two schedules: augmentations grow weaker while the loss moves to its adversarial half (paper, section 4).
+"""The idea of DYNACL: augmentations grow weaker while the loss moves to its adversarial half (paper, section 4).
 
 Epochs are counted from 1. E is the number of epochs, K the period in which the strength stays as it is.
 """
 
 from dataclasses import dataclass
 
-RULES = ("code", "one-minus-strength")
+from torch import Tensor
+
+from .settings import WeightRule
 
 
 def augmentation_strength(epoch: int, epochs: int, period: int) -> float:
@@ -18,21 +20,24 @@ def augmentation_strength(epoch: int, epochs: int, period: int) -> float:
     return 1 - (epoch - 1) // period * (period / epochs)
 
 
-def adversarial_weight(epoch: int, epochs: int, period: int, swap: float, rule: str = "code") -> float:
+def adversarial_weight(epoch: int, epochs: int, period: int, swap: float, rule: WeightRule = "code") -> float:
     """w(e), the weight of the adversarial half of the loss; the clean half has 2 - w(e).
 
     "code": 1 + floor(e / K) K / E lambda, which moves one epoch before the strength does.
     "one-minus-strength": 1 + lambda (1 - s(e)), as others implement it. `swap` is lambda. Both stay at most 2, or the
-    clean half would get a negative weight. Raises ValueError for another rule and a negative lambda.
+    clean half would get a negative weight. Raises ValueError for a negative lambda.
     """
-    if rule not in RULES:
-        raise ValueError(f"weight_rule is {rule!r}; expected one of {', '.join(RULES)}")
     if swap < 0:
         raise ValueError(f"swap (lambda) is {swap}; expected 0 or more: the loss moves to its adversarial half")
     if rule == "one-minus-strength":
         return min(1 + swap * (1 - augmentation_strength(epoch, epochs, period)), 2.0)
     _check(epoch, epochs, period)
     return min(1 + epoch // period * (period / epochs) * swap, 2.0)
+
+
+def schedule_weighted(clean: Tensor, adversarial: Tensor, weight: float) -> Tensor:
+    """The loss of a step from its two halves, scalars: ((2 - w) clean + w adversarial) / 2."""
+    return ((2 - weight) * clean + weight * adversarial) / 2
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
-"""TRADES through a pair of batch-norm routes: cross-entropy on clean images, and predictions that an attack leaves.
+"""TRADES with a batch-norm branch for each half: cross-entropy on clean images, KL divergence under attack.
 
-Zhang et al. 2019, equation 5. Fine-tuning and supervised adversarial training both use it.
+Zhang et al. 2019, equation 5. Adversarial fine-tuning (AFT, AFF) and supervised adversarial training use it.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.dynacl.models import Classifier, fixed
 from retable.evaluate.attacks import pgd
+
+from .models import Branch, Classifier, folded_batchnorm
 
 
 def divergence(clean: Tensor, adversarial: Tensor) -> Tensor:
@@ -25,24 +26,24 @@ def trades_loss(clean: Tensor, adversarial: Tensor, y: Tensor, beta: float) -> T
 def trades_examples(
     classifier: Classifier,
     x: Tensor,
-    clean_route: str,
+    clean_branch: Branch,
     *,
     eps: float,
     step: float,
     iterations: int,
     start: Tensor,
-    route: str = "pgd",
+    bn_branch: Branch = "adv",
 ) -> Tensor:
-    """Images (B, 3, H, W) within eps of x whose predictions are far from those for x on `clean_route`.
+    """Images (B, 3, H, W) within eps of x that maximise the divergence from the predictions for x on `clean_branch`.
 
-    The clean predictions are computed once: the network is at rest. With one route a `start` of exactly zero is a
-    stationary point, where rounding would choose the first step; give it a little noise.
+    The clean predictions are computed once, since the network is in eval mode. If both branches are the same, a `start`
+    of exactly zero is a stationary point, where rounding would choose the first step: add a little noise.
     """
-    with fixed(classifier, clean_route, route):
+    with folded_batchnorm(classifier, clean_branch, bn_branch):
         with torch.no_grad():
-            clean = classifier(x, clean_route)
+            clean = classifier(x, clean_branch)
         return pgd(
-            lambda attacked: divergence(clean, classifier(attacked, route)),
+            lambda attacked: divergence(clean, classifier(attacked, bn_branch)),
             x,
             eps=eps,
             step=step,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from methods.dynacl.attack import adversarial_views
 from methods.dynacl.losses import schedule_weighted
-from methods.dynacl.models import ROUTES, Architecture, Classifier, Encoder, Pair, Projector, fixed
+from methods.dynacl.models import BN_BRANCHES, Architecture, Classifier, Encoder, Pair, Projector, folded_batchnorm
 from methods.dynacl.schedules import Augmentation, adversarial_weight, augmentation_strength
 from methods.dynacl.trades import trades_examples, trades_loss
 from retable.evaluate.attacks import pgd_examples
@@ -78,23 +78,23 @@ def dual_bn(arrays: Arrays) -> Iterator[tuple]:
     network = projector(arrays, "p.")
     for mode in ("eval", "train"):
         network.train(mode == "train")
-        for route in ROUTES:
+        for bn_branch in BN_BRANCHES:
             x = tensor(arrays["x"]).requires_grad_()
             if mode == "eval":
-                yield f"eval_{route}_feat", network.encoder(x, route), CLOSE
-            out = network(x, route)
+                yield f"eval_{bn_branch}_feat", network.encoder(x, bn_branch), CLOSE
+            out = network(x, bn_branch)
             c = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)
             (gradient,) = torch.autograd.grad((out * c).sum(), x)
-            yield f"{mode}_{route}", out, CLOSE
-            yield f"{mode}_{route}_gx", gradient, CLOSE
+            yield f"{mode}_{bn_branch}", out, CLOSE
+            yield f"{mode}_{bn_branch}_gx", gradient, CLOSE
             if mode == "train":
-                yield from same_state(network, arrays, f"after_{route}.")
+                yield from same_state(network, arrays, f"after_{bn_branch}.")
                 continue
-            with fixed(network, route):
-                out = network(x, route)
+            with folded_batchnorm(network, bn_branch):
+                out = network(x, bn_branch)
                 (gradient,) = torch.autograd.grad((out * c).sum(), x)
-            yield f"eval_{route}", out, CLOSE
-            yield f"eval_{route}_gx", gradient, CLOSE
+            yield f"eval_{bn_branch}", out, CLOSE
+            yield f"eval_{bn_branch}_gx", gradient, CLOSE
 
 
 def pgd_contrastive(arrays: Arrays) -> Iterator[tuple]:
@@ -103,7 +103,7 @@ def pgd_contrastive(arrays: Arrays) -> Iterator[tuple]:
     x_adv = attacked(pair, x, arrays["u"], arrays, int(arrays["iters"]))
     yield "x_adv", x_adv, CLOSE
     pair.eval()
-    clean, adversarial = pair(x, "pgd"), pair(x_adv, "pgd")
+    clean, adversarial = pair(x, "adv"), pair(x_adv, "adv")
     yield "feat_clean_eval_pgd", clean, CLOSE
     yield "feat_adv_eval_pgd", adversarial, CLOSE
     yield "loss_before", nt_xent_interleaved(clean, TEMPERATURE), CLOSE
@@ -115,12 +115,12 @@ def pgd_ce(arrays: Arrays) -> Iterator[tuple]:
     x, y = tensor(arrays["x"]), tensor(arrays["y"])
     eps, step = float(arrays["eps"]), float(arrays["alpha"])
     start = uniform(arrays["u"], eps) if bool(arrays["random_init"]) else torch.zeros_like(x)
-    with fixed(model, "pgd"):
+    with folded_batchnorm(model, "adv"):
         settings = {"eps": eps, "step": step, "iterations": int(arrays["iters"]), "start": start}
-        x_adv = pgd_examples(lambda images: model(images, "pgd"), x, y, **settings)
+        x_adv = pgd_examples(lambda images: model(images, "adv"), x, y, **settings)
     yield "x_adv", x_adv, CLOSE
-    yield "logits", model(x, "pgd"), CLOSE
-    yield "logits_adv", model(x_adv, "pgd"), CLOSE
+    yield "logits", model(x, "adv"), CLOSE
+    yield "logits_adv", model(x_adv, "adv"), CLOSE
 
 
 def trades_dual(arrays: Arrays) -> Iterator[tuple]:
@@ -135,9 +135,9 @@ def trades_dual(arrays: Arrays) -> Iterator[tuple]:
     model = classifier(arrays, "p.").train()
     eps, step, iterations = float(arrays["eps"]), float(arrays["step_size"]), int(arrays["perturb_steps"])
     settings = {"eps": eps, "step": step, "iterations": iterations, "start": torch.zeros_like(x)}
-    x_adv = trades_examples(model, x, "normal", **settings)
+    x_adv = trades_examples(model, x, "clean", **settings)
     yield "x_adv", x_adv, CLOSE
-    loss = trades_loss(model(x, "normal"), model(x_adv, "pgd"), y, beta)
+    loss = trades_loss(model(x, "clean"), model(x_adv, "adv"), y, beta)
     loss.backward()
     yield "loss", loss, CLOSE
     yield from same_gradients(model, arrays, "g.")
@@ -171,7 +171,7 @@ def train_step(arrays: Arrays) -> Iterator[tuple]:
         views = tensor(arrays[f"x_t{t}"]).flatten(0, 1)
         x_adv = attacked(pair, views, arrays[f"u_t{t}"], arrays, int(arrays["pgd_iter"]))
         yield f"x_adv_t{t}", x_adv, CLOSE
-        adversarial, clean = pair(x_adv, "pgd"), pair(views, "normal")
+        adversarial, clean = pair(x_adv, "adv"), pair(views, "clean")
         yield f"feat_adv_t{t}", adversarial, CLOSE
         yield f"feat_clean_t{t}", clean, CLOSE
         pair.update()
@@ -201,8 +201,8 @@ def leaf(array: np.ndarray) -> Tensor:
 
 def ours(name: str) -> str:
     """Our name of the authors' tensor `name`."""
-    for number, route in enumerate(ROUTES):
-        name = name.replace(f".bn_list.{number}.", f".norms.{route}.")
+    for number, bn_branch in enumerate(BN_BRANCHES):
+        name = name.replace(f".bn_list.{number}.", f".norms.{bn_branch}.")
     if name in ("fc.weight", "fc.bias"):
         return name.replace("fc", "linear")
     if name.startswith("fc."):

@@ -12,8 +12,8 @@ SETTINGS = {"eps": 0.03, "step": 0.01, "iterations": 3}
 def pair():
     torch.manual_seed(0)
     made = Pair(Projector(make_encoder("tiny")), 0.9)
-    for route in ("normal", "pgd"):
-        made(torch.rand(32, 3, 16, 16), route)
+    for bn_branch in ("clean", "adv"):
+        made(torch.rand(32, 3, 16, 16), bn_branch)
     return made
 
 
@@ -27,7 +27,7 @@ def test_raises_the_loss_within_its_bounds(pair, momentum):
     assert attacked.max() <= 1
     pair.eval()
     noise = (x + torch.empty_like(x).uniform_(-SETTINGS["eps"], SETTINGS["eps"])).clamp(0, 1)
-    clean, noisy, adversarial = (nt_xent_interleaved(pair(images, "pgd"), 0.5) for images in (x, noise, attacked))
+    clean, noisy, adversarial = (nt_xent_interleaved(pair(images, "adv"), 0.5) for images in (x, noise, attacked))
     assert adversarial > max(clean, noisy)
 
 

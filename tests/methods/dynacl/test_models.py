@@ -3,46 +3,46 @@ import copy
 import pytest
 import torch
 
-from methods.dynacl.models import ROUTES, Classifier, NormedLayer, Pair, Projector, fixed, make_encoder, single_route
+from methods.dynacl.models import BN_BRANCHES, Classifier, NormedLayer, Pair, Projector, folded_batchnorm, make_encoder, single_route
 from retable.cards import CardError
 
 
 @pytest.fixture
 def network():
-    """A small projector whose two routes have statistics and affine maps of their own."""
+    """A small projector whose two bn_branches have statistics and affine maps of their own."""
     torch.manual_seed(0)
     made = Projector(make_encoder("small"))
-    for route in ROUTES:
+    for bn_branch in BN_BRANCHES:
         for _ in range(3):
-            made(torch.rand(16, 3, 32, 32) * torch.rand(1), route)
+            made(torch.rand(16, 3, 32, 32) * torch.rand(1), bn_branch)
     for name, parameter in made.named_parameters():
         if ".norms." in name:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
     return made
 
 
-def buffers(network, route):
-    return {name: value.clone() for name, value in network.named_buffers() if f".norms.{route}." in name}
+def buffers(network, bn_branch):
+    return {name: value.clone() for name, value in network.named_buffers() if f".norms.{bn_branch}." in name}
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_a_route_leaves_the_others_statistics_alone(network, route):
-    other = next(name for name in ROUTES if name != route)
-    before, mine = buffers(network, other), buffers(network, route)
-    network.train()(torch.rand(8, 3, 32, 32), route)
+@pytest.mark.parametrize("bn_branch", BN_BRANCHES)
+def test_a_route_leaves_the_others_statistics_alone(network, bn_branch):
+    other = next(name for name in BN_BRANCHES if name != bn_branch)
+    before, mine = buffers(network, other), buffers(network, bn_branch)
+    network.train()(torch.rand(8, 3, 32, 32), bn_branch)
     assert all(torch.equal(value, before[name]) for name, value in buffers(network, other).items())
-    assert any(not torch.equal(value, mine[name]) for name, value in buffers(network, route).items())
+    assert any(not torch.equal(value, mine[name]) for name, value in buffers(network, bn_branch).items())
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_a_fixed_network_has_the_values_and_input_gradients_of_eval_mode(network, route):
+@pytest.mark.parametrize("bn_branch", BN_BRANCHES)
+def test_a_fixed_network_has_the_values_and_input_gradients_of_eval_mode(network, bn_branch):
     x = torch.rand(6, 3, 32, 32, requires_grad=True)
-    expected = network.eval()(x, route)
+    expected = network.eval()(x, bn_branch)
     (gradient,) = torch.autograd.grad(expected.square().sum(), x)
     network.train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    with fixed(network, route):
-        actual = network(x, route)
+    with folded_batchnorm(network, bn_branch):
+        actual = network(x, bn_branch)
         (ours,) = torch.autograd.grad(actual.square().sum(), x)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours, gradient, rtol=1e-3, atol=1e-5)
@@ -52,25 +52,25 @@ def test_a_fixed_network_has_the_values_and_input_gradients_of_eval_mode(network
 
 
 def test_a_fixed_network_has_no_gradients_of_weights(network):
-    with fixed(network, "pgd"):
-        assert not network(torch.rand(4, 3, 32, 32), "pgd").requires_grad
+    with folded_batchnorm(network, "adv"):
+        assert not network(torch.rand(4, 3, 32, 32), "adv").requires_grad
 
 
 def test_a_network_is_as_before_when_the_block_fails(network):
-    with pytest.raises(KeyError), fixed(network, "pgd"):
+    with pytest.raises(KeyError), folded_batchnorm(network, "adv"):
         raise KeyError
     assert network.training
-    assert network(torch.rand(4, 3, 32, 32), "pgd").requires_grad
+    assert network(torch.rand(4, 3, 32, 32), "adv").requires_grad
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_a_single_route_gives_what_the_pair_gives(network, route):
+@pytest.mark.parametrize("bn_branch", BN_BRANCHES)
+def test_a_single_route_gives_what_the_pair_gives(network, bn_branch):
     encoder, x = network.encoder.eval(), torch.rand(4, 3, 32, 32)
-    single = single_route(encoder, route).eval()
-    assert torch.equal(single(x, route), encoder(x, route))
+    single = single_route(encoder, bn_branch).eval()
+    assert torch.equal(single(x, bn_branch), encoder(x, bn_branch))
     assert sum(p.numel() for p in single.parameters()) < sum(p.numel() for p in encoder.parameters())
-    other = next(name for name in ROUTES if name != route)
-    with pytest.raises(ValueError, match=f"no batch norm for the route '{other}'; this network has {route}"):
+    other = next(name for name in BN_BRANCHES if name != bn_branch)
+    with pytest.raises(ValueError, match=f"no batch norm for the bn_branch '{other}'; this network has {bn_branch}"):
         single(x, other)
 
 
@@ -78,9 +78,9 @@ def test_rows_alternate_between_the_networks_of_a_pair(network):
     pair = Pair(network, 0.9).eval()
     torch.nn.init.normal_(pair.k.head.layers[0].layer.weight)
     x = torch.rand(6, 3, 32, 32)
-    z = pair(x, "normal")
-    torch.testing.assert_close(z[0::2], pair.q(x[0::2], "normal"))
-    torch.testing.assert_close(z[1::2], pair.k(x[1::2], "normal"))
+    z = pair(x, "clean")
+    torch.testing.assert_close(z[0::2], pair.q(x[0::2], "clean"))
+    torch.testing.assert_close(z[1::2], pair.k(x[1::2], "clean"))
 
 
 def test_the_moving_average_follows_parameters_but_not_statistics(network):
@@ -89,20 +89,20 @@ def test_the_moving_average_follows_parameters_but_not_statistics(network):
         for parameter in pair.q.parameters():
             parameter += 1
     old = copy.deepcopy(pair.k)
-    pair.q(torch.rand(8, 3, 32, 32), "pgd")
+    pair.q(torch.rand(8, 3, 32, 32), "adv")
     pair.update()
     for new, before in zip(pair.k.parameters(), old.parameters(), strict=True):
         torch.testing.assert_close(new, before + 0.25)
     assert all(torch.equal(a, b) for a, b in zip(pair.k.buffers(), old.buffers(), strict=True))
-    assert pair.result is pair.k.encoder
+    assert pair.encoder is pair.k.encoder
 
 
 def test_without_a_momentum_one_network_sees_all_rows(network):
     pair = Pair(network, None).eval()
     x = torch.rand(4, 3, 32, 32)
-    assert torch.equal(pair(x, "normal"), network(x, "normal"))
+    assert torch.equal(pair(x, "clean"), network(x, "clean"))
     pair.update()
-    assert pair.result is network.encoder
+    assert pair.encoder is network.encoder
 
 
 def test_sizes_of_the_papers_network():
@@ -110,20 +110,20 @@ def test_sizes_of_the_papers_network():
     assert sum(p.numel() for p in encoder.parameters()) == pytest.approx(11.18e6, rel=1e-3)
     assert sum(p.numel() for p in Projector(encoder).parameters()) == pytest.approx(11.97e6, rel=1e-3)
     with torch.no_grad():
-        assert encoder(torch.rand(1, 3, 32, 32), "pgd").shape == (1, 512)
-        assert make_encoder("resnet18-stl")(torch.rand(1, 3, 96, 96), "pgd").shape == (1, 512)
+        assert encoder(torch.rand(1, 3, 32, 32), "adv").shape == (1, 512)
+        assert make_encoder("resnet18-stl")(torch.rand(1, 3, 96, 96), "adv").shape == (1, 512)
 
 
 def test_a_zeroed_classifier_knows_nothing():
     classifier = Classifier(make_encoder("tiny"), 5)
     classifier.zero()
-    assert not classifier(torch.rand(2, 3, 16, 16), "pgd").any()
+    assert not classifier(torch.rand(2, 3, 16, 16), "adv").any()
 
 
 def test_bad_input():
     with pytest.raises(CardError, match="unknown arch 'resnet19'; did you mean 'resnet18'"):
         make_encoder("resnet19")
     with pytest.raises(ValueError, match=r"shape \(2, 1, 16, 16\); expected \(B, 3, H, W\)"):
-        make_encoder("tiny")(torch.rand(2, 1, 16, 16), "pgd")
+        make_encoder("tiny")(torch.rand(2, 1, 16, 16), "adv")
     with pytest.raises(ValueError, match=r"momentum of the moving average is 1\.5"):
         Pair(Projector(make_encoder("tiny")), 1.5)

@@ -48,10 +48,10 @@ def test_strength_has_as_many_plateaus_as_asked_for_and_the_weight_moves_an_epoc
 def test_the_loss_is_nt_xent_of_each_half_on_its_route_by_the_weight(clean: torch.Tensor) -> None:
     training = made()
     for name, parameter in training.pair.named_parameters():
-        if ".norms.pgd." in name:  # at the start both routes are alike
+        if ".norms.adv." in name:  # at the start both bn_branches are alike
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
     attacked = clean.flip(3)
-    halves = [nt_xent(training.pair(x, route), 0.5) for x, route in ((clean, "normal"), (attacked, "pgd"))]
+    halves = [nt_xent(training.pair(x, bn_branch), 0.5) for x, bn_branch in ((clean, "clean"), (attacked, "adv"))]
     for weight, expected in ((0, halves[0]), (1, sum(halves) / 2), (2, halves[1])):
         assert training.loss(clean, attacked, weight).item() == pytest.approx(expected.item(), rel=1e-6)
     assert training.loss(clean, None, 2).item() == halves[0].item()
@@ -80,7 +80,7 @@ def test_attacked_views_are_within_eps_and_without_attacks_their_batch_norms_res
         training = made(adversarial=adversarial)
         training.step(clean, 1)
         norms = training.pair.q.encoder.stem.norms
-        counted[adversarial] = int(norms["normal"].num_batches_tracked), int(norms["pgd"].num_batches_tracked)
+        counted[adversarial] = int(norms["clean"].num_batches_tracked), int(norms["adv"].num_batches_tracked)
     assert counted == {True: (1, 1), False: (1, 0)}
 
 

@@ -29,15 +29,15 @@ def test_examples_equal_those_of_an_attack_that_computes_clean_answers_anew():
     torch.manual_seed(2)
     classifier = Classifier(make_encoder("tiny"), 4).double()
     x = torch.rand(6, 3, 16, 16, dtype=torch.float64)
-    for route in ("normal", "pgd"):
-        classifier(torch.rand_like(x) * 0.5, route)
+    for bn_branch in ("clean", "adv"):
+        classifier(torch.rand_like(x) * 0.5, bn_branch)
     start, eps, step = 0.001 * torch.randn_like(x), 0.03, 0.01
-    ours = trades_examples(classifier, x, "normal", eps=eps, step=step, iterations=4, start=start)
+    ours = trades_examples(classifier, x, "clean", eps=eps, step=step, iterations=4, start=start)
     classifier.eval()
     attacked = x + start
     for _ in range(4):
         attacked = attacked.detach().requires_grad_()
-        loss = F.kl_div(classifier(attacked, "pgd").log_softmax(1), classifier(x, "normal").softmax(1), reduction="sum")
+        loss = F.kl_div(classifier(attacked, "adv").log_softmax(1), classifier(x, "clean").softmax(1), reduction="sum")
         attacked = attacked + step * torch.autograd.grad(loss, attacked)[0].sign()
         attacked = attacked.clamp(x - eps, x + eps).clamp(0, 1)
     torch.testing.assert_close(ours, attacked.detach())
