@@ -12,6 +12,7 @@ import copy
 
 import torch
 import torch.nn.functional as F
+from methods.dynacl.losses import schedule_weighted
 from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
@@ -19,7 +20,6 @@ from turns import medians, run_parts
 
 from methods.dynacl.attack import adversarial_views
 from methods.dynacl.data import views
-from methods.dynacl.losses import schedule_weighted
 from methods.dynacl.models import Classifier, Pair, Projector, make_encoder
 from methods.dynacl.schedules import Augmentation
 from methods.dynacl.trades import trades_examples, trades_loss
@@ -226,9 +226,7 @@ def trades() -> None:
     settings = {"eps": EPS, "step": STEP, "iterations": 10}
     first, second = copy.deepcopy(ours).double(), copy.deepcopy(theirs).double()
     a = obvious_trades(second, x[:8].double(), start[:8].double(), 10)
-    torch.testing.assert_close(
-        a, trades_examples(first, x[:8].double(), "clean", start=start[:8].double(), **settings)
-    )
+    torch.testing.assert_close(a, trades_examples(first, x[:8].double(), "clean", start=start[:8].double(), **settings))
 
     def update(classifier: Classifier, attacked: Tensor) -> None:
         classifier.zero_grad()

@@ -71,7 +71,7 @@ def run_cell(
     another process measures is waited for, or left out without `wait`. Of several processes that torchrun started the
     first one writes; CardError if the cell's experiment does not share its work.
     """
-    if world_size() > 1 and not _shares_work(load_paper_module(cell.paper, workspace.experiment(cell))):
+    if world_size() > 1 and not load_paper_module(cell.paper, workspace.experiment(cell)).EXPERIMENT.parallel:
         raise CardError(
             f"{cell.paper}/{cell.recipe} does not share its work among processes: run it without torchrun, or cells "
             "side by side"
@@ -199,8 +199,6 @@ def run_seed(
 
 def measure(module: ModuleType, cell: Cell, context: Context) -> Result:
     """Train and evaluate one seed by the experiment in a paper's module."""
-    if not hasattr(module, "EXPERIMENT"):
-        return module.run(cell, context)
     kind, settings = _experiment(module, cell)
     if cell.variant in kind.controls:
         return kind.controls[cell.variant](settings, context)
@@ -213,8 +211,6 @@ def measure(module: ModuleType, cell: Cell, context: Context) -> Result:
 
 def evaluate(module: ModuleType, cell: Cell, context: Context) -> Result:
     """Evaluate the weights that a finished run kept, without training."""
-    if not hasattr(module, "EXPERIMENT"):
-        return module.evaluate(cell, context)
     kind, settings = _experiment(module, cell)
     if cell.variant in kind.controls:
         return kind.controls[cell.variant](settings, context)
@@ -225,8 +221,6 @@ def evaluate(module: ModuleType, cell: Cell, context: Context) -> Result:
 
 def fixed_batch(module: ModuleType, cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
     """The untrained model of a cell and its loss on one batch."""
-    if not hasattr(module, "EXPERIMENT"):
-        return module.fixed_batch(cell, context)
     kind, settings = _experiment(module, cell)
     experiment = kind(settings, context)
     return experiment.model, experiment.fixed_batch()
@@ -235,10 +229,6 @@ def fixed_batch(module: ModuleType, cell: Cell, context: Context) -> tuple[nn.Mo
 def _experiment(module: ModuleType, cell: Cell) -> tuple[type[Experiment], Settings]:
     kind: type[Experiment] = module.EXPERIMENT
     return kind, kind.settings_class.parse(cell.settings, f"{cell.paper}/{cell.recipe} {cell.dataset} {cell.variant}")
-
-
-def _shares_work(module: ModuleType) -> bool:
-    return module.EXPERIMENT.parallel if hasattr(module, "EXPERIMENT") else getattr(module, "PARALLEL", False)
 
 
 def claimed_device(workspace: Workspace) -> contextlib.AbstractContextManager[torch.device]:

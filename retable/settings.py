@@ -44,20 +44,22 @@ def load_paper_module(paper: str, name: str) -> ModuleType:
     return importlib.import_module(f"methods.{paper}.{name}")
 
 
-def settings_class(paper: str, experiment: str) -> type[Settings] | None:
-    """The class of an experiment's settings; None for a paper without `settings.py`."""
+def settings_class(paper: str, experiment: str) -> type[Settings]:
+    """The class of an experiment's settings. Raises CardError for a paper or an experiment without one."""
     try:
-        module = load_paper_module(paper, "settings")
+        return load_paper_module(paper, "settings").EXPERIMENTS[experiment]
     except ModuleNotFoundError as missing:
         if missing.name not in {"methods", f"methods.{paper}", f"methods.{paper}.settings"}:
             raise
-        return None
-    return module.EXPERIMENTS[experiment]
+        raise CardError(f"methods/{paper}/settings.py is missing; CONTRIBUTING.md shows what it holds") from None
+    except KeyError:
+        raise CardError(
+            f"methods/{paper}/settings.py: `EXPERIMENTS` has no settings of {experiment!r}, which the card names"
+        ) from None
 
 
 def check_settings(cells: Iterable[Cell], papers: Mapping[str, PaperCard]) -> None:
     """Raises CardError for the first cell whose settings its experiment would refuse."""
     for cell in cells:
         kind = settings_class(cell.paper, papers[cell.paper].recipe(cell.recipe).experiment)
-        if kind is not None:
-            kind.parse(cell.settings, f"{cell.paper}/{cell.recipe} {cell.dataset} {cell.variant}")
+        kind.parse(cell.settings, f"{cell.paper}/{cell.recipe} {cell.dataset} {cell.variant}")

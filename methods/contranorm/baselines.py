@@ -8,7 +8,7 @@ from typing import Any, get_args
 from torch import Tensor, nn
 
 from retable.nn.mask import NeighbourMask
-from retable.nn.rows import unit
+from retable.nn.rows import normalize_rows
 
 from .norm import ContraNorm, FeatureContraNorm
 from .settings import NormName
@@ -59,7 +59,7 @@ class CentredUnit(nn.Module):
 
     def forward(self, x: Tensor, mask: NeighbourMask | None = None) -> Tensor:
         """``x`` (n, d), same shape out; ``mask`` is not used."""
-        return unit(x - x.mean(dim=-1, keepdim=True))
+        return normalize_rows(x - x.mean(dim=-1, keepdim=True))
 
 
 class DifferentiableGroupNorm(nn.Module):

@@ -25,7 +25,7 @@ from retable.data.sentence_sets import SentenceSet, SentenceSplit
 from retable.experiment import Experiment
 from retable.train.best import BestCheckpoint
 from retable.train.context import Context, Result
-from retable.train.schedules import set_rate
+from retable.train.schedules import set_lr
 
 from .hf import patch
 from .settings import LanguageSettings
@@ -200,7 +200,7 @@ class FineTuning(Experiment[LanguageSettings]):
             model.train()
             total = 0.0
             for step, (inputs, labels) in enumerate(task.batches(order, s.batch_size), start=(epoch - 1) * steps):
-                set_rate(optimiser, s.lr * (1 - step / (s.epochs * steps)))
+                set_lr(optimiser, s.lr * (1 - step / (s.epochs * steps)))
                 loss = task.loss(model, inputs, labels)
                 optimiser.zero_grad()
                 loss.backward()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from retable.nn.kernels import kernel_sums
 from retable.nn.mask import NeighbourMask
-from retable.nn.rows import unit
+from retable.nn.rows import normalize_rows
 
 SIMILARITIES = ("cosine", "dot")
 LEARNABLE = (None, "linear", "exp")
@@ -89,7 +89,7 @@ def weighted_mean(
     """
     if mask is not None and x.shape[:-1] != (mask.n,):
         raise ValueError(f"the mask is for ({mask.n}, d) features, got {tuple(x.shape)}: one mask goes with one graph")
-    q = unit(x) if similarity == "cosine" else x
+    q = normalize_rows(x) if similarity == "cosine" else x
     symmetric = mask is None or mask.symmetric
     # Cosines have a bounded exponential, so S x is a quotient of kernel sums, which need no n x n array.
     if x.dim() == 2 and similarity == "cosine" and tau >= _SMALLEST_KERNEL_TAU and (symmetric or not dual):
@@ -133,7 +133,7 @@ class FeatureContraNorm(nn.Module):
         """``x`` (n, d); ``mask`` is accepted for a common interface and has no meaning for this form."""
         if self.center:
             x = x - x.mean(dim=-1, keepdim=True)
-        u = unit(x)
+        u = normalize_rows(x)
         if self.unit_rows:
             x = u
         m = x @ (u.transpose(-1, -2) @ u / self.tau).softmax(-1)

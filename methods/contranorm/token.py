@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retable.nn.rows import unit
+from retable.nn.rows import normalize_rows
 
 from .norm import weighted_mean
 
@@ -57,9 +57,9 @@ class TokenContraNorm(nn.Module):
     def update(self, x: Tensor) -> Tensor:
         """The input of LayerNorm: ``x`` (B, N, D), same shape out."""
         if x.dtype in (torch.float16, torch.bfloat16):
-            x = x.float()  # unit() divides by no less than 1e-12, which underflows in half precision
+            x = x.float()  # normalize_rows() divides by no less than 1e-12, which underflows in half precision
         if self.pre_norm:
-            x = unit(x)
+            x = normalize_rows(x)
         m = weighted_mean(x, self.temp, dual=True) if self.dual else row_mean(x, self.temp)
         if self.learnable:
             g = self.channel_scale if self.learnable == "linear" else self.channel_scale.exp()
@@ -69,5 +69,5 @@ class TokenContraNorm(nn.Module):
 
 def row_mean(x: Tensor, temp: float = 1.0) -> Tensor:
     """softmax_rows(u u^T / temp) x of ``x`` (B, N, D) with u its unit rows: same shape, by a fused attention kernel."""
-    u = unit(x)[:, None]
+    u = normalize_rows(x)[:, None]
     return F.scaled_dot_product_attention(u, u, x[:, None], scale=1 / temp)[:, 0]

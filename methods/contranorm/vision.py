@@ -19,7 +19,7 @@ from retable.data.folder_images import FolderSet
 from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
-from retable.train.schedules import set_rate, warmup_cosine_timm
+from retable.train.schedules import set_lr, warmup_cosine_timm
 
 from .settings import VisionSettings
 from .token import TokenContraNorm
@@ -96,7 +96,7 @@ class Vision(Experiment[VisionSettings]):
         s, model, device = self.settings, self.model, self.context.device
         optimiser = make_optimiser(model, s.lr, s.weight_decay)
         for epoch in self.context.epochs(s.epochs, model=model, optimiser=optimiser):
-            set_rate(optimiser, warmup_cosine_timm(epoch, s.lr, s.warmup, s.epochs, s.start_lr, s.end_lr))
+            set_lr(optimiser, warmup_cosine_timm(epoch, s.lr, s.warmup, s.epochs, s.start_lr, s.end_lr))
             model.train()
             losses = []
             for x, target in self.images.training():

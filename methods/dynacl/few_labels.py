@@ -20,7 +20,7 @@ from retable.evaluate.attacks import pgd_examples
 from retable.experiment import Experiment
 from retable.train.best import BestCheckpoint
 from retable.train.context import Context, Result
-from retable.train.schedules import set_rate
+from retable.train.schedules import set_lr
 
 from .data import Part, Task, batches, training_images
 from .lp_aft import check_clusters, lp_aft
@@ -153,7 +153,7 @@ class FewLabels(Experiment[FewLabelsSettings]):
         for epoch in self.context.epochs(
             s.teacher_epochs, phase="teacher", teacher=teacher, optimiser=optimiser, best=best
         ):
-            set_rate(optimiser, lr_at(epoch, s.teacher_epochs, s.few_labels_lr, TEACHER_DROPS))
+            set_lr(optimiser, lr_at(epoch, s.teacher_epochs, s.few_labels_lr, TEACHER_DROPS))
             teacher.train()
             losses = []
             for rows in batches(len(data), s.teacher_batch, data.x.device, drop_last=False):
@@ -174,7 +174,7 @@ class FewLabels(Experiment[FewLabelsSettings]):
         for epoch in self.context.epochs(
             s.student_epochs, phase="distillation", student=student, optimiser=optimiser, **self.best
         ):
-            set_rate(optimiser, lr_at(epoch, s.student_epochs, s.few_labels_lr, STUDENT_DROPS))
+            set_lr(optimiser, lr_at(epoch, s.student_epochs, s.few_labels_lr, STUDENT_DROPS))
             order, other_order = (torch.randperm(len(part)).to(part.x.device) for part in (labelled, unlabelled))
             losses = []
             for step in range(steps):

@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 from retable.nn.nt_xent import nt_xent_interleaved
 from retable.train.context import Context
 from retable.train.optim import LARS
-from retable.train.schedules import set_rate, warmup_cosine_epoch
+from retable.train.schedules import set_lr, warmup_cosine_epoch
 
 from .attack import adversarial_views
 from .data import Task, batches, views
@@ -27,7 +27,7 @@ def pretrain(pair: Pair, task: Task, s: PretrainSettings, context: Context) -> d
     for epoch in context.epochs(s.epochs, phase="pretrain", pair=pair, optimiser=optimiser, curve=curve):
         strength, weight = schedule(epoch, s)
         augmentation = Augmentation.of_strength(strength)
-        set_rate(optimiser, warmup_cosine_epoch(epoch, s.lr, s.warmup, s.epochs, FLOOR))
+        set_lr(optimiser, warmup_cosine_epoch(epoch, s.lr, s.warmup, s.epochs, FLOOR))
         pair.train()
         losses = []
         for rows in batches(len(x), s.batch_size, x.device, drop_last=False):

@@ -12,7 +12,7 @@ from torch.optim import SGD, Optimizer
 
 from retable.evaluate.attacks import pgd_examples
 from retable.train.context import Context
-from retable.train.schedules import set_rate
+from retable.train.schedules import set_lr
 
 from .data import Part, batches, training_images
 from .models import Branch, Classifier, Encoder, folded_batchnorm
@@ -53,7 +53,7 @@ def train_linear(
     optimiser = stage.optimiser(classifier.linear)
     features: dict[int, Tensor] = {}
     for epoch in context.epochs(stage.epochs, phase=stage.name, classifier=classifier, optimiser=optimiser):
-        set_rate(optimiser, stage.lr_at(epoch))
+        set_lr(optimiser, stage.lr_at(epoch))
         view = (epoch - 1) % s.probe_views
         if view not in features:
             if s.probe_views >= stage.epochs:
@@ -82,7 +82,7 @@ def train_linear_attacked(
     """Train the linear layer on images attacked by PGD on the cross-entropy, the encoder frozen."""
     optimiser = stage.optimiser(classifier.linear)
     for epoch in context.epochs(stage.epochs, phase=stage.name, classifier=classifier, optimiser=optimiser):
-        set_rate(optimiser, stage.lr_at(epoch))
+        set_lr(optimiser, stage.lr_at(epoch))
         losses = []
         for rows in batches(len(data), stage.batch_size, data.x.device, drop_last=True):
             x, y = training_images(data.x[rows], s.crop_padding, flip=s.flip), data.y[rows]
@@ -112,7 +112,7 @@ def finetune_trades(
     """Train encoder and linear layer by TRADES, clean and attacked images each on their branch."""
     optimiser = stage.optimiser(classifier)
     for epoch in context.epochs(stage.epochs, phase=stage.name, classifier=classifier, optimiser=optimiser):
-        set_rate(optimiser, stage.lr_at(epoch))
+        set_lr(optimiser, stage.lr_at(epoch))
         losses = []
         for rows in batches(len(data), stage.batch_size, data.x.device, drop_last=True):
             x, y = training_images(data.x[rows], s.crop_padding, flip=s.flip), data.y[rows]

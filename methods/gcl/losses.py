@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retable.nn.kernels import kernel_row_sums
-from retable.nn.rows import unit
+from retable.nn.rows import normalize_rows
 
 from .settings import Terms
 
@@ -85,8 +85,8 @@ def directed_losses(
         raise ValueError(
             f"two views of the same nodes have the same shape (N, d), got {tuple(h1.shape)}, {tuple(h2.shape)}"
         )
-    u = unit(h1)
-    v = u if h2 is h1 else unit(h2)
+    u = normalize_rows(h1)
+    v = u if h2 is h1 else normalize_rows(h2)
     pull = (u * v).sum(1) / tau
     if terms == "no-negatives":  # without the sums over all pairs
         return -pull, -pull
@@ -139,7 +139,7 @@ def weighted_losses(h1: Tensor, h2: Tensor, weights: Tensor, tau: float, terms: 
     """
     if terms not in ("contrast", "no-positives"):
         raise ValueError(f"the terms {terms!r} have no weighted negatives: choose contrast or no-positives")
-    u, v = unit(h1), unit(h2)
+    u, v = normalize_rows(h1), normalize_rows(h2)
     relative = weights * (len(u) - 1) / weights.sum(1, keepdim=True)
     negatives = (((u @ v.t()) / tau).exp() * relative).sum(1) + (((u @ u.t()) / tau).exp() * relative).sum(1)
     pull = (u * v).sum(1) / tau

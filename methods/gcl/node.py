@@ -17,7 +17,7 @@ from retable.evaluate.spectra import mean_cosine_similarity
 from retable.experiment import Experiment
 from retable.train.best import BestCheckpoint
 from retable.train.context import Context, Result
-from retable.train.schedules import set_rate
+from retable.train.schedules import set_lr
 
 from .nodes.learner import Learner
 from .nodes.learners import LEARNERS
@@ -63,7 +63,7 @@ class Node(Experiment[NodeSettings]):
             loss = model.loss(epoch)
             if s.patience:
                 best.update(-loss.item(), epoch, model)
-            set_rate(optimiser, model.lr(epoch))
+            set_lr(optimiser, model.lr(epoch))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

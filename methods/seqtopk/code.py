@@ -10,10 +10,11 @@ code that the model wrote:
 import numpy as np
 import torch
 
-from methods.seqtopk.finetune import FineTune, Problems
 from retable.data.sentence_sets import SentenceSet, SentenceSplit
 from retable.evaluate.programs import check_permission, passes
 from retable.train.context import Result
+
+from .finetune import FineTune, Problems
 
 # A function ends where something else begins: the stops of the common evaluation harness for HumanEval.
 STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
@@ -26,21 +27,21 @@ class CodeProblems(Problems):
         super().__init__(rows, split, backbone, longest, device)
         self.columns_of = rows.columns
 
-    def texts(self, rows: SentenceSet, place: int) -> tuple[str, str]:
+    def texts(self, rows: SentenceSet, index: int) -> tuple[str, str]:
         """A test problem is a piece of a program, to which the model adds the rest."""
-        if rows.columns["test"][place]:
-            return rows.columns["question"][place], rows.columns["answer"][place]
-        return super().texts(rows, place)
+        if rows.columns["test"][index]:
+            return rows.columns["question"][index], rows.columns["answer"][index]
+        return super().texts(rows, index)
 
-    def program(self, place: int, added: str) -> str:
+    def program(self, index: int, added: str) -> str:
         """The problem with what the model added, up to the end of the function, and its test."""
-        question, test, name = (self.columns_of[column][place] for column in ("question", "test", "entry_point"))
+        question, test, name = (self.columns_of[column][index] for column in ("question", "test", "entry_point"))
         return f"{question}{until_stop(added)}\n{test}\ncheck({name})"
 
 
 def until_stop(text: str) -> str:
     """A text up to the first of STOPS."""
-    return text[: min((place for stop in STOPS if (place := text.find(stop)) >= 0), default=len(text))]
+    return text[: min((index for stop in STOPS if (index := text.find(stop)) >= 0), default=len(text))]
 
 
 class FineTuneCode(FineTune):
@@ -55,7 +56,7 @@ class FineTuneCode(FineTune):
 
     def measure(self) -> Result:
         """The share of problems whose greedy answer passes its test, in percent, and the costs of right answers."""
-        solved = [passes(self.problems.program(place, text)) for place, text in self.generated()]
+        solved = [passes(self.problems.program(index, text)) for index, text in self.generated()]
         return Result({"pass_at_1": 100 * float(np.mean(solved))} | self.answer_costs())
 
 

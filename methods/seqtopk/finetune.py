@@ -18,14 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.seqtopk.hf import patch
-from methods.seqtopk.settings import FineTuneSettings
 from retable.cards import CardError, unknown
 from retable.data.pretrained import pretrained_folder
 from retable.data.sentence_sets import SentenceSet, SentenceSplit
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
-from retable.train.schedules import cosine_share, set_rate
+from retable.train.schedules import cosine_share, set_lr
+
+from .hf import patch
+from .settings import FineTuneSettings
 
 TINY = "tiny-random-olmoe"
 PRETRAINED = ("OLMoE-1B-7B-0125", "Qwen1.5-MoE-A2.7B")
@@ -84,21 +85,21 @@ class Problems:
         self.tokenizer = Bytes() if backbone == TINY else Pretrained(backbone)
         self.gold = [final_number(answer) for answer in rows.columns["answer"]]
         self.rows: dict[int, tuple[list[int], list[int]]] = {}
-        for place in np.concatenate([split.train, split.test]).tolist():
-            question, right = self.texts(rows, place)
+        for index in np.concatenate([split.train, split.test]).tolist():
+            question, right = self.texts(rows, index)
             prompt, answer = self.tokenizer.encode(question), [*self.tokenizer.encode(right), self.tokenizer.end]
-            self.rows[place] = prompt[:longest], answer[: max(longest - len(prompt), 1)]
+            self.rows[index] = prompt[:longest], answer[: max(longest - len(prompt), 1)]
 
-    def texts(self, rows: SentenceSet, place: int) -> tuple[str, str]:
+    def texts(self, rows: SentenceSet, index: int) -> tuple[str, str]:
         """What the model is given of a problem, and what it should add to it."""
-        return PROMPT.format(question=rows.columns["question"][place]), " " + rows.columns["answer"][place]
+        return PROMPT.format(question=rows.columns["question"][index]), " " + rows.columns["answer"][index]
 
-    def batch(self, places: np.ndarray, answers: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(self, indices: np.ndarray, answers: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """(tokens, mask, targets), each (B, T): prompts padded on the left, answers on the right.
 
         Targets are the answers' tokens at their own columns, IGNORED elsewhere. Without `answers` the prompts alone.
         """
-        rows = [self.rows[place] for place in places.tolist()]
+        rows = [self.rows[index] for index in indices.tolist()]
         left = max(len(prompt) for prompt, _ in rows)
         width = left + (max(len(answer) for _, answer in rows) if answers else 0)
         tokens = torch.full((len(rows), width), self.tokenizer.pad)
@@ -113,13 +114,13 @@ class Problems:
         return tokens.to(self.device), mask.to(self.device), targets.to(self.device)
 
     def batches(self, order: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """The places `order` in pieces of `size`; the last may be smaller."""
+        """The indices `order` in pieces of `size`; the last may be smaller."""
         for start in range(0, len(order), size):
             yield order[start : start + size]
 
-    def columns(self, places: np.ndarray) -> int:
+    def columns(self, indices: np.ndarray) -> int:
         """Columns of the prompts' part of a batch."""
-        return max(len(self.rows[place][0]) for place in places.tolist())
+        return max(len(self.rows[index][0]) for index in indices.tolist())
 
 
 def final_number(text: str) -> str:
@@ -135,7 +136,7 @@ def target_loss(model: nn.Module, tokens: Tensor, mask: Tensor, targets: Tensor)
     return F.cross_entropy(flat, targets[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
 
 
-def rate(step: int, steps: int, warmup_share: float, schedule: str) -> float:
+def lr_factor(step: int, steps: int, warmup_share: float, schedule: str) -> float:
     """The share of the learning rate at a step: linear warm-up, then by "linear" or "cosine" down to 0."""
     warmup = max(1, round(warmup_share * steps))
     if step < warmup:
@@ -189,10 +190,10 @@ class FineTune(Experiment[FineTuneSettings]):
             order = train[torch.randperm(len(train)).numpy()]
             model.train()
             total, count = 0.0, 0
-            for step, places in enumerate(problems.batches(order, s.batch_size), start=(epoch - 1) * steps):
-                set_rate(optimiser, s.lr * rate(step, s.epochs * steps, s.warmup_share, s.schedule))
+            for step, indices in enumerate(problems.batches(order, s.batch_size), start=(epoch - 1) * steps):
+                set_lr(optimiser, s.lr * lr_factor(step, s.epochs * steps, s.warmup_share, s.schedule))
                 optimiser.zero_grad()
-                for piece in problems.batches(places, s.micro_batch):
+                for piece in problems.batches(indices, s.micro_batch):
                     batch = problems.batch(piece)
                     with precision(self.settings.precision, self.context.device):
                         loss = target_loss(model, *batch)
@@ -205,7 +206,7 @@ class FineTune(Experiment[FineTuneSettings]):
     def measure(self) -> Result:
         """Exact match of generated answers in percent, and the costs of the right answers."""
         gold = self.problems.gold
-        right = sum(final_number(text) == gold[place] for place, text in self.generated())
+        right = sum(final_number(text) == gold[index] for index, text in self.generated())
         return Result({"exact_match": 100 * right / len(self.problems.split.test)} | self.answer_costs())
 
     def fixed_batch(self) -> Callable[[], Tensor]:
@@ -222,8 +223,8 @@ class FineTune(Experiment[FineTuneSettings]):
         problems, handle = self.problems, self.handle
         self.model.eval()
         handle.router, handle.mode = "topk" if handle.router == "topk" else "seqtopk", "offline"
-        for places in problems.batches(problems.split.test, self.settings.micro_batch):
-            prompt, mask, _ = problems.batch(places, answers=False)
+        for indices in problems.batches(problems.split.test, self.settings.micro_batch):
+            prompt, mask, _ = problems.batch(indices, answers=False)
             with precision(self.settings.precision, self.context.device):
                 made = self.model.generate(
                     prompt,
@@ -233,8 +234,8 @@ class FineTune(Experiment[FineTuneSettings]):
                     pad_token_id=problems.tokenizer.pad,
                     eos_token_id=problems.tokenizer.end,
                 )
-            for place, answer in zip(places.tolist(), made[:, prompt.shape[1] :].tolist(), strict=True):
-                yield place, problems.tokenizer.decode(answer)
+            for index, answer in zip(indices.tolist(), made[:, prompt.shape[1] :].tolist(), strict=True):
+                yield index, problems.tokenizer.decode(answer)
 
     @torch.no_grad()
     def answer_costs(self) -> dict[str, float]:
@@ -246,10 +247,10 @@ class FineTune(Experiment[FineTuneSettings]):
         self.model.eval()
         handle.router = "topk" if handle.router == "topk" else "seqtopk"
         nll, used, tokens_seen = {"online": 0.0, "offline": 0.0}, 0, 0
-        for places in problems.batches(problems.split.test, self.settings.micro_batch):
-            tokens, mask, targets = problems.batch(places)
+        for indices in problems.batches(problems.split.test, self.settings.micro_batch):
+            tokens, mask, targets = problems.batch(indices)
             counted = targets != IGNORED
-            handle.prompt = problems.columns(places)
+            handle.prompt = problems.columns(indices)
             for mode in ("offline", "online"):
                 handle.mode = mode
                 with precision(self.settings.precision, self.context.device):

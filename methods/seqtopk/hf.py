@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from methods.seqtopk.online import OnlineState, online_mask
-from methods.seqtopk.router import SCORES, check_bounds, gate_weights, router_scores
-from methods.seqtopk.routers import route
+from .online import OnlineState, online_mask
+from .router import SCORES, check_bounds, gate_weights, router_scores
+from .routers import route
 
 FAMILIES = {
     "OlmoeTopKRouter": "OLMoE",
@@ -279,8 +279,8 @@ def _reroute(handle: Patch, number: int, gate: nn.Module, args: tuple, output: t
     chosen = p.detach().masked_fill(~mask, -1.0).topk(width, dim=-1).indices
     # Mixtral has no such switch: it always divides by the sum.
     gates = gate_weights(p, mask, normalise=bool(getattr(gate, "norm_topk_prob", True)))
-    places = chosen.masked_fill(~mask.gather(1, chosen), mask.shape[-1])
-    return logits, gates.gather(1, chosen).to(weights.dtype), places
+    indices = chosen.masked_fill(~mask.gather(1, chosen), mask.shape[-1])
+    return logits, gates.gather(1, chosen).to(weights.dtype), indices
 
 
 def _note(handle: Patch, number: int, mask: Tensor, call: Call) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from methods.seqtopk.router import check_bounds
-from methods.seqtopk.routers import route
+from .router import check_bounds
+from .routers import route
 
 
 def lb_hf(logits: Sequence[Tensor], K: int, valid: Tensor | None = None) -> Tensor:

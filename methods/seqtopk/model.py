@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.seqtopk.moe import MoE
+from .moe import MoE
 
 POSITIONS = ("learned", "rope")
 ROPE_BASE = 10_000.0

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.seqtopk.online import online_mask
-from methods.seqtopk.router import check_bounds, gate_weights, router_scores
-from methods.seqtopk.routers import RULES, WITH_LEVEL, calibrated_level, route
+from .online import online_mask
+from .router import check_bounds, gate_weights, router_scores
+from .routers import RULES, WITH_LEVEL, calibrated_level, route
 
 # Training keeps the level of a rule that has one at the budget, as a running mean with this step.
 LEVEL_STEP = 0.1

@@ -1,7 +1,7 @@
 """SeqTopK token by token: the causal form, for decoding and for honest numbers of language models.
 
-Offline, a token's experts depend on later tokens. Online (paper, section on the expert cache), the token at place m
-competes with all earlier ones for m K places; what earlier tokens ran is not changed. The rule, exactly: a token's
+Offline, a token's experts depend on later tokens. Online (paper, section on the expert cache), the token at position m
+competes with all earlier ones for m K slots; what earlier tokens ran is not changed. The rule, exactly: a token's
 experts are the last row of the offline selection among the first m tokens.
 
 Only scores of the ranks `lower` to `upper` can compete, so a token leaves `upper - lower` numbers (K + 1 by default)
@@ -14,8 +14,8 @@ import math
 import torch
 from torch import Tensor
 
-from methods.seqtopk.router import best, check_bounds
-from methods.seqtopk.routers import route
+from .router import best, check_bounds
+from .routers import route
 
 MODES = ("virtual", "strict")
 
@@ -132,6 +132,6 @@ def online_mask(
     masks = []
     if prompt:
         masks.append(state.prefill(scores[:, :prompt], None if valid is None else valid[:, :prompt]))
-    for place in range(prompt, scores.shape[1]):
-        masks.append(state.step(scores[:, place], None if valid is None else valid[:, place])[:, None])
+    for position in range(prompt, scores.shape[1]):
+        masks.append(state.step(scores[:, position], None if valid is None else valid[:, position])[:, None])
     return torch.cat(masks, dim=1)

@@ -17,12 +17,12 @@ def heat_map(text: bytes, counts: np.ndarray, K: int) -> np.ndarray:
     height = lines * ((layers + 1) * CELL + MARGIN)
     image = Image.new("RGB", (min(tokens, COLUMNS) * CELL, height), "white")
     pen = ImageDraw.Draw(image)
-    for place in range(tokens):
-        line, column = divmod(place, COLUMNS)
+    for position in range(tokens):
+        line, column = divmod(position, COLUMNS)
         x, y = column * CELL, line * ((layers + 1) * CELL + MARGIN)
-        _write(pen, x, y, _shown(text[place]), "black")
+        _write(pen, x, y, _shown(text[position]), "black")
         for layer in range(layers):
-            number = int(counts[layer, place])
+            number = int(counts[layer, position])
             strength = min(1.0, number / (2 * K))
             colour = tuple(int(value) for value in np.round(255 + strength * (MOST - 255)))
             top = y + (layer + 1) * CELL

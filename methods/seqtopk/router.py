@@ -11,7 +11,7 @@ whole sequence of n tokens, so that a token may use more or fewer, within `lower
 TopK is the same rule with `lower = upper = K`. The rules it is compared with are in `routers.py`.
 
 Everything here selects and nothing learns: masks carry no gradient, which reaches the router through `gate_weights`.
-Ties go to the lower place (token first, then expert), on every device.
+Ties go to the lower index (token first, then expert), on every device.
 """
 
 import math
@@ -31,11 +31,11 @@ def sequence_topk(s: Tensor, K: int, lower: int, upper: int, valid: Tensor) -> T
     """
     experts = s.shape[-1]
     ordered = ascending(s)
-    places = ordered[..., experts - upper : experts - lower]
+    candidates = ordered[..., experts - upper : experts - lower]
     if not valid.all():
-        places = places.masked_fill(~valid[..., None], -math.inf)
+        candidates = candidates.masked_fill(~valid[..., None], -math.inf)
     spare = (K - lower) * valid.sum(1)
-    keep = s >= nth_largest(places.flatten(1), spare)[:, None, None]
+    keep = s >= nth_largest(candidates.flatten(1), spare)[:, None, None]
     if upper < experts:
         keep &= s >= ordered[..., experts - upper, None]
     if lower:
@@ -45,8 +45,8 @@ def sequence_topk(s: Tensor, K: int, lower: int, upper: int, valid: Tensor) -> T
     if int(keep.sum()) == K * int(valid.sum()):
         return keep
     forced = best(s, lower)
-    places = s.masked_fill(~(best(s, upper) & ~forced & valid[..., None]), -math.inf)
-    return forced & valid[..., None] | best(places.flatten(1), spare).view_as(s)
+    candidates = s.masked_fill(~(best(s, upper) & ~forced & valid[..., None]), -math.inf)
+    return forced & valid[..., None] | best(candidates.flatten(1), spare).view_as(s)
 
 
 def check_bounds(K: int, experts: int, lower: int = 1, upper: int | None = None) -> tuple[int, int]:
@@ -99,7 +99,7 @@ def gate_weights(p: Tensor, mask: Tensor, normalise: bool = False) -> Tensor:
 
 
 def best(values: Tensor, n: int | Tensor) -> Tensor:
-    """The `n` largest of each row of `values` (..., M), ties to the lower place; `n` an integer or int64 (...)."""
+    """The `n` largest of each row of `values` (..., M), ties to the lower index; `n` an integer or int64 (...)."""
     tau = nth_largest(values, n)[..., None]
     above, ties = values > tau, values == tau
     missing = torch.as_tensor(n, device=values.device)[..., None] - above.sum(-1, keepdim=True)
@@ -128,8 +128,8 @@ def nth_largest(values: Tensor, n: int | Tensor) -> Tensor:
     array, size = rows.numpy(), rows.shape[1]
     for number in wanted.unique().tolist():
         if number:
-            place = size - number
+            position = size - number
             same = wanted == number
             chosen = array if bool(same.all()) else array[same.numpy()]
-            result[same] = torch.from_numpy(np.partition(chosen, place, axis=-1)[:, place])
+            result[same] = torch.from_numpy(np.partition(chosen, position, axis=-1)[:, position])
     return result.view(values.shape[:-1])

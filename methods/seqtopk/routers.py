@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from methods.seqtopk.router import ascending, best, check_bounds, nth_largest, sequence_topk
+from .router import ascending, best, check_bounds, nth_largest, sequence_topk
 
 
 class Budget(NamedTuple):

@@ -10,15 +10,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from methods.seqtopk.losses import lb_from_mask, next_l1_weight, relu_l1
-from methods.seqtopk.model import MoELM
-from methods.seqtopk.pictures import heat_map
-from methods.seqtopk.routers import nested_budgets
-from methods.seqtopk.settings import FactsSettings
-from methods.seqtopk.tasks import Task, loss, measure
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
-from retable.train.schedules import set_rate, warmup_cosine_tail
+from retable.train.schedules import set_lr, warmup_cosine_tail
+
+from .losses import lb_from_mask, next_l1_weight, relu_l1
+from .model import MoELM
+from .pictures import heat_map
+from .routers import nested_budgets
+from .settings import FactsSettings
+from .tasks import Task, loss, measure
 
 # What `route` runs for a variant's router: MRL-TopK differs from TopK in training alone, dense is TopK of all experts.
 SAME_RULE = {"mrl": "topk", "dense": "topk"}
@@ -138,7 +139,7 @@ class Facts(Experiment[FactsSettings]):
         for epoch in self.context.epochs(epochs, phase=name, model=model, optimiser=optimiser, router=router):
             losses, used = 0.0, 0.0
             for step in range((epoch - 1) * s.steps_per_epoch, epoch * s.steps_per_epoch):
-                set_rate(optimiser, warmup_cosine_tail(step, lr, warmup, epochs * s.steps_per_epoch))
+                set_lr(optimiser, warmup_cosine_tail(step, lr, warmup, epochs * s.steps_per_epoch))
                 value = router.loss(model, self.task.batch(s.batch_size))
                 optimiser.zero_grad()
                 value.backward()
@@ -191,10 +192,10 @@ def numbers(task: Task, model: MoELM, router: Router) -> tuple[dict[str, float],
         "unused_experts": (loads == 0).sum(1).double().mean().item(),
         "largest_budget_used": (used.sum(2) / (router.K * used.shape[2])).max().item(),
     }
-    places = torch.arange(1, used.shape[2] + 1, device=used.device)
+    positions = torch.arange(1, used.shape[2] + 1, device=used.device)
     counts = used.flatten().long().clamp(max=LONGEST_COUNT).bincount(minlength=LONGEST_COUNT + 1).double()
     series = {
-        "budget_used": (used.cumsum(2) / (router.K * places)).mean((0, 1)).tolist(),
+        "budget_used": (used.cumsum(2) / (router.K * positions)).mean((0, 1)).tolist(),
         "load_by_rank": relative.sort(1, descending=True).values.mean(0).tolist(),
         "share_of_tokens_by_experts": (100 * counts / counts.sum()).tolist(),
     }

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.seqtopk.model import MoELM
 from retable.data.text_sets import TextSet, TextSplit
+
+from .model import MoELM
 
 BATCH = 128
 

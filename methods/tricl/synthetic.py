@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
-from retable.train.schedules import cosine, set_rate
+from retable.train.schedules import cosine, set_lr
 
 from .factorisation import best_factors, decorrelation, three_factor, two_factor
 from .importance import agreement, importance_order
@@ -59,7 +59,7 @@ class Identifiability(Experiment[MatrixSettings]):
         epochs = s.epochs if s.trained else 0
         for epoch in self.context.epochs(epochs, model=model, optimiser=optimiser):
             for step in range((epoch - 1) * s.steps, epoch * s.steps):
-                set_rate(optimiser, cosine(step, s.lr, 0, epochs * s.steps))
+                set_lr(optimiser, cosine(step, s.lr, 0, epochs * s.steps))
                 loss, penalty = self.objective()
                 optimiser.zero_grad()
                 (loss + penalty).sum().backward()

@@ -19,7 +19,7 @@ from retable.train.context import Context, Result
 from retable.train.distributed import world_size
 from retable.train.parallel import all_reduce_mean, ddp, shard
 from retable.train.precision import Stepper, autocast, compile_in_place
-from retable.train.schedules import set_rate, warmup_cosine
+from retable.train.schedules import set_lr, warmup_cosine
 
 from .diagnostics import geometry, spectrum
 from .losses import uniformity_loss
@@ -74,7 +74,7 @@ def pretrain(
         model.train()
         sums = torch.zeros(3, device=task.device)
         for step, (images, labels) in enumerate(task.batches(s.batch_size, s.crop_low)):
-            set_rate(optimiser, warmup_cosine(epoch - 1 + step / steps, lr, s.warmup, s.epochs))
+            set_lr(optimiser, warmup_cosine(epoch - 1 + step / steps, lr, s.warmup, s.epochs))
             # Drawn for the whole batch, so that the number of processes does not matter.
             noise = shard(model.draw(len(images) * world_size(), task.device))
             loss, reconstruction, uniformity = objective(images, labels, noise)

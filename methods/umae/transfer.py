@@ -19,7 +19,7 @@ from retable.train.context import Context, Result
 from retable.train.optim import LARS
 from retable.train.parallel import all_reduce_mean, ddp
 from retable.train.precision import Stepper, autocast, compile_in_place
-from retable.train.schedules import set_rate, warmup_cosine
+from retable.train.schedules import set_lr, warmup_cosine
 
 from .classifiers import Classifier, ProbeHead
 from .mae import MAE
@@ -121,7 +121,7 @@ class Transfer(Experiment[TransferSettings]):
             total = torch.zeros((), device=self.context.device)
             for step, (images, labels) in enumerate(self.task.batches(s.tune_batch_size, s.tune_crop_low)):
                 done = epoch - 1 + step / steps
-                set_rate(optimiser, warmup_cosine(done, lr, s.tune_warmup, s.tune_epochs, s.tune_min_lr))
+                set_lr(optimiser, warmup_cosine(done, lr, s.tune_warmup, s.tune_epochs, s.tune_min_lr))
                 with autocast(self.context.device, s.autocast):
                     loss = evaluation.loss(images, labels)
                 stepper.step(loss)

@@ -156,7 +156,7 @@ def draw_chosen(n: int, p: float) -> Tensor:
     return torch.rand(n) < p
 
 
-def _places(chosen: Tensor, device: torch.device) -> Tensor:
+def _indices(chosen: Tensor, device: torch.device) -> Tensor:
     return chosen.nonzero().squeeze(1).to(device, non_blocking=True)
 
 
@@ -167,7 +167,7 @@ def horizontal_flip(x: Tensor, p: float = 0.5) -> Tensor:
 
 def flip(x: Tensor, chosen: Tensor) -> Tensor:
     """Mirror the chosen ones (N,) of x."""
-    where = _places(chosen, x.device)
+    where = _indices(chosen, x.device)
     return x.index_copy(0, where, x[where].flip(3))
 
 
@@ -178,7 +178,7 @@ def grayscale(x: Tensor, p: float) -> Tensor:
 
 def to_grey(x: Tensor, chosen: Tensor) -> Tensor:
     """Replace the chosen ones (N,) of x by their luma."""
-    where = _places(chosen, x.device)
+    where = _indices(chosen, x.device)
     return x.index_copy(0, where, _luma(x[where]).expand(-1, x.shape[1], -1, -1))
 
 

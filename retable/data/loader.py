@@ -49,9 +49,9 @@ def training_batches(
         raise ValueError(f"unreadable={unreadable!r}: choose from stop, skip")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     which, shares = share
-    places = [part[which::shares].tolist() for part in order.split(batch) if len(part) == batch]
+    indices = [part[which::shares].tolist() for part in order.split(batch) if len(part) == batch]
     crops = _Crops(images, size, views, scale, ratio, _filter(interpolation), seed)
-    yield from _batches(crops, places, workers, unreadable == "skip", pinned)
+    yield from _batches(crops, indices, workers, unreadable == "skip", pinned)
 
 
 def evaluation_batches(
@@ -69,9 +69,9 @@ def evaluation_batches(
     Gives uint8 (B, 3, size, size) and labels (B,). Raises DataError for an image that cannot be decoded: what is
     reported must be of all images.
     """
-    places = [part.tolist() for part in torch.arange(len(images)).split(batch)]
+    indices = [part.tolist() for part in torch.arange(len(images)).split(batch)]
     middles = _Middles(images, size, round(size / share), _filter(interpolation))
-    yield from _batches(middles, places, workers, False, pinned)
+    yield from _batches(middles, indices, workers, False, pinned)
 
 
 class _Crops(Dataset):
@@ -125,12 +125,12 @@ def _filter(name: str) -> Resampling:
 
 
 def _batches(
-    images: Dataset, places: list[list[int]], workers: int, skip: bool, pinned: bool
+    images: Dataset, indices: list[list[int]], workers: int, skip: bool, pinned: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
     # A generator of its own: the loader draws a number for its workers, by default from torch's global stream.
     loader: DataLoader = DataLoader(
         images,
-        batch_sampler=places,
+        batch_sampler=indices,
         num_workers=workers,
         collate_fn=_together,
         pin_memory=pinned,

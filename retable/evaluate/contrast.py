@@ -20,7 +20,7 @@ def alignment(x: Tensor, y: Tensor, alpha: float = 2.0) -> Tensor:
     """``mean_i ||u_i - v_i||^alpha`` over positive pairs, rows of ``x`` and ``y`` (Wang & Isola, ICML 2020)."""
     if x.shape != y.shape:
         raise ValueError(f"alignment needs pairs, got shapes {tuple(x.shape)} and {tuple(y.shape)}")
-    return (_unit(x) - _unit(y)).norm(dim=1).pow(alpha).mean()
+    return (_normalize_rows(x) - _normalize_rows(y)).norm(dim=1).pow(alpha).mean()
 
 
 def uniformity(x: Tensor, t: float = 2.0) -> Tensor:
@@ -29,7 +29,7 @@ def uniformity(x: Tensor, t: float = 2.0) -> Tensor:
         raise ValueError("uniformity needs at least two rows")
     if len(x) > UNIFORMITY_ROWS:
         x = x[torch.linspace(0, len(x) - 1, UNIFORMITY_ROWS, device=x.device).round().long()]
-    squared = torch.pdist(_unit(x)).square()
+    squared = torch.pdist(_normalize_rows(x)).square()
     return torch.logsumexp(-t * squared, 0) - math.log(len(squared))
 
 
@@ -38,7 +38,7 @@ def neighbour_cosine(x: Tensor, edges: Tensor) -> Tensor:
     edges = edges[:, edges[0] != edges[1]]
     if edges.shape[1] == 0:
         return torch.zeros((), dtype=torch.float64, device=x.device)
-    u = _unit(x)
+    u = _normalize_rows(x)
     return (u[edges[0]] * u[edges[1]]).sum(1).mean()
 
 
@@ -47,7 +47,7 @@ def class_cosines(x: Tensor, y: Tensor) -> Tensor:
 
     ``y`` int64 (N,). NaN where a class has no pair: none of its rows, or a single one on the diagonal.
     """
-    u, counts = _unit(x), torch.bincount(y).double()
+    u, counts = _normalize_rows(x), torch.bincount(y).double()
     sums = u.new_zeros(len(counts), u.shape[1]).index_add_(0, y, u)
     own = u.new_zeros(len(counts)).index_add_(0, y, u.square().sum(1))
     pairs = counts[:, None] * counts - counts.diag()
@@ -69,7 +69,7 @@ def dirichlet_energy(x: Tensor, edges: Tensor) -> Tensor:
     """
     edges = edges[:, edges[0] != edges[1]]
     degree = torch.bincount(edges[1], minlength=len(x)).double() + 1
-    scaled = _unit(x) / degree.sqrt()[:, None]
+    scaled = _normalize_rows(x) / degree.sqrt()[:, None]
     return (scaled[edges[0]] - scaled[edges[1]]).square().sum() / (2 * len(x))
 
 
@@ -78,5 +78,5 @@ def is_collapsed(x: Tensor) -> bool:
     return bool(mean_cosine_similarity(x) > COLLAPSED)
 
 
-def _unit(x: Tensor) -> Tensor:
+def _normalize_rows(x: Tensor) -> Tensor:
     return F.normalize(x.double(), dim=-1, eps=1e-12)

@@ -34,15 +34,15 @@ class NeighbourMask:
         return blocked
 
     def in_blocks(self, size: int) -> dict[tuple[int, int], Tensor]:
-        """Flat places of the masked entries inside each block (bi, bj) of ``size`` rows and columns."""
+        """Flat indices of the masked entries inside each block (bi, bj) of ``size`` rows and columns."""
         if size not in self._blocks:
             bi, bj = self.rows // size, self.cols // size
             width = (self.n - bj * size).clamp(max=size)
-            place = (self.rows - bi * size) * width + self.cols - bj * size
+            position = (self.rows - bi * size) * width + self.cols - bj * size
             per_side = -(-self.n // size)
             block = bi * per_side + bj
             order = torch.argsort(block, stable=True)
             names, counts = torch.unique_consecutive(block[order], return_counts=True)
-            parts = place[order].split(counts.tolist())
+            parts = position[order].split(counts.tolist())
             self._blocks[size] = {divmod(b, per_side): p for b, p in zip(names.tolist(), parts, strict=True)}
         return self._blocks[size]

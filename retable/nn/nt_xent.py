@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retable.nn.rows import unit
+from retable.nn.rows import normalize_rows
 
 # Cosines below this get no gradient.
 FLOOR = 1e-7
@@ -64,7 +64,7 @@ def floored_terms(x: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
 
     ``x`` (2N, d), not yet of unit length: rows 2k and 2k + 1 are views of one image. Cosines are at least ``FLOOR``.
     """
-    s = (unit(x) @ unit(x).t()).clamp(min=FLOOR) / temperature
+    s = (normalize_rows(x) @ normalize_rows(x).t()).clamp(min=FLOOR) / temperature
     rows = torch.arange(len(x), device=x.device)
     pull = s[rows, rows ^ 1].mean()
     push = s.masked_fill(torch.eye(len(x), dtype=torch.bool, device=x.device), float("-inf")).logsumexp(1).mean()

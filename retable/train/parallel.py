@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node 8 -m retable run umae/imagenet-probe --scale full
 
-The functions here do nothing in a process that is alone. A experiment that uses them says `PARALLEL = True`.
+The functions here do nothing in a process that is alone. An experiment that uses them says `parallel = True`.
 """
 
 from typing import TypeVar
@@ -65,5 +65,5 @@ def ddp(step: nn.Module, batch_size: int) -> nn.Module:
     if world_size() == 1:
         return step
     on_gpu = next(step.parameters()).device.type == "cuda"
-    places = [torch.cuda.current_device()] if on_gpu else None
-    return DistributedDataParallel(step, device_ids=places, find_unused_parameters=True)
+    device_ids = [torch.cuda.current_device()] if on_gpu else None
+    return DistributedDataParallel(step, device_ids=device_ids, find_unused_parameters=True)

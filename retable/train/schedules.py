@@ -2,7 +2,7 @@
 
 Papers differ in what time is, where the line starts and whether the peak is met twice; a rule is named for that and
 says whose it is. Rules that agree only up to rounding are kept apart: published numbers rest on their bytes.
-`set_rate` hands a rate to an optimiser, times a group's `lr_scale`, which timm's layer decay gives.
+`set_lr` hands a rate to an optimiser, times a group's `lr_scale`, which timm's layer decay gives.
 """
 
 import math
@@ -70,7 +70,7 @@ def cosine_share(done: float, floor: float = 0.0) -> float:
     return floor + (1 - floor) / 2 * (1 + math.cos(math.pi * done))
 
 
-def set_rate(optimiser: Optimizer, lr: float) -> None:
+def set_lr(optimiser: Optimizer, lr: float) -> None:
     """Give every group the rate `lr` times its `lr_scale`, which groups of timm's layer decay have (1 if absent)."""
     for group in optimiser.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)

@@ -73,5 +73,8 @@ def test_no_setting_is_never_read(root):
         assert not set(kind.model_fields) - read, f"{paper}: {kind.__name__}"
 
 
-def test_a_paper_without_settings_has_none():
-    assert settings_class("no-such-paper", "run") is None
+def test_a_paper_without_settings_or_an_unknown_experiment_gets_one_line():
+    with pytest.raises(CardError, match=r"methods/no_such_paper/settings\.py is missing"):
+        settings_class("no_such_paper", "run")
+    with pytest.raises(CardError, match="no settings of 'walk', which the card names"):
+        settings_class("seqtopk", "walk")

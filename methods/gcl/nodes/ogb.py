@@ -6,7 +6,7 @@ from torch import Tensor
 from retable.data.containers import NodeGraph
 from retable.evaluate.ogb import ogb_score
 from retable.evaluate.probes import PENALTIES, fit_logistic
-from retable.nn.rows import unit
+from retable.nn.rows import normalize_rows
 from retable.train.context import Context
 
 from ..geometry import geometry
@@ -58,7 +58,7 @@ class OgbTask(Task):
         Neighbours' cosines are added up in parts. The Dirichlet energy is ``(sum u_i . u_i - sum u_i . (A u)_i) / N``,
         A the normalised adjacency.
         """
-        u, (source, target) = unit(z), self.view.edges
+        u, (source, target) = normalize_rows(z), self.view.edges
         ends = zip(source.split(EDGES_AT_ONCE), target.split(EDGES_AT_ONCE), strict=True)
         near = sum((u[a] * u[b]).sum(dtype=torch.float64).item() for a, b in ends)
         energy = (u.square() - u * (self.view.propagate @ u)).sum(dtype=torch.float64).item() / len(u)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retable.nn.rows import unit
+from retable.nn.rows import normalize_rows
 
 from ..losses import node_losses, weighted_losses
 from ..settings import NodeSettings
@@ -113,6 +113,6 @@ def pair_weights(cosines: Tensor, mixture: BetaMixture) -> Tensor:
 def fit_pair_weights(h1: Tensor, h2: Tensor, columns: Tensor, weight_init: float, iterations: int = 10) -> Tensor:
     """B (N, N) of two views (N, d), the mixture fitted on the cosines of all anchors with the nodes ``columns``."""
     with torch.no_grad():
-        cosines = unit(h1) @ unit(h2).t()
+        cosines = normalize_rows(h1) @ normalize_rows(h2).t()
         mixture = BetaMixture.fit((cosines[:, columns] + 1) / 2, weight_init, iterations)
         return pair_weights(cosines, mixture)

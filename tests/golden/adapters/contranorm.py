@@ -20,7 +20,7 @@ from methods.contranorm.token import TokenContraNorm
 from methods.contranorm.vision import make_model
 from retable.evaluate.spectra import dispersion, effective_rank, feature_variance, mean_cosine_similarity
 from retable.nn.mask import NeighbourMask
-from retable.nn.rows import unit
+from retable.nn.rows import normalize_rows
 from retable.nn.sparse import SparseMatrix, combine, edge_set, l1_normalise, row_normalise, sym_normalise
 
 Arrays = dict[str, np.ndarray]
@@ -221,7 +221,7 @@ def theory(arrays: Arrays) -> Iterator[tuple]:
     h, tau = tensor(arrays["H"]).requires_grad_(), arrays["tau"].item()
     # With both softmaxes the weighted mean is the gradient of the uniformity loss, up to 1 / tau.
     yield "uniformity_raw_grad", weighted_mean(h, tau, similarity="dot", dual=True) / tau
-    u = unit(h)
+    u = normalize_rows(h)
     (through_unit,) = torch.autograd.grad(u, h, weighted_mean(u, tau, dual=True) / tau)
     yield "uniformity_normalised_grad", through_unit
     yield "attention @ H", weighted_mean(h, similarity="dot"), {"expected": arrays["attention"] @ arrays["H"]}

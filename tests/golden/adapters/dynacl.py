@@ -5,17 +5,17 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from methods.dynacl.losses import schedule_weighted
 from torch import Tensor, nn
 
 from methods.dynacl.attack import adversarial_views
-from methods.dynacl.losses import schedule_weighted
 from methods.dynacl.models import BN_BRANCHES, Architecture, Classifier, Encoder, Pair, Projector, folded_batchnorm
 from methods.dynacl.schedules import Augmentation, adversarial_weight, augmentation_strength
 from methods.dynacl.trades import trades_examples, trades_loss
 from retable.evaluate.attacks import pgd_examples
 from retable.nn.nt_xent import nt_xent_interleaved
 from retable.train.optim import LARS
-from retable.train.schedules import set_rate, warmup_cosine_epoch
+from retable.train.schedules import set_lr, warmup_cosine_epoch
 
 Arrays = dict[str, np.ndarray]
 CLOSE = {"rtol": 1e-6, "atol": 1e-8}
@@ -153,7 +153,7 @@ def lars(arrays: Arrays) -> Iterator[tuple]:
     for t in range(sum(key.startswith("g0_t") for key in arrays)):
         for i, parameter in enumerate(params):
             parameter.grad = tensor(arrays[f"g{i}_t{t}"])
-        set_rate(optimiser, float(rates[min(t, len(rates) - 1)]))
+        set_lr(optimiser, float(rates[min(t, len(rates) - 1)]))
         optimiser.step()
         for i, parameter in enumerate(params):
             yield f"p{i}_t{t}", parameter, CLOSE

@@ -22,7 +22,7 @@ from methods.gcl.vision import pair_loss
 from retable.data.containers import NodeGraph, canonical_csr
 from retable.evaluate import contrast
 from retable.evaluate.probes import adam_probe
-from retable.nn.rows import unit
+from retable.nn.rows import normalize_rows
 from retable.train.schedules import warmup_cosine
 
 Arrays = dict[str, np.ndarray]
@@ -274,7 +274,7 @@ def progcl_part(arrays: Arrays) -> Iterator[tuple]:
     yield "bmm_posterior1", posteriors[1], EXACT
 
     z1, z2, tau = tensor(arrays["progcl_z1"]), tensor(arrays["progcl_z2"]), arrays["progcl_tau"].item()
-    fitted_on = (unit(z1) @ unit(z2).t())[:, tensor(arrays["progcl_fit_columns"])]
+    fitted_on = (normalize_rows(z1) @ normalize_rows(z2).t())[:, tensor(arrays["progcl_fit_columns"])]
     mixture = progcl.BetaMixture.fit((fitted_on + 1) / 2, WEIGHT_INIT)
     yield "progcl_alphas", mixture.alpha, EXACT
     yield "progcl_betas", mixture.beta, EXACT

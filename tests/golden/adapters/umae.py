@@ -17,7 +17,7 @@ from methods.umae.mask_graph import MaskGraph
 from methods.umae.simmim import PixelHead
 from methods.umae.vit import Encoder, Size, sincos_positions
 from retable.train.optim import LARS
-from retable.train.schedules import set_rate, warmup_cosine
+from retable.train.schedules import set_lr, warmup_cosine
 
 Arrays = dict[str, np.ndarray]
 
@@ -105,7 +105,7 @@ def lr_schedule(arrays: Arrays) -> Iterator[tuple]:
         optimiser = torch.optim.AdamW(groups)
         rates = []
         for epoch in arrays[f"{case}_epoch"].tolist():
-            set_rate(optimiser, warmup_cosine(epoch, lr, warmup, epochs, floor))
+            set_lr(optimiser, warmup_cosine(epoch, lr, warmup, epochs, floor))
             rates.append([group["lr"] for group in optimiser.param_groups])
         yield f"{case}_lr", np.array(rates), DOUBLE
 
@@ -209,7 +209,7 @@ def pretrain_steps(arrays: Arrays) -> Iterator[tuple]:
     for step in range(len(arrays["imgs"])):
         epoch = step / hyper["steps_per_epoch"]
         rate = warmup_cosine(epoch, hyper["lr"], hyper["warmup_epochs"], hyper["epochs"], hyper["min_lr"])
-        set_rate(optimiser, rate)
+        set_lr(optimiser, rate)
         out = model(double(arrays["imgs"][step]), double(arrays["noise"][step]))
         unif = losses.uniformity_loss(out.z)
         ce = F.cross_entropy(model.fc(out.z.detach()), torch.from_numpy(arrays["labels"][step]))

@@ -15,7 +15,7 @@ from methods.contranorm.baselines import make_norm
 from methods.contranorm.norm import ContraNorm, FeatureContraNorm, weighted_mean
 from retable.evaluate.spectra import dispersion, effective_rank, mean_cosine_similarity
 from retable.nn.mask import NeighbourMask
-from retable.nn.rows import unit
+from retable.nn.rows import normalize_rows
 
 N, D = 11, 5
 
@@ -51,7 +51,7 @@ def ring(n: int = N, directed: bool = False) -> NeighbourMask:
 
 def obvious(x: Tensor, tau: float = 1.0, mask: NeighbourMask | None = None, dual: bool = False) -> Tensor:
     """The weighted mean as one would first write it; rows without an allowed pair are zero."""
-    gram = unit(x) @ unit(x).T / tau
+    gram = normalize_rows(x) @ normalize_rows(x).T / tau
     weights = gram.exp() if mask is None else gram.exp() * ~mask.dense()
     z = weights.sum(1).clamp_min(1e-300)
     mean = weights / z[:, None] @ x
@@ -153,7 +153,7 @@ def test_identity_equals_plain_with_another_scale_after_layer_norm() -> None:
 
 @pytest.mark.parametrize("tau", [0.3, 1.0, 2.0])
 def test_dual_form_is_one_gradient_step_on_uniformity(tau: float) -> None:
-    h, scale = unit(features()).requires_grad_(), 0.7
+    h, scale = normalize_rows(features()).requires_grad_(), 0.7
     loss = (h @ h.T / tau).logsumexp(1).sum()
     (gradient,) = torch.autograd.grad(loss, h)
     step = ContraNorm(scale, tau, identity=False, dual=True)(h)
@@ -308,7 +308,7 @@ def test_kernel_equals_the_dense_formula(n: int, kind: str, tau: float) -> None:
     fast, slow = weighted_mean(x, tau, mask), obvious(x, tau, mask)
     torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-11)
     (fast_gradient,), (slow_gradient,) = (torch.autograd.grad(m, x, grad_out) for m in (fast, slow))
-    # unit() divides a zero row by 1e-12: its gradient is that large and only checked to be finite.
+    # normalize_rows() divides a zero row by 1e-12: its gradient is that large and only checked to be finite.
     fast_gradient[n // 2] = slow_gradient[n // 2] = torch.where(fast_gradient[n // 2].isfinite(), 0.0, torch.nan)
     torch.testing.assert_close(fast_gradient, slow_gradient, rtol=1e-9, atol=1e-9)
 
@@ -347,7 +347,8 @@ def test_float32_is_exact_to_rounding_even_where_few_pairs_remain(tau: float) ->
 def test_float32_at_a_tau_whose_exponentials_leave_its_range() -> None:
     x, mask, tau = features(50).float(), random_mask(50), 0.002  # exp(1 / tau) is 1e217
     blocked = mask.dense()
-    expected = (unit(x.double()) @ unit(x.double()).T / tau).masked_fill(blocked, -torch.inf).softmax(1)
+    u = normalize_rows(x.double())
+    expected = (u @ u.T / tau).masked_fill(blocked, -torch.inf).softmax(1)
     torch.testing.assert_close(weighted_mean(x, tau, mask), (expected @ x.double()).float(), rtol=1e-3, atol=1e-3)
 
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from methods.contranorm.norm import ContraNorm, weighted_mean
 from methods.contranorm.token import TokenContraNorm, row_mean
-from retable.nn.rows import unit
+from retable.nn.rows import normalize_rows
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_half_precision_and_zero_tokens_give_numbers(x):
     assert got.isfinite().all()
     assert tokens.grad.isfinite().all()
     torch.testing.assert_close(got, module(tokens.detach().float()))
-    assert (unit(tokens[0, 0].float()) == 0).all()
+    assert (normalize_rows(tokens[0, 0].float()) == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,16 @@ import copy
 import pytest
 import torch
 
-from methods.dynacl.models import BN_BRANCHES, Classifier, NormedLayer, Pair, Projector, folded_batchnorm, make_encoder, single_route
+from methods.dynacl.models import (
+    BN_BRANCHES,
+    Classifier,
+    NormedLayer,
+    Pair,
+    Projector,
+    folded_batchnorm,
+    make_encoder,
+    single_route,
+)
 from retable.cards import CardError
 
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from methods.dynacl.losses import nt_xent
 
 from methods.dynacl import pretrain
 from methods.dynacl.data import Part
-from methods.dynacl.losses import nt_xent
 from methods.dynacl.pretrain import FLOOR, Pretraining, make_optimiser
 from retable.cards import CardError
 from retable.train.optim import LARS

@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-
 from methods.dynacl.measure import PLACES, LearningCurve
 
 

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 import torch
-
 from methods.dynacl.classify import Plan, Training, pseudo_labels, representations
+
 from methods.dynacl.data import Part
 from methods.dynacl.models import Classifier, make_encoder
 from retable.cards import CardError

@@ -12,9 +12,9 @@ from methods.seqtopk.finetune import (
     Bytes,
     Problems,
     final_number,
+    lr_factor,
     make_model,
     precision,
-    rate,
     target_loss,
 )
 from retable.cards import CardError
@@ -105,12 +105,12 @@ def test_the_loss_is_the_sum_over_the_answers_tokens():
 
 def test_the_rate_rises_and_falls_to_nothing():
     for schedule in ("linear", "cosine"):
-        rates = [rate(step, 100, 0.1, schedule) for step in range(101)]
+        rates = [lr_factor(step, 100, 0.1, schedule) for step in range(101)]
         assert rates[0] == pytest.approx(0.1)
         assert rates[9] == rates[10] == 1
         assert rates[100] == pytest.approx(0)
         assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rate(55, 100, 0.1, "linear") == pytest.approx(0.5)
+    assert lr_factor(55, 100, 0.1, "linear") == pytest.approx(0.5)
 
 
 def test_a_step_in_bfloat16_with_checkpointing_as_on_a_gpu_lowers_the_loss():

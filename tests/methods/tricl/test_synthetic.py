@@ -38,9 +38,7 @@ def test_starts_are_no_features(make, run) -> None:
 
 def test_unknown_form_is_named(make, run) -> None:
     cell, context = make("identifiability", "three-factor", factors="four")
-    with pytest.raises(
-        CardError, match="setting 'factors' is 'four': Input should be 'two', 'three' or "
-    ):
+    with pytest.raises(CardError, match="setting 'factors' is 'four': Input should be 'two', 'three' or "):
         run(cell, context)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from retable.train.optim import FORMS, LARS
-from retable.train.schedules import set_rate
+from retable.train.schedules import set_lr
 
 SHAPES = ((4, 3), (3, 2, 2, 2), (5,), (2, 2), (3,))
 MOMENTUM, TRUST, EPS = 0.8, 0.02, 1e-8
@@ -69,7 +69,7 @@ def test_lars_follows_its_formula_tensor_by_tensor(form, clip, exclude, nesterov
     options = {"momentum": MOMENTUM, "trust": TRUST, "eps": EPS, "clip": clip, "exclude_vectors": exclude}
     optimiser = LARS(ours, 0.3, form=form, weight_decay=decay, nesterov=nesterov, **options)
     for step, lr in enumerate((0.3, 0.1, 0.5)):
-        set_rate(optimiser, lr)
+        set_lr(optimiser, lr)
         for k, g in enumerate(gradients(step)):
             ours[k].grad = g
             d = slow_direction(form, slow[k], g, lr, decay, clip, exclude)

@@ -11,7 +11,7 @@ from timm.scheduler import CosineLRScheduler
 from retable.train.schedules import (
     cosine,
     cosine_share,
-    set_rate,
+    set_lr,
     warmup_cosine,
     warmup_cosine_epoch,
     warmup_cosine_step,
@@ -89,7 +89,7 @@ def test_rates_scale_with_timms_layer_decay():
     model = VisionTransformer(img_size=8, patch_size=4, embed_dim=8, depth=2, num_heads=2, num_classes=3)
     groups = param_groups_layer_decay(model, 0.05, model.no_weight_decay(), layer_decay=0.5)
     optimiser = torch.optim.SGD(groups, lr=1.0)
-    set_rate(optimiser, 0.8)
+    set_lr(optimiser, 0.8)
     rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
     assert rates[id(model.head.weight)] == pytest.approx(0.8)
     assert rates[id(model.blocks[1].mlp.fc1.weight)] == pytest.approx(0.4)
