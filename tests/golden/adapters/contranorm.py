@@ -154,14 +154,14 @@ def deepgcn(arrays: Arrays) -> Iterator[tuple]:
     num_classes = stored["out_layer.weight"].shape[1]
 
     for case, settings in json.loads(arrays["case_settings"].item()).items():
-        name = "none" if settings["norm_mode"] == "None" else settings["norm_mode"]
+        mode = "none" if settings["norm_mode"] == "None" else settings["norm_mode"]
         for x in (features, SparseMatrix(features.to_sparse_csr())):
             model = DeepGCN(
                 features.shape[1],
                 arrays["hid"].item(),
                 num_classes,
                 arrays["nlayer"].item(),
-                norm=partial(make_norm, name, scale=settings["norm_scale"]),
+                norm=partial(make_norm, mode, scale=settings["norm_scale"]),
                 layer_norm="shared" if settings["use_layer_norm"] else "none",
                 dropout=0.0,
                 residual=settings["residual"],
