@@ -19,35 +19,22 @@ from retable.train.context import Context, Result
 from .graphs.batch import GraphBatch, batches
 from .graphs.learner import Learner
 from .graphs.learners import LEARNERS
-from .graphs.task import FoldsTask, Task
+from .graphs.task import FoldsTask, GraphTask
 from .settings import GraphSettings
-
-
-def controls(task_class: type[Task]) -> dict[str, Callable[[GraphSettings, Context], Result]]:
-    """Rows without an encoder: one answer for all, and node features summed over each graph as embeddings."""
-
-    def majority(settings: GraphSettings, context: Context) -> Result:
-        return Result(task_class(*context.data(), settings, context.device).majority_scores())
-
-    def raw_features(settings: GraphSettings, context: Context) -> Result:
-        task = task_class(*context.data(), settings, context.device)
-        sums = task.raw_features()
-        return Result(task.scores(sums) | task.geometry(sums))
-
-    return {"majority": majority, "raw-features": raw_features}
+from .task import controls
 
 
 class Graph(Experiment[GraphSettings]):
     """Train a method's encoder on all graphs and score its frozen embeddings."""
 
     settings_class = GraphSettings
-    task_class: ClassVar[type[Task]] = FoldsTask
-    controls = controls(FoldsTask)
+    task_class: ClassVar[type[GraphTask]] = FoldsTask
+    controls = controls(FoldsTask.load)
     model: Learner
 
     def __init__(self, settings: GraphSettings, context: Context) -> None:
         super().__init__(settings, context)
-        self.task = self.task_class(*context.data(), settings, context.device)
+        self.task = self.task_class.load(settings, context)
         self.graphs = self.task.graphs
         context.seed_torch("weights")
         self.model = LEARNERS[settings.method](self.graphs.x.shape[1], settings).to(context.device)
@@ -83,7 +70,7 @@ class Graph(Experiment[GraphSettings]):
     def measure(self) -> Result:
         """Scores of the frozen embeddings in percent, and what the loss did to them."""
         z = self.model.encoder.eval()(self.graphs)[0]
-        return Result(self.task.scores(z) | self.task.geometry(z))
+        return Result(self.task.evaluate(z))
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         order = torch.arange(self.graphs.graphs, device=self.context.device)

@@ -51,11 +51,7 @@ def kept(pull: Tensor, push: Tensor, terms: Terms) -> Tensor:
 
 
 def node_losses(
-    h1: Tensor,
-    h2: Tensor,
-    tau: float,
-    terms: Terms = "contrast",
-    neighbours: tuple[Tensor, Tensor] | None = None,
+    h1: Tensor, h2: Tensor, tau: float, terms: Terms = "contrast", neighbours: tuple[Tensor, Tensor] | None = None
 ) -> Tensor:
     """Loss of each node (N,), the mean of its two directions; GRACE minimises the mean of it, GCA's code the sum."""
     first, second = directed_losses(h1, h2, tau, terms, neighbours)
@@ -63,11 +59,7 @@ def node_losses(
 
 
 def directed_losses(
-    h1: Tensor,
-    h2: Tensor,
-    tau: float,
-    terms: Terms = "contrast",
-    neighbours: tuple[Tensor, Tensor] | None = None,
+    h1: Tensor, h2: Tensor, tau: float, terms: Terms = "contrast", neighbours: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
     """Losses (N,) with the anchors in view 1 and in view 2, from ``h1``, ``h2`` (N, d), not yet of unit length.
 

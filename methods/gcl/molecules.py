@@ -6,15 +6,16 @@ OGB's own archive (ogbg-molhiv), whose card a user makes once, or MoleculeNet's 
     retable run gcl/graph-molecules --scale full --datasets molhiv-scaffold
 """
 
-from .graph import Graph, controls
+from .graph import Graph
 from .graphs.molecules import MoleculeTask
+from .task import controls
 
 
 class Molecules(Graph):
     """`Graph`, scored by OGB's evaluator."""
 
     task_class = MoleculeTask
-    controls = controls(MoleculeTask)
+    controls = controls(MoleculeTask.load)
 
 
 EXPERIMENT = Molecules

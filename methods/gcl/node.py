@@ -21,38 +21,22 @@ from retable.train.schedules import set_lr
 
 from .nodes.learner import Learner
 from .nodes.learners import LEARNERS
-from .nodes.task import Task
+from .nodes.task import NodeTask
 from .settings import NodeSettings
-
-
-def controls(task_class: type[Task]) -> dict[str, Callable[[NodeSettings, Context], Result]]:
-    """Rows without an encoder: the most frequent training class, and the features themselves as representations."""
-
-    def make_task(settings: NodeSettings, context: Context) -> Task:
-        return task_class(context.data()[0], settings, context)
-
-    def majority(settings: NodeSettings, context: Context) -> Result:
-        return Result(make_task(settings, context).majority_scores())
-
-    def raw_features(settings: NodeSettings, context: Context) -> Result:
-        task = make_task(settings, context)
-        x = task.raw_features()
-        return Result(task.scores(x) | task.geometry(x))
-
-    return {"majority": majority, "raw-features": raw_features}
+from .task import controls
 
 
 class Node(Experiment[NodeSettings]):
     """Train a method's encoder on the whole graph and score its frozen representations."""
 
     settings_class = NodeSettings
-    task_class: ClassVar[type[Task]] = Task
-    controls = controls(Task)
+    task_class: ClassVar[type[NodeTask]] = NodeTask
+    controls = controls(NodeTask.load)
     model: Learner
 
     def __init__(self, settings: NodeSettings, context: Context) -> None:
         super().__init__(settings, context)
-        self.task = self.task_class(context.data()[0], settings, context)
+        self.task = self.task_class.load(settings, context)
         context.seed_torch("weights")
         self.model = LEARNERS[settings.method](self.task, settings).to(context.device)
 
@@ -78,7 +62,7 @@ class Node(Experiment[NodeSettings]):
     def measure(self) -> Result:
         """Scores of the frozen representations in percent, and what the loss did to them."""
         z = self.model.eval().embed()
-        return Result(self.task.scores(z) | self.task.geometry(z) | self.view_geometry())
+        return Result(self.task.evaluate(z) | self.view_geometry())
 
     def view_geometry(self) -> dict[str, float]:
         """Alignment and uniformity of two projected views."""

@@ -6,15 +6,16 @@ authors' code. A user makes the data's card of the archive once, see `retable da
     retable run gcl/node-ogb --scale full --datasets ogbn-arxiv
 """
 
-from .node import Node, controls
+from .node import Node
 from .nodes.ogb import OgbTask
+from .task import controls
 
 
 class NodeOgb(Node):
     """`Node`, scored by OGB's evaluator."""
 
     task_class = OgbTask
-    controls = controls(OgbTask)
+    controls = controls(OgbTask.load)
 
     def view_geometry(self) -> dict[str, float]:
         """Not measured here."""

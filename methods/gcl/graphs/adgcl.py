@@ -101,7 +101,7 @@ def dropped_share(weight: Tensor, batch: GraphBatch) -> Tensor:
 
 def view_objective(
     model: ContrastModel,
-    view_learner: ViewLearner,
+    learner: ViewLearner,
     batch: GraphBatch,
     uniform: Tensor,
     terms: Terms,
@@ -109,7 +109,7 @@ def view_objective(
     penalty: float,
 ) -> Tensor:
     """What the view learner maximises: the loss of its view less `penalty` times the share it drops."""
-    weight = gate(view_learner(batch), uniform)
+    weight = gate(learner(batch), uniform)
     loss = symmetric_loss(model(batch), model(batch, weight), tau, terms)
     return loss - penalty * dropped_share(weight, batch)
 

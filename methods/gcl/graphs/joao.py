@@ -71,27 +71,21 @@ class JOAO(Learner):
         return with_self_loops(graphs)
 
     def begin_epoch(self) -> None:
-        self.head = self.draw_head()
-
-    def draw_head(self) -> int:
-        """A head for the epoch, drawn from p; it is not tied to the augmentation."""
-        return int(torch.multinomial(self.p, 1))
+        """Draw the epoch's head from p; it is not tied to the augmentation."""
+        self.head = int(torch.multinomial(self.p, 1))
 
     def loss(self, batch: GraphBatch) -> Tensor:
         """The first view through head 0, the second, drawn from p, through the epoch's head."""
         choice = torch.multinomial(self.p, batch.graphs, replacement=True)
         return self._contrast(batch, choice, self.head)
 
-    def end_epoch(self, batches: list[GraphBatch]) -> None:
-        self.update(batches[: len(batches) // UPDATED_BY + 1])
-
     @torch.no_grad()
-    def update(self, sample: list[GraphBatch]) -> None:
-        """Move p by each augmentation's loss on the batches of `sample`, head 0, in training mode.
+    def end_epoch(self, batches: list[GraphBatch]) -> None:
+        """Move p by each augmentation's loss on the first batches, head 0, in training mode.
 
         The loss is the sum over batches over (number of batches x batch size), as in the authors' code.
         """
-        losses = []
+        losses, sample = [], batches[: len(batches) // UPDATED_BY + 1]
         for number in range(len(AUGMENTATIONS)):
             values = [self._contrast(batch, torch.full((batch.graphs,), number), 0) * batch.graphs for batch in sample]
             losses.append(float(torch.stack(values).sum()) / (len(sample) * self.settings.batch_size))

@@ -1,5 +1,7 @@
 """Molecules as one batch, and OGB's evaluator of their embeddings."""
 
+from typing import Self
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,16 +10,17 @@ from retable.data.containers import DataError, NodeSplit
 from retable.data.molecules import MoleculeSet
 from retable.evaluate.ogb import ogb_score
 from retable.evaluate.probes import PENALTIES, fit_logistic
+from retable.train.context import Context
 
 from ..settings import GraphSettings
 from .batch import GraphBatch
-from .task import Task, learner_class
+from .task import GraphTask, learner_class
 
 # OGB's evaluator of the area under the ROC curve, for its own set and for those that stand in for it.
 EVALUATOR = "ogbg-molhiv"
 
 
-class MoleculeTask(Task):
+class MoleculeTask(GraphTask):
     """Atoms with OGB's categories as one-hot columns, bonds without a kind; labels y (G,).
 
     Raises DataError where a part of the split lacks active or inactive molecules: the metric is not defined there.
@@ -32,6 +35,10 @@ class MoleculeTask(Task):
         edges, node_graph = torch.from_numpy(data.edge_index), torch.from_numpy(data.node_graph)
         self.graphs = method.prepare(GraphBatch(x, edges, node_graph, len(data.y))).to(device)
         self.y, self.split = data.y, split
+
+    @classmethod
+    def load(cls, settings: GraphSettings, context: Context) -> Self:
+        return cls(*context.data(), settings, context.device)
 
     def scores(self, z: Tensor) -> dict[str, float]:
         """OGB's evaluator on the test molecules, at the penalty that is best on the validation ones.

@@ -1,6 +1,7 @@
 """A set of graphs as one batch, and the linear SVM that scores their embeddings."""
 
 import sys
+from typing import Self
 
 import numpy as np
 import torch
@@ -8,29 +9,25 @@ from torch import Tensor
 
 from retable.data.graph_sets import Folds, GraphSet, node_features, simple_edges
 from retable.evaluate.svm import CrossValidated, majority_cross_validation, svm_cross_validation
+from retable.train.context import Context
 
 from ..geometry import geometry
 from ..settings import GraphSettings
+from ..task import Task
 from .batch import GraphBatch
 from .learner import Learner
 from .learners import LEARNERS
 
 
-class Task:
+class GraphTask(Task):
     """Graphs as the method gets them, and classes ``y`` (G,); a subclass reads the data and scores embeddings."""
 
     graphs: GraphBatch
     y: np.ndarray
 
-    def __init__(self, data: object, split: object, settings: GraphSettings, device: torch.device) -> None:
-        raise NotImplementedError
-
-    def scores(self, z: Tensor) -> dict[str, float]:
-        """Scores in percent of embeddings z (G, d)."""
-        raise NotImplementedError
-
-    def majority_scores(self) -> dict[str, float]:
-        """Scores of one answer for all graphs."""
+    @classmethod
+    def load(cls, settings: GraphSettings, context: Context) -> Self:
+        """The task of a cell."""
         raise NotImplementedError
 
     def raw_features(self) -> Tensor:
@@ -38,11 +35,10 @@ class Task:
         return self.graphs.membership @ self.graphs.x
 
     def geometry(self, z: Tensor) -> dict[str, float]:
-        """Measures of z (G, d)."""
         return geometry(z, torch.from_numpy(self.y).to(z.device))
 
 
-class FoldsTask(Task):
+class FoldsTask(GraphTask):
     """A set of graphs with the folds of a cross-validation (G,)."""
 
     def __init__(self, data: GraphSet, split: Folds, settings: GraphSettings, device: torch.device) -> None:
@@ -55,6 +51,10 @@ class FoldsTask(Task):
         edges, node_graph = torch.from_numpy(simple_edges(data)), torch.from_numpy(data.node_graph)
         self.graphs = method.prepare(GraphBatch(torch.from_numpy(x), edges, node_graph, len(data.y))).to(device)
         self.y, self.folds, self.settings = data.y, split.number, settings
+
+    @classmethod
+    def load(cls, settings: GraphSettings, context: Context) -> Self:
+        return cls(*context.data(), settings, context.device)
 
     def scores(self, z: Tensor) -> dict[str, float]:
         """Means over folds of the authors' protocol, and of the one with standardised features."""

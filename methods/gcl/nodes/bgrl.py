@@ -13,7 +13,7 @@ from ..settings import NodeSettings
 from .augment import drop
 from .encoders import View
 from .learner import Learner
-from .task import Task
+from .task import NodeTask
 
 # Running statistics are almost those of the last batch: torch's momentum is the weight of the new value.
 BATCH_NORM_MOMENTUM = 0.99
@@ -68,12 +68,9 @@ class BGRL(nn.Module):
 
     def forward(self, view1: View, view2: View) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Predictions and targets (q1, y2, q2, y1), each (N, d): q1 is to match y2, and q2 to match y1."""
-        q1 = self.predictor(self.online(view1))
+        q1, q2 = self.predictor(self.online(view1)), self.predictor(self.online(view2))
         with torch.no_grad():
-            y2 = self.target(view2)
-        q2 = self.predictor(self.online(view2))
-        with torch.no_grad():
-            y1 = self.target(view1)
+            y2, y1 = self.target(view2), self.target(view1)
         return q1, y2, q2, y1
 
     @torch.no_grad()
@@ -86,7 +83,7 @@ class BGRL(nn.Module):
 class Bootstrap(Learner):
     """BGRL as a learner; the settings ``hidden`` and ``out`` are its encoder's two widths."""
 
-    def __init__(self, task: Task, settings: NodeSettings) -> None:
+    def __init__(self, task: NodeTask, settings: NodeSettings) -> None:
         super().__init__(task, settings)
         self.model = BGRL(task.features, (settings.hidden, settings.out), settings.predictor)
 

@@ -16,7 +16,7 @@ from ..losses import discrimination_loss
 from ..settings import NodeSettings
 from .encoders import Features, gcn_propagation
 from .learner import Learner
-from .task import Task
+from .task import NodeTask
 
 MVGRL_ALPHA = 0.2  # teleport probability of the diffusion
 
@@ -105,7 +105,7 @@ def summary(h: Tensor) -> Tensor:
 class Discriminate(Learner):
     """DGI or MVGRL as a learner."""
 
-    def __init__(self, task: Task, settings: NodeSettings) -> None:
+    def __init__(self, task: NodeTask, settings: NodeSettings) -> None:
         super().__init__(task, settings)
         view = task.view
         if settings.method == "dgi":

@@ -10,13 +10,13 @@ from ..settings import NodeSettings
 from .augment import Probability, add_noise, drop
 from .encoders import GCNEncoder, MLPEncoder, Projector, make_normaliser
 from .learner import Learner
-from .task import Task
+from .task import NodeTask
 
 
 class Grace(Learner):
     """Two views, one encoder and projector, and the loss between nodes."""
 
-    def __init__(self, task: Task, settings: NodeSettings) -> None:
+    def __init__(self, task: NodeTask, settings: NodeSettings) -> None:
         super().__init__(task, settings)
         s = settings
         if s.loss == "neighbours" and s.sample:

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from ..settings import NodeSettings
-from .task import Task
+from .task import NodeTask
 
 
 class Learner(nn.Module):
     """An encoder of a graph with its objective: ``loss`` is minimised, ``embed`` is evaluated."""
 
-    def __init__(self, task: Task, settings: NodeSettings) -> None:
+    def __init__(self, task: NodeTask, settings: NodeSettings) -> None:
         super().__init__()
         self.task, self.settings = task, settings
 

@@ -11,13 +11,13 @@ from retable.train.context import Context
 
 from ..geometry import geometry
 from ..settings import NodeSettings
-from .task import Task
+from .task import NodeTask
 
 # Edges at a time: two gathered copies of 256 features take 0.2 GB.
 EDGES_AT_ONCE = 100_000
 
 
-class OgbTask(Task):
+class OgbTask(NodeTask):
     """A graph with OGB's own split, its representations scored by OGB's evaluator."""
 
     def __init__(self, graph: NodeGraph, settings: NodeSettings, context: Context) -> None:
@@ -53,7 +53,7 @@ class OgbTask(Task):
         return {"ogb_test_accuracy": score(answers[best], test), "ogb_val_accuracy": on_val[best]}
 
     def geometry(self, z: Tensor) -> dict[str, float]:
-        """The measures of `Task.geometry`, without an array of all edges' features.
+        """The measures of `NodeTask.geometry`, without an array of all edges' features.
 
         Neighbours' cosines are added up in parts. The Dirichlet energy is ``(sum u_i . u_i - sum u_i . (A u)_i) / N``,
         A the normalised adjacency.

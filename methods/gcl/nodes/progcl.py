@@ -14,7 +14,7 @@ from retable.nn.rows import normalize_rows
 from ..losses import node_losses, weighted_losses
 from ..settings import NodeSettings
 from .gca import GCA
-from .task import Task
+from .task import NodeTask
 
 _TINY = 1e-12
 FIT_COLUMNS = 100
@@ -28,7 +28,7 @@ class ProGCL(GCA):
     fit_views: Tensor
     fit_columns: Tensor
 
-    def __init__(self, task: Task, settings: NodeSettings) -> None:
+    def __init__(self, task: NodeTask, settings: NodeSettings) -> None:
         super().__init__(task, settings)
         nodes, width = len(task.y), settings.hidden
         # The weights follow from these, so a saved state needs no N x N array.

@@ -1,5 +1,7 @@
 """A graph as tensors, the masks with which its representations are probed, and the probe."""
 
+from typing import Self
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from retable.train.context import Context
 
 from ..geometry import geometry
 from ..settings import NodeSettings
+from ..task import Task
 from .encoders import View
 
 SPLITS = 5
@@ -21,7 +24,7 @@ SPARSE_BELOW = 0.25
 Masks = dict[str, tuple[Tensor, Tensor]]
 
 
-class Task:
+class NodeTask(Task):
     """One graph with tensors for training and probing: the whole ``view``, labels ``y`` (N,) and probe masks.
 
     Edges are made undirected, each once, without self loops. ``train`` bool (S, N), and for each protocol the
@@ -37,6 +40,10 @@ class Task:
             self.train, self.protocols = _fixed_masks(graph, device)
         else:
             self.train, self.protocols = _random_masks(graph, context)
+
+    @classmethod
+    def load(cls, settings: NodeSettings, context: Context) -> Self:
+        return cls(context.data()[0], settings, context)
 
     @property
     def features(self) -> int:

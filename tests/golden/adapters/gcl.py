@@ -17,7 +17,7 @@ from methods.gcl.nodes.augment import add_noise, drop, kept
 from methods.gcl.nodes.bgrl import BGRL, bootstrap_loss, target_momentum
 from methods.gcl.nodes.dgi import DGI, MVGRL, Convolution, mvgrl_operators, summary
 from methods.gcl.nodes.encoders import GCNEncoder, MLPEncoder, Projector, View, gcn_propagation, make_normaliser
-from methods.gcl.nodes.task import Task
+from methods.gcl.nodes.task import NodeTask
 from methods.gcl.vision import pair_loss
 from retable.data.containers import NodeGraph, canonical_csr
 from retable.evaluate import contrast
@@ -328,7 +328,7 @@ def vcl_metrics_lreval(arrays: Arrays) -> Iterator[tuple]:
         graph = NodeGraph("sizes", canonical_csr(np.eye(nodes)), np.empty((2, 0), int), np.zeros(nodes, int), {})
         context = SimpleNamespace(device=torch.device("cpu"), derive=lambda *names: 0)
         settings = SimpleNamespace(row_normalise=False, splits="random")
-        task = Task(graph, settings, context)
+        task = NodeTask(graph, settings, context)
         yield sizes, [mask[0].sum() for mask in (task.train, *task.protocols["10_80_10"])]
 
 

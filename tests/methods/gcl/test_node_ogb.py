@@ -10,7 +10,7 @@ import torch
 from methods.gcl import node_ogb
 from methods.gcl.nodes import ogb
 from methods.gcl.nodes.learner import Learner
-from methods.gcl.nodes.task import Task
+from methods.gcl.nodes.task import NodeTask
 from methods.gcl.settings import NodeSettings
 from retable.cards import load_datasets, load_papers
 from retable.evaluate.probes import chosen_accuracy, probe
@@ -109,4 +109,4 @@ def test_geometry_in_parts_is_that_of_the_other_recipes(own, monkeypatch):
     task, learner = untrained(workspace, cell)
     z = learner.embed().detach()
     monkeypatch.setattr(ogb, "EDGES_AT_ONCE", 7)
-    assert task.geometry(z) == pytest.approx(Task.geometry(task, z), rel=1e-5)
+    assert task.geometry(z) == pytest.approx(NodeTask.geometry(task, z), rel=1e-5)

@@ -68,14 +68,16 @@ def test_heads_and_augmentations_follow_the_distribution(batch, graph_settings):
     model = JOAO(2, graph_settings(method="joao"))
     assert len(model.heads) == len(AUGMENTATIONS)
     model.p.copy_(torch.tensor([0, 0, 0, 1.0, 0]))
-    assert {model.draw_head() for _ in range(20)} == {3}
+    for _ in range(20):
+        model.begin_epoch()
+        assert model.head == 3
 
 
 def test_the_update_moves_the_distribution_and_no_weight(batch, graph_settings):
     torch.manual_seed(0)
     model = JOAO(2, graph_settings(method="joao", tau=1.0, gamma=0.1, batch_size=6))
     weights = [parameter.detach().clone() for parameter in model.parameters()]
-    model.update([batch])
+    model.end_epoch([batch])
     assert float(model.p.sum()) == pytest.approx(1)
     assert model.p.min() >= 0
     assert not torch.allclose(model.p, torch.full((5,), 0.2, dtype=torch.float64))

@@ -8,7 +8,7 @@ import torch
 from methods.gcl.nodes.encoders import View
 from methods.gcl.nodes.learner import Learner
 from methods.gcl.nodes.learners import LEARNERS
-from methods.gcl.nodes.task import Task
+from methods.gcl.nodes.task import NodeTask
 from methods.gcl.settings import NodeSettings
 from retable.cards import CardError
 
@@ -23,7 +23,7 @@ SETTINGS = {
 NODES, WORDS = 30, 24
 
 
-def planted(empty: bool = False) -> Task:
+def planted(empty: bool = False) -> NodeTask:
     """Two blocks with more links and words of their own inside; `empty`: a word and a node without any."""
     random = np.random.default_rng(0)
     y = np.arange(NODES) // 15
@@ -33,7 +33,7 @@ def planted(empty: bool = False) -> Task:
     if empty:
         x[:, 3] = 0
         x[5] = 0
-    task = object.__new__(Task)  # no splits are needed here
+    task = object.__new__(NodeTask)  # no splits are needed here
     edges = torch.from_numpy(np.stack(np.nonzero(upper | upper.T)))
     task.view, task.y = View.of(torch.from_numpy(scipy.sparse.csr_matrix(x).toarray()), edges), torch.from_numpy(y)
     return task

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse
 import torch
 
-from methods.gcl.nodes.task import SPLITS, Task
+from methods.gcl.nodes.task import SPLITS, NodeTask
 from methods.gcl.settings import NodeSettings
 from retable.cards import CardError
 from retable.data.containers import NodeGraph, NodeSplit
@@ -43,7 +43,7 @@ def context(folder: Path, seed: int = 0, **changes) -> Context:
 
 def test_protocols_share_the_training_tenth_and_cover_all_nodes(tmp_path: Path) -> None:
     graph = random_graph(63)
-    task = Task(graph, settings(), context(tmp_path))
+    task = NodeTask(graph, settings(), context(tmp_path))
     sizes = {"10_80_10": (6, 50, 7), "10_10_80": (6, 6, 51)}
     assert task.train.shape == (SPLITS, 63)
     for name, (val, test) in task.protocols.items():
@@ -55,7 +55,7 @@ def test_protocols_share_the_training_tenth_and_cover_all_nodes(tmp_path: Path) 
 def test_seeds_have_splits_of_their_own_and_variants_share_them(tmp_path: Path) -> None:
     graph = random_graph(60)
     masks = [
-        Task(graph, settings(**changes), context(tmp_path, seed, **changes)).train
+        NodeTask(graph, settings(**changes), context(tmp_path, seed, **changes)).train
         for seed, changes in ((0, {}), (0, {"loss": "no-positives"}), (1, {}))
     ]
     assert torch.equal(masks[0], masks[1])
@@ -65,7 +65,7 @@ def test_seeds_have_splits_of_their_own_and_variants_share_them(tmp_path: Path) 
 def test_fixed_masks_are_the_data_sets_own_in_their_order(tmp_path: Path) -> None:
     masks = np.arange(24).reshape(2, 12) % 3
     splits = {f"fold-{k}": NodeSplit(*(masks[k] == part for part in (k, k + 1, (k + 2) % 3))) for k in range(2)}
-    task = Task(random_graph(12, splits=splits), settings(splits="fixed"), context(tmp_path))
+    task = NodeTask(random_graph(12, splits=splits), settings(splits="fixed"), context(tmp_path))
     val, test = task.protocols["fixed"]
     assert list(task.protocols) == ["fixed"]
     for number, split in enumerate(splits.values()):
@@ -78,7 +78,7 @@ def test_fixed_masks_are_the_data_sets_own_in_their_order(tmp_path: Path) -> Non
 def test_edges_are_both_directions_of_each_link_once_without_loops(tmp_path: Path) -> None:
     graph = random_graph(20)
     links = {pair for a, b in graph.edge_index.T.tolist() if a != b for pair in ((a, b), (b, a))}
-    edges = Task(graph, settings(), context(tmp_path)).view.edges.T.tolist()
+    edges = NodeTask(graph, settings(), context(tmp_path)).view.edges.T.tolist()
     assert len(edges) == len(links)
     assert set(map(tuple, edges)) == links
 
@@ -90,7 +90,7 @@ def test_features_are_sparse_where_few_are_present_with_the_same_values(normalis
         expected = graph.x.toarray()
         if normalised:
             expected = np.array([row / row.sum() if row.any() else row for row in expected])
-        task = Task(graph, settings(row_normalise=normalised), context(tmp_path))
+        task = NodeTask(graph, settings(row_normalise=normalised), context(tmp_path))
         x = task.view.x
         assert isinstance(x, torch.Tensor) == dense
         assert np.allclose(x if dense else x.csr.to_dense(), expected, rtol=1e-6)
