@@ -15,13 +15,13 @@ MASK_MEAN, MASK_STD = 0.5, 0.5
 
 
 def ranks(keys: Tensor, group: Tensor, groups: int) -> Tensor:
-    """The rank of each key (M,) among the keys of its group in ascending order, from 0: int64 (M,)."""
+    """Rank of each key (M,) among the keys of its group in ascending order, from 0: int64 (M,)."""
     order = torch.argsort(keys, stable=True)
     order = order[torch.argsort(group[order], stable=True)]
     counts = torch.bincount(group, minlength=groups)
-    position = torch.empty_like(order)
-    position[order] = torch.arange(len(order), device=keys.device)
-    return position - (counts.cumsum(0) - counts)[group]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=keys.device)
+    return rank - (counts.cumsum(0) - counts)[group]
 
 
 def choose_nodes(batch: GraphBatch, ratio: float, where: Tensor) -> Tensor:
@@ -98,8 +98,8 @@ def cut(batch: GraphBatch, kept_edges: Tensor) -> GraphBatch:
     """
     edges = batch.edge_index[:, kept_edges]
     alive = kept_nodes(batch, kept_edges)
-    position = alive.cumsum(0) - 1
-    edges = position[edges[:, edges[0] != edges[1]]]
+    new_index = alive.cumsum(0) - 1
+    edges = new_index[edges[:, edges[0] != edges[1]]]
     return GraphBatch(batch.x[alive], edges, batch.node_graph[alive], batch.graphs)
 
 

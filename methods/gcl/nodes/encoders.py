@@ -91,8 +91,8 @@ class GCNEncoder(nn.Module):
 class MLPEncoder(nn.Module):
     """The ablation without edges: Linear, GELU, normaliser, dropout, Linear, normaliser.
 
-    Without a normaliser the first place has a LayerNorm (eps 1e-6) and the second nothing. W Glorot uniform, b normal
-    with deviation 1e-6.
+    Without a normaliser the first one is a LayerNorm (eps 1e-6) and the second is left out. W Glorot uniform, b normal
+    with std 1e-6.
     """
 
     def __init__(self, features: int, width: int, norm: nn.Module | None = None, dropout: float = 0.5) -> None:
