@@ -21,7 +21,7 @@ from turns import medians, run_parts
 from methods.dynacl.attack import adversarial_views
 from methods.dynacl.data import views
 from methods.dynacl.models import Classifier, Pair, Projector, make_encoder
-from methods.dynacl.schedules import Augmentation
+from methods.dynacl.schedules import Augmentation, schedule_weighted
 from methods.dynacl.trades import trades_examples, trades_loss
 from retable.nn.nt_xent import nt_xent_interleaved
 
@@ -206,7 +206,7 @@ def whole() -> None:
         pair_step(theirs, obvious_attack(theirs, drawn, start, 5), drawn, obvious=True)
 
     def fast() -> None:
-        drawn = views(x, strong, {"interpolation": "bilinear", "flip": True})
+        drawn = views(x, strong, "bilinear", flip=True)
         attacked = adversarial_views(ours, drawn, TAU, eps=EPS, step=STEP, iterations=5)
         pair_step(ours, attacked, drawn, obvious=False)
 

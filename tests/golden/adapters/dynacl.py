@@ -5,17 +5,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from methods.dynacl.losses import schedule_weighted
 from torch import Tensor, nn
 
 from methods.dynacl.attack import adversarial_views
-from methods.dynacl.models import BN_BRANCHES, Architecture, Classifier, Encoder, Pair, Projector, folded_batchnorm
-from methods.dynacl.schedules import Augmentation, adversarial_weight, augmentation_strength
+from methods.dynacl.models import Architecture, Classifier, Encoder, Pair, Projector, folded_batchnorm
+from methods.dynacl.schedules import Augmentation, adversarial_weight, augmentation_strength, schedule_weighted
 from methods.dynacl.trades import trades_examples, trades_loss
 from retable.evaluate.attacks import pgd_examples
 from retable.nn.nt_xent import nt_xent_interleaved
 from retable.train.optim import LARS
-from retable.train.schedules import set_lr, warmup_cosine_epoch
+from retable.train.schedules import set_rate, warmup_cosine_epoch
 
 Arrays = dict[str, np.ndarray]
 CLOSE = {"rtol": 1e-6, "atol": 1e-8}
@@ -25,6 +24,8 @@ ROUNDED = {"rtol": 0.0, "atol": 2e-6}
 ROUNDED_PAIR = {"rtol": 0.0, "atol": 5e-6}
 # The stored temperature of the networks' cases.
 TEMPERATURE = 0.5
+# Our batch-norm branches and the authors' names of them, in the authors' order.
+BRANCHES = {"clean": "normal", "adv": "pgd"}
 
 
 def nt_xent_case(arrays: Arrays) -> Iterator[tuple]:
@@ -78,23 +79,23 @@ def dual_bn(arrays: Arrays) -> Iterator[tuple]:
     network = projector(arrays, "p.")
     for mode in ("eval", "train"):
         network.train(mode == "train")
-        for bn_branch in BN_BRANCHES:
+        for bn_branch, stored in BRANCHES.items():
             x = tensor(arrays["x"]).requires_grad_()
             if mode == "eval":
-                yield f"eval_{bn_branch}_feat", network.encoder(x, bn_branch), CLOSE
+                yield f"eval_{stored}_feat", network.encoder(x, bn_branch), CLOSE
             out = network(x, bn_branch)
             c = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)
             (gradient,) = torch.autograd.grad((out * c).sum(), x)
-            yield f"{mode}_{bn_branch}", out, CLOSE
-            yield f"{mode}_{bn_branch}_gx", gradient, CLOSE
+            yield f"{mode}_{stored}", out, CLOSE
+            yield f"{mode}_{stored}_gx", gradient, CLOSE
             if mode == "train":
-                yield from same_state(network, arrays, f"after_{bn_branch}.")
+                yield from same_state(network, arrays, f"after_{stored}.")
                 continue
             with folded_batchnorm(network, bn_branch):
                 out = network(x, bn_branch)
                 (gradient,) = torch.autograd.grad((out * c).sum(), x)
-            yield f"eval_{bn_branch}", out, CLOSE
-            yield f"eval_{bn_branch}_gx", gradient, CLOSE
+            yield f"eval_{stored}", out, CLOSE
+            yield f"eval_{stored}_gx", gradient, CLOSE
 
 
 def pgd_contrastive(arrays: Arrays) -> Iterator[tuple]:
@@ -153,7 +154,7 @@ def lars(arrays: Arrays) -> Iterator[tuple]:
     for t in range(sum(key.startswith("g0_t") for key in arrays)):
         for i, parameter in enumerate(params):
             parameter.grad = tensor(arrays[f"g{i}_t{t}"])
-        set_lr(optimiser, float(rates[min(t, len(rates) - 1)]))
+        set_rate(optimiser, float(rates[min(t, len(rates) - 1)]))
         optimiser.step()
         for i, parameter in enumerate(params):
             yield f"p{i}_t{t}", parameter, CLOSE
@@ -201,7 +202,7 @@ def leaf(array: np.ndarray) -> Tensor:
 
 def ours(name: str) -> str:
     """Our name of the authors' tensor `name`."""
-    for number, bn_branch in enumerate(BN_BRANCHES):
+    for number, bn_branch in enumerate(BRANCHES):
         name = name.replace(f".bn_list.{number}.", f".norms.{bn_branch}.")
     if name in ("fc.weight", "fc.bias"):
         return name.replace("fc", "linear")

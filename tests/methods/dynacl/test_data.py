@@ -7,8 +7,6 @@ from methods.dynacl.schedules import Augmentation
 from retable.data.containers import DataError
 from retable.data.image_sets import ImageSet, ImageSplit
 
-SETTINGS = {"interpolation": "bilinear", "flip": False, "crop_padding": 2}
-
 
 def image_set(labels, shape=(3, 16, 16)):
     labels = np.array(labels)
@@ -47,7 +45,7 @@ def test_an_empty_class_and_images_that_are_no_squares_are_named():
 
 def test_without_strength_both_views_are_the_image():
     x = torch.from_numpy(image_set([0, 1, 2]).images)
-    drawn = views(x, Augmentation.of_strength(0.0), SETTINGS)
+    drawn = views(x, Augmentation.of_strength(0.0), "bilinear", flip=False)
     torch.testing.assert_close(drawn, (x / 255).repeat_interleave(2, 0), atol=1e-5, rtol=0)
 
 
@@ -55,7 +53,7 @@ def test_views_of_an_image_lie_side_by_side_and_differ():
     torch.manual_seed(0)
     x = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
     x[1] = torch.randint(100, 255, (3, 16, 16), dtype=torch.uint8)
-    drawn = views(x, Augmentation.of_strength(1.0), SETTINGS)
+    drawn = views(x, Augmentation.of_strength(1.0), "bilinear", flip=False)
     assert not drawn[:2].any()
     assert drawn[2:].any()
     assert not torch.equal(drawn[2], drawn[3])
@@ -66,7 +64,7 @@ def test_views_of_an_image_lie_side_by_side_and_differ():
 def test_training_images_are_shifted_by_no_more_than_the_padding():
     torch.manual_seed(0)
     x = torch.full((50, 3, 16, 16), 255, dtype=torch.uint8)
-    rows = training_images(x, SETTINGS)[:, 0].amax(2)
+    rows = training_images(x, 2, flip=False)[:, 0].amax(2)
     assert set(rows.sum(1).tolist()) <= {14, 15, 16}
 
 

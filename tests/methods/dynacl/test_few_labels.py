@@ -8,9 +8,11 @@ import torch.nn.functional as F
 
 from methods.dynacl import few_labels
 from methods.dynacl.data import Part
+from methods.dynacl.few_labels import FewLabels
+from methods.dynacl.settings import FewLabelsSettings
 from retable.cards import CardError, load_dataset, load_paper
 from retable.plan import Cell, recipe_cells
-from retable.run import make_deterministic
+from retable.run import evaluate, make_deterministic, measure
 from retable.train.context import Context
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "datasets").is_dir())
@@ -24,6 +26,10 @@ def make(tmp_path: Path, **settings) -> tuple[Cell, Context]:
     found = next(c for c in recipe_cells("dynacl", RECIPE, DATASETS, "demo") if c.variant == "dynacl-plus")
     cell = dataclasses.replace(found, settings=found.settings | SHORT | settings)
     return cell, Context(cell, 0, DATASETS[cell.dataset], tmp_path, tmp_path / "s", torch.device("cpu"), "f")
+
+
+def build(cell: Cell, context: Context) -> FewLabels:
+    return FewLabels(FewLabelsSettings.parse(cell.settings, "here"), context)
 
 
 def test_the_loss_is_the_mean_of_its_rows():
@@ -59,7 +65,7 @@ def test_both_parts_are_dealt_evenly_as_the_authors_deal_them(labelled, unlabell
 
 def test_the_labelled_part_has_every_class_and_nothing_is_in_two_parts(tmp_path):
     cell, context = make(tmp_path)
-    few = few_labels.build(cell, context)
+    few = build(cell, context)
     assert few.labelled.y.bincount().tolist() == [10] * 10
     assert len(few.labelled) + len(few.unlabelled) == 1000
     assert len(few.val) == 297
@@ -76,22 +82,18 @@ def test_the_labelled_part_has_every_class_and_nothing_is_in_two_parts(tmp_path)
 
 def test_one_label_a_class_at_least(tmp_path):
     cell, context = make(tmp_path, labels="0.01%")
-    assert few_labels.build(cell, context).labelled.y.tolist() == list(range(10))
+    assert build(cell, context).labelled.y.tolist() == list(range(10))
 
 
-def test_rates_fall_where_acls_scripts_let_them_fall():
-    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.0)
+def test_learning_rates_fall_where_acls_scripts_let_them_fall():
     for epochs, drops, falls in ((100, few_labels.TEACHER_DROPS, (40, 60)), (15, few_labels.STUDENT_DROPS, (5, 10))):
-        rates = []
-        for epoch in range(1, epochs + 1):
-            few_labels.set_rates(optimiser, epoch, epochs, 0.1, drops)
-            rates.append(optimiser.param_groups[0]["lr"])
-        assert rates == pytest.approx([0.1 * 0.1 ** sum(e >= fall for fall in falls) for e in range(1, epochs + 1)])
+        lrs = [few_labels.lr_at(epoch, epochs, 0.1, drops) for epoch in range(1, epochs + 1)]
+        assert lrs == pytest.approx([0.1 * 0.1 ** sum(e >= fall for fall in falls) for e in range(1, epochs + 1)])
 
 
-def test_the_teacher_names_what_has_no_label(tmp_path):
+def test_the_teacher_labels_what_has_no_label(tmp_path):
     cell, context = make(tmp_path)
-    few = few_labels.build(cell, context)
+    few = build(cell, context)
     x, y = torch.rand(6, 3, 16, 16), torch.tensor([9, 9])
     with torch.no_grad():
         few.teacher.linear.bias.copy_(100 * F.one_hot(torch.tensor(4), 10))
@@ -103,11 +105,11 @@ def test_the_teacher_names_what_has_no_label(tmp_path):
 
 def test_labels_teach_and_come_back_from_kept_weights(tmp_path):
     cell, context = make(tmp_path, teacher_epochs=15, student_epochs=8, epochs=4)
-    measured = few_labels.run(cell, context)
+    measured = measure(few_labels, cell, context)
     names = {"accuracy", "pgd_accuracy", "aa_lite_accuracy", "corruption_accuracy"}
     assert set(measured.metrics) == names | {f"best_clean_{name}" for name in names}
     assert measured.metrics["accuracy"] > 30  # of ten classes
-    assert few_labels.evaluate(cell, context).metrics == measured.metrics
+    assert evaluate(few_labels, cell, context).metrics == measured.metrics
     assert set(measured.series) >= {curve.series for curve in RECIPE.curves}
     assert "adversarial-examples" in context.pictures
 
@@ -115,21 +117,33 @@ def test_labels_teach_and_come_back_from_kept_weights(tmp_path):
 @pytest.mark.parametrize("labels", ["10", "0%", "100%", "some", "-1%"])
 def test_shares_that_mean_nothing_are_named(labels, tmp_path):
     with pytest.raises(CardError, match=f"labels is '{labels}'; expected a share"):
-        few_labels.build(*make(tmp_path, labels=labels))
+        build(*make(tmp_path, labels=labels))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_steps_of_the_full_recipe(tmp_path):
+def test_two_steps_of_the_full_recipe(tmp_path, monkeypatch):
     """ResNet-18 at 32 pixels: an epoch of two batches of teacher and of student, with the authors' attack."""
     full = next(c for c in recipe_cells("dynacl", RECIPE, DATASETS, "full") if c.variant == "dynacl-plus")
     cell, context = make(tmp_path, **full.settings | {"teacher_batch": 2, "student_batch": 6})
-    few = few_labels.build(cell, context)
+    few = build(cell, context)
     torch.manual_seed(0)
     parts = (Part(torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8), torch.arange(n)) for n in (4, 8, 5))
     few.labelled, few.unlabelled, few.val = parts
-    for teach, network in ((few._teacher_epoch, few.teacher), (few._student_epoch, few.student)):
+    losses, phases = [], []
+
+    def one_epoch(total, phase, optimiser, **rest):
+        phases.append(phase)
+        network = few.teacher if phase == "teacher" else few.model
         before = [p.detach().clone() for p in network.parameters()]
-        assert math.isfinite(teach(1))
+        yield 1
         assert all(not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
-    assert set(few.best["robust"].weights) == set(few.student.state_dict())
+
+    monkeypatch.setattr(context, "epochs", one_epoch)
+    monkeypatch.setattr(context, "log", lambda epoch, loss: losses.append(loss))
+    few.train_teacher(few.pair.encoder)
+    few.distil(few.pair.encoder)
+    assert phases == ["teacher", "distillation"]
+    assert len(losses) == 2
+    assert all(math.isfinite(loss) for loss in losses)
+    assert set(few.best["robust"].weights) == set(few.model.state_dict())

@@ -1,18 +1,24 @@
-"""The story on digits and at the paper's size; every demo variant is in tests/methods/test_contract.py."""
+"""The experiment on digits and at the paper's size; every demo variant is in tests/methods/test_contract.py."""
 
 import dataclasses
+import json
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from methods.dynacl import run as module
+from methods.dynacl import tuning
 from methods.dynacl.data import Part, views
-from methods.dynacl.run import build, evaluate, run
+from methods.dynacl.pretrain import make_optimiser, make_pair, schedule, step
+from methods.dynacl.run import Dynacl
 from methods.dynacl.schedules import Augmentation
+from methods.dynacl.settings import PretrainSettings
 from retable.cards import CardError, load_dataset, load_paper
 from retable.plan import Cell, recipe_cells
-from retable.run import make_deterministic
+from retable.run import evaluate, make_deterministic, measure
 from retable.train.context import Context
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "datasets").is_dir())
@@ -31,14 +37,18 @@ def context(cell: Cell, folder: Path, seed: int = 0) -> Context:
     return Context(cell, seed, DATASETS[cell.dataset], folder, folder / f"state-{seed}", torch.device("cpu"), "f")
 
 
+def parse(cell: Cell) -> PretrainSettings:
+    return PretrainSettings.parse(cell.settings, "here")
+
+
 def test_all_evaluations_stand_side_by_side_and_come_back_from_kept_weights(tmp_path):
     short = {"aff_epochs": 1, "aff_batch": 500, "alf_iters": 1, "trades_iters": 1, "probe_batch": 500}
     asked = cell("demo", "dynacl", evaluations="slf+alf+aff", **SHORT | short)
     here = context(asked, tmp_path)
-    measured = run(asked, here)
+    measured = measure(module, asked, here)
     for prefix in ("", "alf_", "aff_"):
         assert {f"{prefix}{name}" for name in ("accuracy", "pgd_accuracy", "aa_lite_accuracy")} <= set(measured.metrics)
-    assert evaluate(asked, here).metrics == measured.metrics
+    assert evaluate(module, asked, here).metrics == measured.metrics
     assert set(measured.series) == {curve.series for curve in RECIPE.curves}
     assert all(len(values) == len(curve.at) for curve in RECIPE.curves for values in [measured.series[curve.series]])
     assert here.pictures["adversarial-examples"].width == 2 * 8 * 16
@@ -52,68 +62,72 @@ def test_what_has_no_label_is_pretrained_on_and_what_has_one_is_classified(tmp_p
     images.labels.flags.writeable = True
     images.labels[split.train[200:]] = -1
     monkeypatch.setattr(here, "data", lambda: (images, split))
-    story = build(asked, here)
-    assert (len(story.task.unlabelled), len(story.task.train), len(story.labels.y)) == (800, 200, 800)
-    assert {"accuracy", "pgd_accuracy"} <= set(run(asked, here).metrics)
+    experiment, sizes = Dynacl(parse(asked), here), {}
+
+    def sized(classifier, data, *rest, train):
+        sizes[rest[-3].name] = len(data)
+        return train(classifier, data, *rest)
+
+    for name in ("train_linear", "finetune_trades"):
+        train = partial(sized, train=getattr(tuning, name))
+        monkeypatch.setattr(module, name, train)
+        monkeypatch.setattr(f"methods.dynacl.lp_aft.{name}", train)
+    assert (len(experiment.task.unlabelled), len(experiment.task.train)) == (800, 200)
+    assert {"accuracy", "pgd_accuracy"} <= set(measure(module, asked, here).metrics)
+    assert sizes == {"lp": 800, "aft": 800, "slf": 200}
 
 
 def test_a_standard_autoattack_bears_its_own_name(tmp_path):
     asked = cell("demo", "untrained", aa_version="standard", **SHORT | {"aa_images": 2})
-    metrics = run(asked, context(asked, tmp_path)).metrics
+    metrics = measure(module, asked, context(asked, tmp_path)).metrics
     assert "autoattack_accuracy" in metrics
     assert "aa_lite_accuracy" not in metrics
 
 
 def test_the_answer_that_does_not_look_is_robust(tmp_path):
     asked = cell("demo", "majority", attacked_images=500)
-    metrics = run(asked, context(asked, tmp_path)).metrics
+    metrics = measure(module, asked, context(asked, tmp_path)).metrics
     assert metrics["accuracy"] == metrics["pgd_accuracy"] == pytest.approx(10, abs=1)
 
 
 @pytest.mark.parametrize(
-    ("variant", "settings", "message"),
+    ("settings", "message"),
     [
-        ("dynacl", {"method": "contrastiv"}, "unknown method 'contrastiv'; did you mean 'contrastive'"),
-        ("dynacl", {"evaluations": "slf+afl"}, "unknown evaluation 'afl'"),
-        ("dynacl", {"optimiser": "adam"}, "unknown optimiser 'adam'"),
-        ("dynacl", {"arch": "huge"}, "unknown arch 'huge'"),
-        ("dynacl", {"aa_version": "light"}, "unknown aa_version 'light'; did you mean 'lite'"),
-        ("dynacl-plus", {"clusters": 11, "epochs": 1}, "clusters is 11; expected 2 to the number of classes, 10"),
-        ("dynacl", {"eps": 8.0}, r"eps is 8\.0"),
+        ({"method": "contrastiv"}, "setting 'method' is 'contrastiv': Input should be 'contrastive', "),
+        ({"evaluations": "slf+afl"}, r"setting 'evaluations' is 'slf\+afl': Input should be 'slf', "),
+        ({"optimiser": "adam"}, "setting 'optimiser' is 'adam': Input should be 'lars' or 'sgd'"),
+        ({"arch": "huge"}, "setting 'arch' is 'huge': Input should be 'resnet18', "),
+        ({"weight_rule": "paper"}, "setting 'weight_rule' is 'paper': Input should be 'code' or 'one-minus-strength'"),
+        ({"aa_version": "light"}, "setting 'aa_version' is 'light': Input should be 'standard' or 'lite'"),
+        ({"eps": 8.0}, r"setting 'eps' is 8\.0: Input should be less than or equal to 1"),
+        ({"eps": 0.0}, r"setting 'eps' is 0\.0: Input should be greater than 0"),
+        ({"step_size": 8.0}, r"setting 'step_size' is 8\.0: "),
+        *(
+            ({name: 0}, f"setting '{name}' is 0: Input should be greater than 0")
+            for name in ("attack_iters", "trades_iters", "alf_iters", "pgd_iters", "aa_iterations")
+        ),
     ],
 )
-def test_bad_settings_are_one_line(variant, settings, message, tmp_path):
-    asked = cell("demo", variant, **SHORT | {"lp_epochs": 1, "aft_epochs": 1} | settings)
-    with pytest.raises((CardError, ValueError), match=message) as caught:
-        run(asked, context(asked, tmp_path))
+def test_bad_settings_are_one_line_before_anything_is_trained(settings, message):
+    with pytest.raises(CardError, match=f"^here: {message}") as caught:
+        parse(cell("demo", "dynacl-plus", **settings))
     assert "\n" not in str(caught.value)
 
 
-def test_settings_are_refused_before_anything_is_trained(tmp_path):
-    for settings in ({"aa_version": "light"}, {"clusters": 11}):
-        asked = cell("demo", "dynacl-plus", **settings)
-        with pytest.raises(CardError):
-            build(asked, context(asked, tmp_path))
+def test_clusters_that_do_not_fit_the_data_are_refused_before_anything_is_trained(tmp_path):
+    asked = cell("demo", "dynacl-plus", clusters=11)
+    with pytest.raises(CardError, match="clusters is 11; expected 2 to the number of classes, 10"):
+        Dynacl(parse(asked), context(asked, tmp_path))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"eps": 8.0}, r"eps is 8\.0; expected above 0 and at most 1"), ({"pgd_iters": 0}, "the attack has 0 iterations")],
-)
-def test_attacks_that_come_only_after_training_are_refused_before_it(settings, message, tmp_path):
-    asked = cell("demo", "simclr", **settings)
-    with pytest.raises(ValueError, match=message):
-        build(asked, context(asked, tmp_path))
-
-
-def test_pseudo_labels_are_learned_from_a_linear_layer_of_zeros(tmp_path):
-    asked = cell("demo", "dynacl-plus", epochs=1)
-    story = build(asked, context(asked, tmp_path))
-    story.phases()[1].begin()
-    assert not story.tuned.linear.weight.any()
-    assert not story.tuned.linear.bias.any()
-    assert len(story.labels.y.unique()) == 10
-    assert torch.equal(story.tuned.encoder.stem.layer.weight, story.pretraining.pair.result.stem.layer.weight)
+def test_the_papers_phases_come_in_its_order(tmp_path):
+    short = {"epochs": 1, "lp_epochs": 1, "aft_epochs": 1, "probe_epochs": 1, "aff_epochs": 1}
+    asked = cell("demo", "dynacl-plus", evaluations="slf+alf+aff", **short)
+    here = context(asked, tmp_path)
+    Dynacl(parse(asked), here).train()
+    lines = [json.loads(line) for line in here.curve.read_text().splitlines()]
+    assert [line["phase"] for line in lines] == ["pretrain", "lp", "aft", "slf", "alf", "aff"]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.slow
@@ -122,7 +136,7 @@ def test_attacks_fell_simclr_and_not_adversarial_pretraining(tmp_path):
     robust = {}
     for variant in ("simclr", "acl", "dynacl"):
         asked = cell("demo", variant, eps=0.1, step_size=0.025, epochs=20, attack_iters=5)
-        runs = [run(asked, context(asked, tmp_path / variant, seed)).metrics for seed in (0, 1)]
+        runs = [measure(module, asked, context(asked, tmp_path / variant, seed)).metrics for seed in (0, 1)]
         robust[variant] = sum(metrics["pgd_accuracy"] for metrics in runs) / 2
         assert all(metrics["pgd_accuracy"] <= metrics["accuracy"] + 5 for metrics in runs)
     assert robust["acl"] > robust["simclr"]
@@ -131,26 +145,26 @@ def test_attacks_fell_simclr_and_not_adversarial_pretraining(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["resnet18", "resnet18-stl"])
-def test_two_steps_of_the_full_recipe(arch, tmp_path, monkeypatch):
-    """ResNet-18 at its image size, LARS at the paper's rate, the momentum pair, five attack steps."""
-    asked = cell("full", "dynacl", arch=arch)
-    digits = dataclasses.replace(cell("demo", "dynacl"), settings=asked.settings)
-    pretraining = build(digits, context(digits, tmp_path)).pretraining
+def test_two_steps_of_the_full_recipe(arch):
+    """ResNet-18 at its image size, LARS at the paper's learning rate, the momentum pair, five attack steps."""
+    settings = parse(cell("full", "dynacl", arch=arch))
     size = 96 if arch.endswith("stl") else 32
     torch.manual_seed(0)
+    pair = make_pair(settings)
+    optimiser = make_optimiser(pair, settings)
     images = torch.randint(0, 256, (4, 3, size, size), dtype=torch.uint8)
-    before = [parameter.detach().clone() for parameter in pretraining.pair.q.parameters()]
-    slow = [parameter.detach().clone() for parameter in pretraining.pair.k.parameters()]
-    strength, weight = pretraining.schedule(500)
+    before = [parameter.detach().clone() for parameter in pair.q.parameters()]
+    slow = [parameter.detach().clone() for parameter in pair.k.parameters()]
+    strength, weight = schedule(500, settings)
     assert (strength, weight) == (pytest.approx(0.55), pytest.approx(4 / 3))
-    pretraining.pair.train()
+    pair.train()
     for _ in range(2):
-        loss = pretraining.step(views(images, Augmentation.of_strength(strength), digits.settings), weight)
-        assert loss.isfinite()
+        clean = views(images, Augmentation.of_strength(strength), settings.interpolation, flip=settings.flip)
+        assert step(pair, optimiser, clean, weight, settings).isfinite()
     with torch.no_grad():
         q, k = (
             [float((new - old).norm()) for new, old in zip(network.parameters(), start, strict=True)]
-            for network, start in ((pretraining.pair.q, before), (pretraining.pair.k, slow))
+            for network, start in ((pair.q, before), (pair.k, slow))
         )
         moved = [far / float(old.norm()) for far, old in zip(q, before, strict=True) if old.ndim > 1]
     assert all(1e-3 < share < 0.1 for share in moved)
@@ -159,20 +173,33 @@ def test_two_steps_of_the_full_recipe(arch, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_steps_of_every_full_evaluation(tmp_path):
+def test_two_steps_of_every_full_evaluation(tmp_path, monkeypatch):
     """ResNet-18 at 32 pixels: LP-AFT on pseudo-labels, SLF, ALF, AFF, each with the authors' attacks and rates."""
     asked = cell("full", "dynacl-plus", tune_batch=4, probe_batch=4, aff_batch=4)
     digits = dataclasses.replace(cell("demo", "dynacl-plus"), settings=asked.settings)
-    story = build(digits, context(digits, tmp_path))
+    here = context(digits, tmp_path)
+    experiment = Dynacl(parse(digits), here)
     torch.manual_seed(0)
     data = Part(torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8), torch.arange(8))
+    experiment.task.train = experiment.task.unlabelled = data
+    monkeypatch.setattr("methods.dynacl.lp_aft.assign_pseudo_labels", lambda features, clusters, seed: data.y)
+    monkeypatch.setattr(module, "pretrain", lambda *rest: {})
     rates = {"lp": 0.01, "aft": 0.1, "slf": 0.01, "alf": 0.01, "aff": 0.1}
-    trainings = dict(zip(("lp", "aft"), story.tunings, strict=True)) | story.trainings
-    assert set(trainings) == set(rates)
-    for name, training in trainings.items():
-        before = {key: p.detach().clone() for key, p in training.classifier.named_parameters()}
-        assert math.isfinite(training.epoch(1, data, seed=0))
-        assert training.optimiser.param_groups[0]["lr"] == rates[name]
-        moved = {key for key, p in training.classifier.named_parameters() if not torch.equal(p, before[key])}
+    found, losses = {}, []
+
+    def one_epoch(total, phase, classifier, optimiser):
+        before = {key: p.detach().clone() for key, p in classifier.named_parameters()}
+        torch.manual_seed(0)
+        yield 1
+        found[phase] = optimiser.param_groups[0]["lr"]
+        moved = {key for key, p in classifier.named_parameters() if not torch.equal(p, before[key])}
         linear = {"linear.weight", "linear.bias"}
-        assert moved == linear if training.plan.what != "trades" else moved > linear
+        assert moved == linear if phase in ("lp", "slf", "alf") else moved > linear
+
+    monkeypatch.setattr(here, "epochs", one_epoch)
+    monkeypatch.setattr(here, "log", lambda epoch, loss: losses.append(loss))
+    experiment.train()
+    assert list(found) == list(rates)
+    assert found == rates
+    assert len(losses) == 5
+    assert all(math.isfinite(loss) for loss in losses)

@@ -1,8 +1,9 @@
 import itertools
 
 import pytest
+import torch
 
-from methods.dynacl.schedules import RULES, Augmentation, adversarial_weight, augmentation_strength
+from methods.dynacl.schedules import Augmentation, adversarial_weight, augmentation_strength, schedule_weighted
 
 
 @pytest.mark.parametrize(("epochs", "period"), [(1000, 50), (20, 1), (10, 3), (7, 7)])
@@ -31,13 +32,18 @@ def test_the_codes_weight_moves_one_epoch_before_the_strength_does():
 def test_weight_stays_within_its_bounds():
     weights = [adversarial_weight(e, 4, 1, 1.0) for e in range(1, 5)]
     assert weights == [1.25, 1.5, 1.75, 2.0]
-    for rule in RULES:
+    for rule in ("code", "one-minus-strength"):
         assert max(adversarial_weight(e, 4, 1, 3.0, rule) for e in range(1, 5)) == 2
 
 
 def test_a_period_longer_than_training_changes_nothing_which_is_acl():
     assert [augmentation_strength(e, 5, 50) for e in range(1, 6)] == [1] * 5
     assert [adversarial_weight(e, 5, 50, 2 / 3) for e in range(1, 6)] == [1] * 5
+
+
+def test_weights_move_the_loss_from_clean_to_adversarial():
+    clean, adversarial = torch.tensor(3.0), torch.tensor(5.0)
+    assert [float(schedule_weighted(clean, adversarial, w)) for w in (0, 1, 2)] == [3, 4, 5]
 
 
 def test_augmentation_shrinks_to_nothing():
@@ -55,7 +61,6 @@ def test_augmentation_shrinks_to_nothing():
         (lambda: augmentation_strength(1, 10, 0), r"period \(K\) is 0"),
         (lambda: adversarial_weight(1, 10, 0, 0.5), r"period \(K\) is 0"),
         (lambda: adversarial_weight(1, 10, 1, -0.5), r"swap \(lambda\) is -0.5"),
-        (lambda: adversarial_weight(1, 10, 1, 0.5, "paper"), "weight_rule is 'paper'"),
         (lambda: Augmentation.of_strength(1.2), "strength is 1.2"),
     ],
 )

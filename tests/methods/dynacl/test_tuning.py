@@ -1,17 +1,41 @@
-import dataclasses
+import math
 
 import pytest
 import torch
-from methods.dynacl.classify import Plan, Training, pseudo_labels, representations
 
 from methods.dynacl.data import Part
 from methods.dynacl.models import Classifier, make_encoder
-from retable.cards import CardError
+from methods.dynacl.settings import PretrainSettings
+from methods.dynacl.tuning import Stage, augmented_features, finetune_trades, train_linear, train_linear_attacked
 
-SETTINGS = {
-    "crop_padding": 1, "flip": False, "eps": 0.05, "step_size": 0.02, "trades_noise": 0.001, "trades_iters": 2,
-    "alf_iters": 2, "beta": 6.0,
-}  # fmt: skip
+SETTINGS = PretrainSettings.model_construct(
+    crop_padding=1, flip=False, eps=0.05, step_size=0.02, trades_noise=0.001, trades_iters=2, alf_iters=2, beta=6.0,
+    probe_views=2,
+)  # fmt: skip
+TRAIN = {
+    "linear": lambda classifier, *rest: train_linear(classifier, rest[0], "adv", *rest[1:]),
+    "linear-attacked": lambda classifier, *rest: train_linear_attacked(classifier, rest[0], "adv", *rest[1:]),
+    "trades": lambda classifier, *rest: finetune_trades(classifier, rest[0], "adv", "adv", *rest[1:]),
+}
+
+
+class Loop:
+    """The part of a context that training needs, without saved states."""
+
+    def __init__(self):
+        self.losses, self.phases, self.lrs = [], [], []
+
+    def epochs(self, total, phase, classifier, optimiser):
+        self.phases.append(phase)
+        for epoch in range(1, total + 1):
+            yield epoch
+            self.lrs.append(optimiser.param_groups[0]["lr"])
+
+    def log(self, epoch, loss):
+        self.losses.append(loss)
+
+    def derive(self, *names):
+        return 14
 
 
 @pytest.fixture
@@ -23,57 +47,60 @@ def data():
     return Part(x.to(torch.uint8), y)
 
 
-def test_pseudo_labels_find_clusters_and_their_number_must_fit():
-    torch.manual_seed(0)
-    y = torch.arange(30) % 3
-    features = 10 * torch.eye(3)[y] + torch.randn(30, 3) * 0.1
-    found = pseudo_labels(features, 3, 10, seed=2**40)
-    assert len({(a, b) for a, b in zip(y.tolist(), found.tolist(), strict=True)}) == 3
-    assert torch.equal(found, pseudo_labels(features, 3, 10, seed=2**40))
-    for clusters in (1, 11):
-        with pytest.raises(CardError, match=f"clusters is {clusters}; expected 2 to the number of classes, 10"):
-            pseudo_labels(features, clusters, 10, seed=0)
+def test_the_learning_rate_falls_after_ten_and_twenty_of_25_epochs():
+    lrs = [Stage("slf", 25, 1.0, 0.0, 32).lr_at(epoch) for epoch in (1, 10, 11, 20, 21, 25)]
+    assert lrs == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert Stage("lp", 25, 1.0, 0.0, 32, lr_drops=()).lr_at(25) == 1
 
 
-def test_the_rate_falls_after_ten_and_twenty_of_25_epochs():
-    plan = Plan("linear", 25, 1.0, 0.0, 32)
-    rates = [plan.rate(epoch) for epoch in (1, 10, 11, 20, 21, 25)]
-    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
-    assert dataclasses.replace(plan, drops=()).rate(25) == 1
-
-
-@pytest.mark.parametrize("what", ["linear", "linear-attacked", "trades"])
+@pytest.mark.parametrize("what", TRAIN)
 def test_learns_and_only_trades_moves_the_encoder(what, data):
     classifier = Classifier(make_encoder("tiny"), 2)
     for _ in range(20):
-        classifier.encoder(data.x / 255, "pgd")
+        classifier.encoder(data.x / 255, "adv")
     before = {name: value.clone() for name, value in classifier.encoder.state_dict().items()}
-    training = Training(classifier, Plan(what, 6, 0.1, 0.0, 16, drops=(), views=2), SETTINGS)
     torch.manual_seed(1)
-    losses = [training.epoch(epoch, data, seed=7) for epoch in range(1, 7)]
-    assert losses[-1] < losses[0]
+    loop = Loop()
+    TRAIN[what](classifier, data, Stage("stage", 6, 0.1, 0.0, 16, lr_drops=()), SETTINGS, loop)
+    assert loop.phases == ["stage"]
+    assert loop.losses[-1] < loop.losses[0]
     same = all(torch.equal(value, before[name]) for name, value in classifier.encoder.state_dict().items())
     assert same == (what != "trades")
 
 
+@pytest.mark.parametrize("what", TRAIN)
+def test_each_epoch_has_its_learning_rate(what, data):
+    loop = Loop()
+    TRAIN[what](Classifier(make_encoder("tiny"), 2), data, Stage("stage", 5, 0.1, 0.0, 64), SETTINGS, loop)
+    assert loop.lrs == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001])
+    assert all(math.isfinite(loss) for loss in loop.losses)
+
+
 def test_stored_augmentations_do_not_depend_on_when_they_are_drawn(data):
-    def after(epochs):
-        torch.manual_seed(3)
-        classifier = Classifier(make_encoder("tiny"), 2)
-        training = Training(classifier, Plan("linear", 4, 0.1, 0.0, 64, drops=(), views=2), SETTINGS)
-        for epoch in epochs:
-            torch.manual_seed(epoch)
-            training.epoch(epoch, data, seed=7)
-        return training
-
-    whole, late = after([1, 2, 3]), after([3])
-    assert torch.equal(whole._kept[0], late._kept[0])
-    assert not torch.equal(whole._kept[0], whole._kept[1])
-
-
-def test_representations_are_those_of_eval_mode(data):
+    torch.manual_seed(3)
     encoder = make_encoder("tiny")
-    encoder(data.x / 255, "normal")
-    features = representations(encoder, data.x, "normal")
-    assert encoder.training
-    torch.testing.assert_close(features, encoder.eval()(data.x / 255, "normal").detach(), rtol=1e-4, atol=1e-5)
+    first = augmented_features(encoder, data.x, "adv", 7, SETTINGS)
+    after = torch.rand(1)
+    torch.manual_seed(4)
+    torch.rand(10)
+    assert torch.equal(first, augmented_features(encoder, data.x, "adv", 7, SETTINGS))
+    assert not torch.equal(first, augmented_features(encoder, data.x, "adv", 8, SETTINGS))
+    torch.manual_seed(3)
+    make_encoder("tiny")
+    assert torch.equal(after, torch.rand(1))  # the global stream is left alone
+
+
+def test_the_augmentations_of_linear_training_take_turns(data, monkeypatch):
+    seeds = []
+
+    def features(encoder, x, bn_branch, seed, s):
+        seeds.append(seed)
+        return torch.zeros(len(x), encoder.width)
+
+    monkeypatch.setattr("methods.dynacl.tuning.augmented_features", features)
+    classifier = Classifier(make_encoder("tiny"), 2)
+    train_linear(classifier, data, "adv", Stage("slf", 6, 0.1, 0.0, 64), SETTINGS, Loop())
+    assert seeds == [7, 8]
+    more = SETTINGS.model_copy(update={"probe_views": 6})
+    train_linear(classifier, data, "adv", Stage("slf", 6, 0.1, 0.0, 64), more, Loop())
+    assert seeds[2:] == [7, 8, 9, 10, 11, 12]
