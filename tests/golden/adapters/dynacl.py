@@ -14,7 +14,7 @@ from methods.dynacl.trades import trades_examples, trades_loss
 from retable.evaluate.attacks import pgd_examples
 from retable.nn.nt_xent import nt_xent_interleaved
 from retable.train.optim import LARS
-from retable.train.schedules import set_rate, warmup_cosine_epoch
+from retable.train.schedules import set_lr, warmup_cosine_epoch
 
 Arrays = dict[str, np.ndarray]
 CLOSE = {"rtol": 1e-6, "atol": 1e-8}
@@ -154,7 +154,7 @@ def lars(arrays: Arrays) -> Iterator[tuple]:
     for t in range(sum(key.startswith("g0_t") for key in arrays)):
         for i, parameter in enumerate(params):
             parameter.grad = tensor(arrays[f"g{i}_t{t}"])
-        set_rate(optimiser, float(rates[min(t, len(rates) - 1)]))
+        set_lr(optimiser, float(rates[min(t, len(rates) - 1)]))
         optimiser.step()
         for i, parameter in enumerate(params):
             yield f"p{i}_t{t}", parameter, CLOSE
