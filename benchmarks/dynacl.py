@@ -12,7 +12,6 @@ import copy
 
 import torch
 import torch.nn.functional as F
-from methods.dynacl.losses import schedule_weighted
 from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
