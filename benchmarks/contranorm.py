@@ -178,9 +178,10 @@ def epoch(depth: int = 16) -> None:
         "dense": training_epoch(dense, features, propagation, mask),
     }
     t = medians(alternatives, 5)
+    print("\n| training epoch | dense | ours | dense / ours |\n|---|---|---|---|")
     print(
-        f"\nTraining epoch of the deep GCN, depth {depth}: dense {t['dense']:.0f} ms, ours {t['ours']:.0f} ms, "
-        f"ratio {t['dense'] / t['ours']:.1f}"
+        f"| deep GCN, depth {depth} | {t['dense']:.0f} ms | {t['ours']:.0f} ms | {t['dense'] / t['ours']:.1f} |",
+        flush=True,
     )
 
 
