@@ -90,30 +90,6 @@ def test_the_answer_that_does_not_look_is_robust(tmp_path):
     assert metrics["accuracy"] == metrics["pgd_accuracy"] == pytest.approx(10, abs=1)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"method": "contrastiv"}, "setting 'method' is 'contrastiv': Input should be 'contrastive', "),
-        ({"evaluations": "slf+afl"}, r"setting 'evaluations' is 'slf\+afl': Input should be 'slf', "),
-        ({"optimiser": "adam"}, "setting 'optimiser' is 'adam': Input should be 'lars' or 'sgd'"),
-        ({"arch": "huge"}, "setting 'arch' is 'huge': Input should be 'resnet18', "),
-        ({"weight_rule": "paper"}, "setting 'weight_rule' is 'paper': Input should be 'code' or 'one-minus-strength'"),
-        ({"aa_version": "light"}, "setting 'aa_version' is 'light': Input should be 'standard' or 'lite'"),
-        ({"eps": 8.0}, r"setting 'eps' is 8\.0: Input should be less than or equal to 1"),
-        ({"eps": 0.0}, r"setting 'eps' is 0\.0: Input should be greater than 0"),
-        ({"step_size": 8.0}, r"setting 'step_size' is 8\.0: "),
-        *(
-            ({name: 0}, f"setting '{name}' is 0: Input should be greater than 0")
-            for name in ("attack_iters", "trades_iters", "alf_iters", "pgd_iters", "aa_iterations")
-        ),
-    ],
-)
-def test_bad_settings_are_one_line_before_anything_is_trained(settings, message):
-    with pytest.raises(CardError, match=f"^here: {message}") as caught:
-        parse(cell("demo", "dynacl-plus", **settings))
-    assert "\n" not in str(caught.value)
-
-
 def test_clusters_that_do_not_fit_the_data_are_refused_before_anything_is_trained(tmp_path):
     asked = cell("demo", "dynacl-plus", clusters=11)
     with pytest.raises(CardError, match="clusters is 11; expected 2 to the number of classes, 10"):
