@@ -63,9 +63,8 @@ def main(names: list[str]) -> int:
             kept = here >= TOLERANCE * promised
             broken += not kept
             said = "" if kept else "broken"
-            print(
-                f"| {script} | {promise['row']}: {promise['column']} | {promised:g} | {here:g} | {said} |", flush=True
-            )
+            what = f"{promise['row']}: {promise['column']}"
+            print(f"| {script} | {what} | {promised:g} | {here:g} | {said} |", flush=True)
     return 1 if broken else 0
 
 
