@@ -5,22 +5,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retable.data.image_batches import MemoryBatches
+
 from .losses import patchify, unpatchify
 from .mae import MAE
 from .simmim import SimMIM
-from .task import InMemory
 
 IMAGES, MIN_SIDE = 8, 96
 
 
 @torch.no_grad()
-def reconstructions(task: InMemory, model: MAE | SimMIM) -> np.ndarray:
+def reconstructions(task: MemoryBatches, model: MAE | SimMIM) -> np.ndarray:
     """Test images uint8 (H, W, 3), one a row: masked | reconstructed | original. Masks from torch's global generator.
 
     Predictions of standardised patches get the true patch's mean and std back.
     """
     model.eval()
-    images = next(task.whole("test"))[0][:IMAGES]
+    images = next(task.part("test"))[0][:IMAGES]
     out = model(images, model.draw(len(images), task.device))
     original = patchify(images, model.patch)
     prediction = out.prediction.to(original.dtype)
@@ -31,7 +32,7 @@ def reconstructions(task: InMemory, model: MAE | SimMIM) -> np.ndarray:
     return np.concatenate([_column(patches, model.patch, task) for patches in columns], axis=1)
 
 
-def _column(patches: Tensor, patch: int, task: InMemory) -> np.ndarray:
+def _column(patches: Tensor, patch: int, task: MemoryBatches) -> np.ndarray:
     """Images (N, L, P) one below the other, enlarged by a whole factor, with a white frame around each."""
     x = unpatchify(patches, patch, task.channels).cpu()
     mean, std = (torch.tensor(values)[:, None, None] for values in (task.mean, task.std))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from retable.cards import CardError
 from retable.data.folder_images import FolderSet
+from retable.data.image_batches import ImageBatches, MemoryBatches
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
 from retable.train.distributed import world_size
@@ -27,7 +28,7 @@ from .mae import MAE
 from .pictures import reconstructions
 from .settings import PretrainSettings
 from .simmim import SimMIM
-from .task import InMemory, Task
+from .task import accuracies, accuracy, in_memory
 from .vit import SIZES
 
 # Training -------------------------------------------------------------------------------------------------------------
@@ -58,7 +59,7 @@ class Objective(nn.Module):
 
 
 def pretrain(
-    task: Task, model: MAE | SimMIM, settings: PretrainSettings, context: Context, phase: str = ""
+    task: ImageBatches, model: MAE | SimMIM, settings: PretrainSettings, context: Context, phase: str = ""
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """Train the model by AdamW, and yield each epoch with its mean losses; no epochs if `trained` is false."""
     s = settings
@@ -73,7 +74,7 @@ def pretrain(
     for epoch in context.epochs(epochs, phase=phase, model=model, optimiser=optimiser, stepper=stepper):
         model.train()
         sums = torch.zeros(3, device=task.device)
-        for step, (images, labels) in enumerate(task.batches(s.batch_size, s.crop_low)):
+        for step, (images, labels) in enumerate(task.training(s.batch_size, s.crop_low)):
             set_lr(optimiser, warmup_cosine(epoch - 1 + step / steps, lr, s.warmup, s.epochs))
             # Drawn for the whole batch, so that the number of processes does not matter.
             noise = shard(model.draw(len(images) * world_size(), task.device))
@@ -101,20 +102,20 @@ def make_model(settings: PretrainSettings, side: int, channels: int, classes: in
         raise CardError(str(error)) from None
 
 
-def load_images(settings: PretrainSettings, context: Context) -> InMemory:
+def load_images(settings: PretrainSettings, context: Context) -> MemoryBatches:
     """The cell's images. `CardError` for those that stay in folders, whose features are too many for the probe."""
     images, split = context.data()
     if isinstance(images, FolderSet):
         cell = context.cell
         raise CardError(f"{cell.dataset}: the recipe {cell.recipe} needs images that fit in memory; use imagenet-probe")
-    return InMemory(images, split, settings, context.device)
+    return in_memory(images, split, settings, context.device)
 
 
 def majority(settings: PretrainSettings, context: Context) -> Result:
     """The most frequent class as the answer to everything."""
     task = load_images(settings, context)
-    answer = task.labels[task.parts["fit"]].bincount(minlength=task.classes).argmax()
-    share = {name: (task.labels[task.parts[name]] == answer).double().mean() for name in ("test", "val")}
+    answer = task.labels("fit").bincount(minlength=task.classes).argmax()
+    share = {name: (task.labels(name) == answer).double().mean() for name in ("test", "val")}
     test, val = 100 * share["test"].item(), 100 * share["val"].item()
     metrics = {"probe": test, "probe_val": val, "knn20": test, "knn10": test}
     return Result({f"cls_{name}_accuracy": value for name, value in metrics.items()})
@@ -123,7 +124,7 @@ def majority(settings: PretrainSettings, context: Context) -> Result:
 def raw_pixels(settings: PretrainSettings, context: Context) -> Result:
     """Pixels as features."""
     task = load_images(settings, context)
-    pixels = [images.flatten(1) for name in ("fit", "val", "test") for images, _ in task.whole(name)]
+    pixels = [images.flatten(1) for name in ("fit", "val", "test") for images, _ in task.part(name)]
     metrics, singular_values = evaluate_features("cls", torch.cat(pixels), task)
     return Result(metrics, {"spectrum_cls": singular_values})
 
@@ -161,7 +162,7 @@ class Pretrain(Experiment[PretrainSettings]):
         context.picture("reconstruction", reconstructions(task, model), caption)
 
         model.eval()
-        batches = [model.features(images) for part in ("fit", "val", "test") for images, _ in task.whole(part)]
+        batches = [model.features(images) for part in ("fit", "val", "test") for images, _ in task.part(part)]
         metrics: dict[str, float] = {}
         series: dict[str, list[float]] = {}
         for name in ("cls", "mean_patch"):
@@ -171,7 +172,7 @@ class Pretrain(Experiment[PretrainSettings]):
 
         context.seed_torch("masked test images")
         loss, z = [], []
-        for images, _ in task.whole("test"):
+        for images, _ in task.part("test"):
             out = model(images, model.draw(len(images), task.device))
             loss.append(out.loss * len(images))
             z.append(out.z)
@@ -181,7 +182,7 @@ class Pretrain(Experiment[PretrainSettings]):
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The loss with the same masks each time."""
-        images, labels = (part[: self.settings.batch_size] for part in next(self.task.whole("train")))
+        images, labels = (part[: self.settings.batch_size] for part in next(self.task.part("train")))
         objective = Objective(self.model, self.settings)
 
         def loss() -> Tensor:
@@ -197,18 +198,18 @@ EXPERIMENT = Pretrain
 # Evaluation -----------------------------------------------------------------------------------------------------------
 
 
-def online_accuracy(task: InMemory, model: MAE | SimMIM) -> float:
+def online_accuracy(task: MemoryBatches, model: MAE | SimMIM) -> float:
     """Accuracy in percent of the online monitor on masked validation images."""
     model.eval()
-    return task.accuracy("val", lambda x: model.fc(model.masked_feature(x, model.draw(len(x), task.device))))
+    return accuracy(task, "val", lambda x: model.fc(model.masked_feature(x, model.draw(len(x), task.device))))
 
 
-def evaluate_features(name: str, features: Tensor, task: InMemory) -> tuple[dict[str, float], list[float]]:
+def evaluate_features(name: str, features: Tensor, task: MemoryBatches) -> tuple[dict[str, float], list[float]]:
     """Metrics of the features (N, D) of `fit`, `val` and `test` images, their keys beginning with `name`.
 
     And the singular values of the centred test features, divided by the largest.
     """
-    metrics, test = task.accuracies(features)
+    metrics, test = accuracies(task, features)
     centred, shape = spectrum(test), geometry(test)
     metrics |= {
         "effective_rank": centred.effective_rank,

@@ -14,6 +14,7 @@ from timm.optim import param_groups_layer_decay
 from torch import Tensor
 
 from retable.data.folder_images import FolderSet
+from retable.data.image_batches import ImageBatches
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
 from retable.train.optim import LARS
@@ -25,14 +26,14 @@ from .classifiers import Classifier, ProbeHead
 from .mae import MAE
 from .pretrain import Objective, make_model, pretrain
 from .settings import TransferSettings
-from .task import FromFolder, InMemory, Task
+from .task import accuracy, from_folder, in_memory
 from .vit import SIZES
 
 
 class LinearProbe:
     """BatchNorm and a linear layer on the frozen encoder's cls feature, trained by LARS without weight decay."""
 
-    def __init__(self, task: Task, encoder: MAE, settings: TransferSettings) -> None:
+    def __init__(self, task: ImageBatches, encoder: MAE, settings: TransferSettings) -> None:
         self.encoder = encoder
         self.model = ProbeHead(encoder.width, task.classes).to(task.device)
         # Each process has batch statistics of its own, as in the authors' code.
@@ -53,7 +54,7 @@ class LinearProbe:
 class FineTuning:
     """All weights trained by AdamW with layer-wise learning rate decay (BEiT), Mixup, CutMix and label smoothing."""
 
-    def __init__(self, task: Task, settings: TransferSettings) -> None:
+    def __init__(self, task: ImageBatches, settings: TransferSettings) -> None:
         s = settings
         self.model = Classifier(
             SIZES[s.size], task.classes, image=task.side, channels=task.channels, drop_path=s.drop_path
@@ -89,8 +90,8 @@ class Transfer(Experiment[TransferSettings]):
     def __init__(self, settings: TransferSettings, context: Context) -> None:
         super().__init__(settings, context)
         images, split = context.data()
-        kind = FromFolder if isinstance(images, FolderSet) else InMemory
-        self.task = kind(images, split, settings, context.device)
+        load = from_folder if isinstance(images, FolderSet) else in_memory
+        self.task: ImageBatches = load(images, split, settings, context.device)
         context.seed_torch("weights")
         encoder = make_model(settings, self.task.side, self.task.channels, self.task.classes)
         assert isinstance(encoder, MAE)  # as the setting's type says
@@ -119,7 +120,7 @@ class Transfer(Experiment[TransferSettings]):
             np.random.seed(self.context.derive("mixup", epoch) % 2**32)  # noqa: NPY002
             model.train()
             total = torch.zeros((), device=self.context.device)
-            for step, (images, labels) in enumerate(self.task.batches(s.tune_batch_size, s.tune_crop_low)):
+            for step, (images, labels) in enumerate(self.task.training(s.tune_batch_size, s.tune_crop_low)):
                 done = epoch - 1 + step / steps
                 set_lr(optimiser, warmup_cosine(done, lr, s.tune_warmup, s.tune_epochs, s.tune_min_lr))
                 with autocast(self.context.device, s.autocast):
@@ -139,11 +140,11 @@ class Transfer(Experiment[TransferSettings]):
     def measure(self) -> Result:
         """Test accuracy in percent."""
         self.evaluation.model.eval()
-        return Result({"test_accuracy": self.task.accuracy("test", self.evaluation.logits)})
+        return Result({"test_accuracy": accuracy(self.task, "test", self.evaluation.logits)})
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The pre-training loss, or that of the evaluation if nothing is pre-trained."""
-        images, labels = (part[: self.settings.batch_size] for part in next(self.task.whole("train")))
+        images, labels = (part[: self.settings.batch_size] for part in next(self.task.part("train")))
         objective = Objective(self.encoder, self.settings)
 
         def loss() -> Tensor:
