@@ -18,7 +18,7 @@ from .importance import second_moment
 from .loss import Importance, TriLoss, tri_scl, tri_scl_paper, tri_simclr, tri_simclr_paper
 from .models import Projector, TriCL, embed, make_backbone, parameter_groups
 from .settings import ImageSettings
-from .task import Task, steps_per_epoch
+from .task import Task
 
 
 def make_encoder(s: ImageSettings, size: int) -> TriCL:
@@ -74,10 +74,10 @@ def train_epoch(
 ) -> dict[str, float]:
     """One pass over the training images; means of the loss and its parts. Epochs count from 1."""
     model.train()
-    steps = steps_per_epoch(task, s.batch_size)
+    steps = task.steps(s.batch_size)
     warmup, total = round(s.warmup_epochs * steps), s.epochs * steps
     sums: dict[str, Tensor] = {}
-    for step, (first, second) in enumerate(task.batches(s.batch_size, epoch), (epoch - 1) * steps):
+    for step, (first, second, _) in enumerate(task.batches(s.batch_size, epoch), (epoch - 1) * steps):
         for group in optimiser.param_groups:
             group["lr"] = warmup_cosine_step(step, group["peak_lr"], warmup, total, start=s.warmup_start)
         losses = batch_loss(model, first, second, s)
@@ -91,7 +91,7 @@ def train_epoch(
 def fixed_batch_loss(model: TriCL, task: Task, context: Context, s: ImageSettings) -> Callable[[], Tensor]:
     """The loss on one batch, with the same views each time."""
     context.seed_torch("fixed batch")
-    first, second = next(task.batches(s.batch_size, 1))
+    first, second, _ = next(task.batches(s.batch_size, 1))
     return lambda: batch_loss(model, first, second, s)["loss"]
 
 

@@ -40,12 +40,13 @@ def raw_pixels(s: ImageSettings, context: Context) -> Result:
     """Pixels averaged to 8 x 8 as features."""
     task = MemoryTask(*context.data(), s.view, context.device)
     pixels = task.features(nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten()))
-    return evaluate_features(Features(pixels, pixels, second_moment(F.normalize(pixels[0]))), task.labels, s.top_dims)
+    features = Features(pixels, pixels, second_moment(F.normalize(pixels[0])))
+    return evaluate_features(features, task.part_labels, s.top_dims)
 
 
 def majority(s: ImageSettings, context: Context) -> Result:
     """The most frequent class."""
-    fit, _, test = MemoryTask(*context.data(), s.view, context.device).labels
+    fit, _, test = MemoryTask(*context.data(), s.view, context.device).part_labels
     accuracy = 100 * (test == fit.bincount().argmax()).double().mean().item()
     names = ("backbone", "all", "first", "middle", "last", "unordered")
     return Result({f"probe_{name}": accuracy for name in names} | {"probe_gap": 0.0, "knn_accuracy": accuracy})
@@ -80,8 +81,9 @@ class Images(Experiment[ImageSettings]):
 
     def measure(self) -> Result:
         features = extract_features(self.model, self.task)
-        self.context.picture("features", top_activating_images(self.task.images[2], features), TOP_ACTIVATING)
-        return evaluate_features(features, self.task.labels, self.settings.top_dims)
+        images = self.task.x[self.task.parts["test"]]
+        self.context.picture("features", top_activating_images(images, features), TOP_ACTIVATING)
+        return evaluate_features(features, self.task.part_labels, self.settings.top_dims)
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         return fixed_batch_loss(self.model, self.task, self.context, self.settings)

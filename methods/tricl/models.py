@@ -1,7 +1,5 @@
 """triCL's networks: a backbone, a projector, and an importance for each of the projector's outputs."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, resnet18
@@ -84,13 +82,10 @@ class Grey(nn.Module):
 
 
 @torch.no_grad()
-def embed(network: nn.Module, rows: Tensor, prepare: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """Outputs (N, d) of a network in evaluation mode for rows (N, ...), `BATCH` at a time; its mode is restored.
-
-    `prepare` converts a batch, of bytes for instance, to the network's input.
-    """
+def embed(network: nn.Module, rows: Tensor) -> Tensor:
+    """Outputs (N, d) of a network in evaluation mode for rows (N, ...), `BATCH` at a time; its mode is restored."""
     was_training = network.training
     network.eval()
-    parts = [network(part if prepare is None else prepare(part)) for part in rows.split(BATCH)]
+    parts = [network(part) for part in rows.split(BATCH)]
     network.train(was_training)
     return torch.cat(parts)

@@ -8,74 +8,54 @@ import torch
 from torch import Tensor, nn
 
 from retable.cards import CardError
-from retable.data import augment
+from retable.data.image_batches import MemoryBatches, held_out
 from retable.data.image_sets import ImageSet, ImageSplit
 from retable.evaluate.probes import chosen_accuracy, probe
 
-from .models import embed
+from .models import BATCH, embed
 from .settings import ViewName
 from .views import VIEWS
 
-# Where a split has no validation images, one training image in so many chooses the probe's penalty.
-HELD_OUT = 10
+PARTS = ("fit", "choose", "test")
 
 
 class Task(Protocol):
     """What training and evaluation need of the images, wherever they are stored."""
 
-    size: int
-    """Training images."""
-    labels: list[Tensor]
+    part_labels: list[Tensor]
     """Of the parts that fit the probe, choose its penalty, and test."""
 
+    def steps(self, batch_size: int) -> int:
+        """Full batches of an epoch."""
+
     def batches(self, batch_size: int, epoch: int) -> Iterator[tuple[Tensor, ...]]:
-        """Two views (B, 3, H, W) of the training images in a random order, full batches only."""
+        """Two views (B, 3, H, W) of the training images in a random order and labels (B,), full batches only."""
 
     def features(self, network: nn.Module) -> list[Tensor]:
         """Outputs (N, d) of a network for the images of each part."""
 
 
-class MemoryTask:
-    """Images in memory: `train` uint8 (N, 3, H, W) and the three parts, on the device."""
+class MemoryTask(MemoryBatches):
+    """Images in memory: those to train on, which may lack labels, and three labelled `PARTS`."""
 
     def __init__(self, images: ImageSet, split: ImageSplit, view: ViewName, device: torch.device) -> None:
-        self.device, self.view = device, VIEWS[view]
-        self.train = torch.from_numpy(images.images[split.train]).to(device)
-        self.size = len(self.train)
+        places = zip(PARTS, (*held_out(split.train, split.val), split.test), strict=True)
+        parts = {name: part[images.labels[part] >= 0] for name, part in places}
+        if not all(map(len, parts.values())):
+            raise CardError(f"{images.name}: no labelled images to fit, to choose or to test on; take another split")
+        self.crop_low, augment = VIEWS[view]
         # For CIFAR these are the constants of the authors' code to three digits.
-        self.mean, self.std = channel_statistics(images.images[split.train])
-        held_out = np.arange(len(split.train)) % HELD_OUT == 0
-        fit, choose = (split.train, split.val) if len(split.val) else (split.train[~held_out], split.train[held_out])
-        self.images, self.labels = [], []
-        for indices in (fit, choose, split.test):
-            indices = indices[images.labels[indices] >= 0]
-            if not len(indices):
-                raise CardError(
-                    f"{images.name}: no labelled images to fit, to choose or to test on; take another split"
-                )
-            self.images.append(torch.from_numpy(images.images[indices]).to(device))
-            self.labels.append(torch.from_numpy(images.labels[indices]).to(device))
+        statistics = channel_statistics(images.images[split.train])
+        super().__init__(images, {"train": split.train} | parts, statistics, augment, device)
+        self.part_labels = [self.labels(name) for name in PARTS]
 
     def batches(self, batch_size: int, epoch: int, views: int = 2) -> Iterator[tuple[Tensor, ...]]:
-        """Views (B, 3, H, W) of the training images; order and views come from torch's global stream."""
-        order = torch.randperm(self.size).to(self.device)
-        for indices in order.split(batch_size)[: self.size // batch_size]:
-            x = augment.to_float(self.train[indices])
-            yield tuple(self._normalised(self.view(x)) for _ in range(views))
+        """Views (B, 3, H, W) of the training images and labels; all chance comes from torch's global stream."""
+        return self.training(batch_size, self.crop_low, views)
 
     def features(self, network: nn.Module) -> list[Tensor]:
         """Outputs (N, d) of a network for the images of each part."""
-        return [embed(network, x, lambda batch: self._normalised(augment.to_float(batch))) for x in self.images]
-
-    def _normalised(self, x: Tensor) -> Tensor:
-        return augment.normalise(x, self.mean, self.std)
-
-
-def steps_per_epoch(task: Task, batch_size: int) -> int:
-    """Full batches of the training images. CardError if there is none."""
-    if batch_size > task.size:
-        raise CardError(f"batch_size {batch_size}: the split has {task.size} training images; take fewer")
-    return task.size // batch_size
+        return [torch.cat([embed(network, x) for x, _ in self.part(name, BATCH)]) for name in PARTS]
 
 
 def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:

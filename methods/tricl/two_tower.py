@@ -23,7 +23,7 @@ from .importance import importance_order, second_moment, selected, spread
 from .loss import Importance, TriLoss, off_identity
 from .models import Projector, parameter_groups
 from .settings import TwoTowerSettings
-from .task import MemoryTask, linear_accuracy, steps_per_epoch
+from .task import MemoryTask, linear_accuracy
 
 NEIGHBOURS = 10
 
@@ -93,14 +93,14 @@ class TwoTower(Experiment[TwoTowerSettings]):
 
     def train(self) -> None:
         s, model = self.settings, self.model.train()
-        steps = steps_per_epoch(self.task, s.batch_size)
+        steps = self.task.steps(s.batch_size)
         weights = [*model.left.parameters(), *model.right.parameters()]
         optimiser = torch.optim.Adam(parameter_groups(weights, model.importance, s.lr, s.importance_lr), lr=0.0)
         epochs = s.epochs if s.trained else 0
         for epoch in self.context.epochs(epochs, model=model, optimiser=optimiser):
             total = 0.0
             batches = self.task.batches(s.batch_size, epoch, views=1)
-            for step, (images,) in enumerate(batches, (epoch - 1) * steps):
+            for step, (images, _) in enumerate(batches, (epoch - 1) * steps):
                 for group in optimiser.param_groups:
                     group["lr"] = cosine(step, group["peak_lr"], 0, epochs * steps)
                 loss = self.batch_loss(images)
@@ -117,7 +117,7 @@ class TwoTower(Experiment[TwoTowerSettings]):
         Scores are inner products of unit rows, weighted by S where there is one, as in training. `recall`: the image's
         own right half is among the ten best; `precision`: share of its class among those, its own left out.
         """
-        k, labels = self.settings.top_dims, self.task.labels
+        k, labels = self.settings.top_dims, self.task.part_labels
         both = self.task.features(self.model)
         left, right = ([rows.chunk(2, dim=1)[side] for rows in both] for side in range(2))
         s = None if self.model.importance is None else self.model.importance()
@@ -142,7 +142,7 @@ class TwoTower(Experiment[TwoTowerSettings]):
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The loss of one batch, with the same views each time."""
         self.context.seed_torch("fixed batch")
-        (images,) = next(self.task.batches(self.settings.batch_size, 1, views=1))
+        images, _ = next(self.task.batches(self.settings.batch_size, 1, views=1))
         return lambda: self.batch_loss(images)
 
 

@@ -11,14 +11,7 @@ from .settings import ViewName
 
 
 def photograph_view(x: Tensor) -> Tensor:
-    """One view of images (B, 3, H, W) in [0, 1]: SimCLR's pipeline in the order of the authors' code."""
-    return after_crop(
-        augment.random_resized_crop(x, (x.shape[2], x.shape[3]), scale=(0.08, 1.0), interpolation="bicubic")
-    )
-
-
-def after_crop(x: Tensor) -> Tensor:
-    """SimCLR's pipeline without its random crop, of images (B, 3, H, W) in [0, 1]."""
+    """A crop (B, 3, H, W) in [0, 1] after the rest of SimCLR's pipeline, in the order of the authors' code."""
     x = augment.color_jitter(x, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, p=0.8)
     x = augment.grayscale(x, p=0.2)
     x = augment.gaussian_blur(x, p=0.5, sigma=(0.1, 2.0))
@@ -33,5 +26,8 @@ def digit_view(x: Tensor) -> Tensor:
     return x * (torch.rand_like(x[:, :1]) > 0.15)
 
 
-# Each draws from torch's global stream.
-VIEWS: dict[ViewName, Callable[[Tensor], Tensor]] = {"photograph": photograph_view, "digit": digit_view}
+# The smallest share of the area that a view is cropped to, and what follows; each draws from torch's global stream.
+VIEWS: dict[ViewName, tuple[float, Callable[[Tensor], Tensor]]] = {
+    "photograph": (0.08, photograph_view),
+    "digit": (1.0, digit_view),
+}

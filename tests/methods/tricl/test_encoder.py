@@ -7,7 +7,7 @@ import torch
 from methods.tricl import images
 from methods.tricl.encoder import make_encoder, make_optimiser, train_epoch
 from methods.tricl.settings import ImageSettings
-from methods.tricl.task import MemoryTask, steps_per_epoch
+from methods.tricl.task import MemoryTask
 from retable.data.image_sets import ImageSet, ImageSplit
 
 
@@ -51,7 +51,7 @@ def test_two_steps_of_the_full_recipe(make, variant: str, batch: int) -> None:
     assert sum(p.numel() for p in model.backbone.parameters()) == 11_168_832
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimiser = make_optimiser(model, s)
-    assert steps_per_epoch(task, batch) == 2
+    assert task.steps(batch) == 2
     means = train_epoch(model, optimiser, task, 1, s)
     assert all(math.isfinite(value) for value in means.values())
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}

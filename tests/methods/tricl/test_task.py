@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from methods.tricl.task import MemoryTask, channel_statistics, linear_accuracy, steps_per_epoch
+from methods.tricl.task import MemoryTask, channel_statistics, linear_accuracy
 from retable.cards import CardError
 from retable.data.image_sets import ImageSet, ImageSplit
 
@@ -29,23 +29,23 @@ def test_statistics_are_numpys() -> None:
 def test_training_images_choose_where_none_are_set_aside() -> None:
     split = ImageSplit(np.arange(30), np.arange(0), np.arange(30, 40))
     task = MemoryTask(images(), split, "digit", torch.device("cpu"))
-    assert [len(labels) for labels in task.labels] == [27, 3, 10]
-    assert task.size == len(task.train) == 30
+    assert [len(labels) for labels in task.part_labels] == [27, 3, 10]
+    assert task.size("train") == 30
 
 
 def test_images_without_a_label_train_and_evaluate_nothing() -> None:
     whole = images()
     whole.labels[:5] = -1
     task = MemoryTask(whole, parts(20, 30, 40), "digit", torch.device("cpu"))
-    assert task.size == len(task.train) == 20
-    assert [len(labels) for labels in task.labels] == [15, 10, 10]
+    assert task.size("train") == 20
+    assert [len(labels) for labels in task.part_labels] == [15, 10, 10]
 
 
 def test_probe_finds_what_one_channel_says() -> None:
     task = MemoryTask(images(400), parts(200, 300, 400), "digit", torch.device("cpu"))
     rows = task.features(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()))
-    assert linear_accuracy(task.labels, rows) > 95
-    assert linear_accuracy(task.labels, [row[:, 1:] for row in rows]) < 70
+    assert linear_accuracy(task.part_labels, rows) > 95
+    assert linear_accuracy(task.part_labels, [row[:, 1:] for row in rows]) < 70
 
 
 def test_a_split_without_labels_is_named() -> None:
@@ -57,11 +57,11 @@ def test_a_split_without_labels_is_named() -> None:
 
 def test_batches_are_full_and_each_image_comes_at_most_once() -> None:
     task = MemoryTask(images(), parts(20, 30, 40), "digit", torch.device("cpu"))
-    task.view = lambda x: x
-    assert steps_per_epoch(task, 8) == 2
+    task.augment = None
+    assert task.steps(8) == 2
     batches = list(task.batches(8, 1))
-    assert [first.shape for first, _ in batches] == [(8, 3, 4, 4), (8, 3, 4, 4)]
-    assert len(torch.cat([first for first, _ in batches]).unique(dim=0)) == 16
-    assert [len(views) for views in task.batches(8, 1, views=1)] == [1, 1]
-    with pytest.raises(CardError, match="batch_size 21: the split has 20 training images; take fewer"):
-        steps_per_epoch(task, 21)
+    assert [first.shape for first, _, _ in batches] == [(8, 3, 4, 4), (8, 3, 4, 4)]
+    assert len(torch.cat([first for first, _, _ in batches]).unique(dim=0)) == 16
+    assert [len(views) for views in task.batches(8, 1, views=1)] == [2, 2]
+    with pytest.raises(CardError, match="a batch of 21 cannot be taken from 20 training images"):
+        task.steps(21)
