@@ -16,6 +16,7 @@ from sklearn.linear_model import RidgeClassifier
 from torch import Tensor, nn
 
 from retable.data.folder_images import FolderSet
+from retable.data.image_batches import MemoryBatches
 from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
@@ -23,7 +24,7 @@ from retable.train.schedules import set_lr, warmup_cosine_timm
 
 from .settings import VisionSettings
 from .token import TokenContraNorm
-from .vision_data import FromFolder, InMemory
+from .vision_data import FromFolder, in_memory
 
 SPECTRUM_IMAGES = 128
 
@@ -87,8 +88,8 @@ class Vision(Experiment[VisionSettings]):
     def __init__(self, settings: VisionSettings, context: Context) -> None:
         super().__init__(settings, context)
         images, split = context.data()
-        batches = FromFolder if isinstance(images, FolderSet) else InMemory
-        self.images: InMemory | FromFolder = batches(images, split, settings, context.device)
+        load = FromFolder if isinstance(images, FolderSet) else in_memory
+        self.images: MemoryBatches | FromFolder = load(images, split, settings, context.device)
         context.seed_torch("weights")
         self.model = make_model(settings, self.images.classes).to(context.device)
 
@@ -99,7 +100,7 @@ class Vision(Experiment[VisionSettings]):
             set_lr(optimiser, warmup_cosine_timm(epoch, s.lr, s.warmup, s.epochs, s.start_lr, s.end_lr))
             model.train()
             losses = []
-            for x, target in self.images.training():
+            for x, target in self.images.training(s.batch):
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                     loss = F.cross_entropy(model(x), target)
                 optimiser.zero_grad()

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from retable.cards import CardError, unknown
-from retable.data.augment import horizontal_flip, normalise, random_crop, to_float
+from retable.data.augment import horizontal_flip, random_crop
 from retable.data.folder_images import FolderImages, FolderSet, FolderSplit
+from retable.data.image_batches import MemoryBatches
 from retable.data.image_sets import ImageSet, ImageSplit
 
 from .settings import VisionSettings
@@ -21,38 +22,24 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CROP_SHARE = 0.875
 
 
-class InMemory:
-    """An ImageSet on the device. Channels are normalised by the training images' mean and std.
+def in_memory(images: ImageSet, split: ImageSplit, s: VisionSettings, device: torch.device) -> MemoryBatches:
+    """Images in memory. Channels are normalised by the training images' mean and std; empty parts are left out.
 
     ``augment`` is "none" or "crop-flip": four black pixels of padding, a random crop, a horizontal flip with
     probability 1/2.
     """
+    if s.augment not in ("none", "crop-flip"):
+        raise CardError(unknown("augment (of images in memory)", s.augment, ["none", "crop-flip"]))
+    parts = {name: places for name, places in vars(split).items() if len(places)}
+    pixels = images.images[split.train] / 255
+    statistics = pixels.mean((0, 2, 3)).tolist(), pixels.std((0, 2, 3)).tolist()
+    augment = crop_flip if s.augment == "crop-flip" else None
+    return MemoryBatches(images, parts, statistics, augment, device, drop_last=False)
 
-    def __init__(self, images: ImageSet, split: ImageSplit, settings: VisionSettings, device: torch.device) -> None:
-        self.augment = settings.augment
-        if self.augment not in ("none", "crop-flip"):
-            raise CardError(unknown("augment (of images in memory)", self.augment, ["none", "crop-flip"]))
-        self.batch, self.classes = settings.batch, len(images.classes)
-        self.y = torch.from_numpy(images.labels).to(device)
-        self.x = torch.from_numpy(images.images).to(device)
-        indices = {"train": split.train, "val": split.val, "test": split.test}
-        self.parts = {name: torch.from_numpy(part).to(device) for name, part in indices.items() if len(part)}
-        pixels = images.images[split.train] / 255
-        self.mean, self.std = pixels.mean((0, 2, 3)).tolist(), pixels.std((0, 2, 3)).tolist()
 
-    def training(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented images (B, 3, H, W) and labels (B,), in an order drawn from torch's global generator."""
-        train = self.parts["train"]
-        for indices in train[torch.randperm(len(train)).to(train.device)].split(self.batch):
-            x = to_float(self.x[indices])
-            if self.augment == "crop-flip":
-                x = horizontal_flip(random_crop(x, padding=4))
-            yield normalise(x, self.mean, self.std), self.y[indices]
-
-    def part(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images of "train", "val" or "test" without augmentation, in order."""
-        for indices in self.parts[name].split(500):
-            yield normalise(to_float(self.x[indices]), self.mean, self.std), self.y[indices]
+def crop_flip(x: Tensor) -> Tensor:
+    """Images (B, 3, H, W) moved by up to four pixels, then mirrored with probability 1/2."""
+    return horizontal_flip(random_crop(x, padding=4))
 
 
 class FromFolder:
@@ -95,22 +82,22 @@ class FromFolder:
             num_classes=self.classes,
         )
 
-    def training(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def training(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Augmented images (B, 3, H, W) and target probabilities (B, classes), from torch's global generator."""
         seed = int(torch.randint(2**32, ()))
         # timm draws from these two: mixup always, the rest where there are no worker processes.
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         self.sampler.set_epoch(seed)
-        loader = self._loader(self.train, sampler=self.sampler, drop_last=True)
+        loader = self._loader(self.train, batch_size, sampler=self.sampler, drop_last=True)
         for x, y in loader:
             yield self.mix(x.to(self.device, non_blocking=True), y.to(self.device))
 
     def part(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
         """The images of "train" or "test": resized to 256 and centre-cropped to 224 pixels; in order."""
-        for x, y in self._loader(self.parts[name]):
+        for x, y in self._loader(self.parts[name], self.batch):
             yield x.to(self.device, non_blocking=True), y.to(self.device)
 
-    def _loader(self, images: FolderImages, **options: Any) -> DataLoader:
+    def _loader(self, images: FolderImages, batch_size: int, **options: Any) -> DataLoader:
         pinned = self.device.type == "cuda"
-        return DataLoader(images, self.batch, num_workers=self.workers, pin_memory=pinned, **options)  # type: ignore[arg-type]
+        return DataLoader(images, batch_size, num_workers=self.workers, pin_memory=pinned, **options)  # type: ignore[arg-type]

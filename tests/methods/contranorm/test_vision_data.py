@@ -9,7 +9,7 @@ from PIL import Image
 
 from methods.contranorm.settings import VisionSettings
 from methods.contranorm.vision import Vision
-from methods.contranorm.vision_data import FromFolder, InMemory
+from methods.contranorm.vision_data import FromFolder, in_memory
 from retable.cards import CardError
 from retable.config import Config, Workspace
 from retable.data.folder_images import FolderImages, FolderSet, FolderSplit
@@ -58,10 +58,10 @@ def folder(tmp_path) -> tuple[FolderSet, FolderSplit]:
 
 
 def test_an_epoch_shows_every_training_image_once(images):
-    task = InMemory(*images, settings_of(SMALL, augment="none"), CPU)
+    task = in_memory(*images, settings_of(SMALL, augment="none"), CPU)
     assert set(task.parts) == {"train", "test"}
     torch.manual_seed(0)
-    x, y = (torch.cat(parts) for parts in zip(*task.training(), strict=True))
+    x, y = (torch.cat(parts) for parts in zip(*task.training(4), strict=True))
     still = next(task.part("train"))
     order = [int((still[0] == image).flatten(1).all(1).nonzero()) for image in x]
     assert sorted(order) == list(range(10))
@@ -70,7 +70,7 @@ def test_an_epoch_shows_every_training_image_once(images):
 
 
 def test_training_pixels_are_normalised_by_channel(images):
-    task = InMemory(*images, settings_of(SMALL), CPU)
+    task = in_memory(*images, settings_of(SMALL), CPU)
     x, _ = next(task.part("train"))
     torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(x.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
@@ -82,12 +82,12 @@ def test_training_pixels_are_normalised_by_channel(images):
 def test_augmentation_follows_torchs_stream(make, images, folder):
     def epoch(seed: int) -> list[torch.Tensor]:
         task = (
-            InMemory(*images, settings_of(SMALL), CPU)
+            in_memory(*images, settings_of(SMALL), CPU)
             if make == "memory"
             else FromFolder(*folder, settings_of(DEIT), CPU)
         )
         torch.manual_seed(seed)
-        return [tensor for batch in task.training() for tensor in batch]
+        return [tensor for batch in task.training(4) for tensor in batch]
 
     first, again, other = epoch(0), epoch(0), epoch(1)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
@@ -97,7 +97,7 @@ def test_augmentation_follows_torchs_stream(make, images, folder):
 def test_deits_batches_are_mixed_targets_of_repeated_images(folder):
     task = FromFolder(*folder, settings_of(DEIT), CPU)
     torch.manual_seed(0)
-    batches = list(task.training())
+    batches = list(task.training(4))
     assert [tuple(x.shape) for x, _ in batches] == [(4, 3, 32, 32)] * 2  # 10 images, the last two left out
     for _, target in batches:
         torch.testing.assert_close(target.sum(1), torch.ones(4))
@@ -116,7 +116,7 @@ def test_folder_evaluation_is_still_and_in_order(folder):
 
 def test_an_augmentation_that_does_not_go_with_the_data_is_named(images, folder):
     with pytest.raises(CardError, match=r"unknown augment \(of images in memory\) 'deit'"):
-        InMemory(*images, settings_of(SMALL, augment="deit"), CPU)
+        in_memory(*images, settings_of(SMALL, augment="deit"), CPU)
     with pytest.raises(CardError, match=r"unknown augment \(of images in folders\) 'none'"):
         FromFolder(*folder, settings_of(DEIT, augment="none"), CPU)
 
@@ -143,8 +143,8 @@ def test_the_full_recipe_takes_two_steps_at_24_layers_and_224_pixels(root, tmp_p
     experiment = Vision(VisionSettings.parse(cell.settings, "vision"), context)
     assert len(experiment.model.blocks) == 24
     before = [p.detach().clone() for p in experiment.model.parameters()]
-    two_batches = itertools.islice(experiment.images.training(), 2)
-    monkeypatch.setattr(experiment.images, "training", lambda: two_batches)
+    two_batches = itertools.islice(experiment.images.training(4), 2)
+    monkeypatch.setattr(experiment.images, "training", lambda batch_size: two_batches)
     experiment.train()
     assert 4 < json.loads(context.curve.read_text())["loss"] < 6  # chance: log(100)
     moved = [not torch.equal(a, b) for a, b in zip(before, experiment.model.parameters(), strict=True)]
