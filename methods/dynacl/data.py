@@ -79,10 +79,3 @@ def training_images(x: Tensor, padding: int, *, flip: bool) -> Tensor:
     """Images for classifiers, uint8 (N, 3, H, W) to float in [0, 1]: a padded random crop and a flip."""
     out = random_crop(to_float(x), padding)
     return horizontal_flip(out) if flip else out
-
-
-def batches(number: int, size: int, device: torch.device, *, drop_last: bool) -> list[Tensor]:
-    """Random indices of `number` images in batches; with `drop_last` a short last one is dropped unless it is all."""
-    order = torch.randperm(number).to(device)
-    parts = list(order.split(size))
-    return parts[:-1] if drop_last and len(parts) > 1 and len(parts[-1]) < size else parts

@@ -16,13 +16,14 @@ from torch.optim import SGD
 
 from retable.cards import CardError
 from retable.data.augment import to_float
+from retable.data.image_batches import shuffled_batches
 from retable.evaluate.attacks import pgd_examples
 from retable.experiment import Experiment
 from retable.train.best import BestCheckpoint
 from retable.train.context import Context, Result
 from retable.train.schedules import set_lr
 
-from .data import Part, Task, batches, training_images
+from .data import Part, Task, training_images
 from .lp_aft import check_clusters, lp_aft
 from .models import Branch, Classifier, Encoder, folded_batchnorm, make_encoder
 from .pretrain import make_pair, pretrain
@@ -156,7 +157,7 @@ class FewLabels(Experiment[FewLabelsSettings]):
             set_lr(optimiser, lr_at(epoch, s.teacher_epochs, s.few_labels_lr, TEACHER_DROPS))
             teacher.train()
             losses = []
-            for rows in batches(len(data), s.teacher_batch, data.x.device, drop_last=False):
+            for rows in shuffled_batches(len(data), s.teacher_batch, data.x.device, drop_last=False):
                 logits = teacher(training_images(data.x[rows], s.crop_padding, flip=s.flip), "clean")
                 losses.append(descend(optimiser, F.cross_entropy(logits, data.y[rows])))
             with frozen(teacher, "clean") as model:

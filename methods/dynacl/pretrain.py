@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from retable.data.image_batches import shuffled_batches
 from retable.nn.nt_xent import nt_xent_interleaved
 from retable.train.context import Context
 from retable.train.optim import LARS
 from retable.train.schedules import set_lr, warmup_cosine_epoch
 
 from .attack import adversarial_views
-from .data import Task, batches, views
+from .data import Task, views
 from .models import Pair, Projector, make_encoder
 from .robustness import LearningCurve, ridge_robustness
 from .schedules import Augmentation, adversarial_weight, augmentation_strength, schedule_weighted
@@ -30,7 +31,7 @@ def pretrain(pair: Pair, task: Task, s: PretrainSettings, context: Context) -> d
         set_lr(optimiser, warmup_cosine_epoch(epoch, s.lr, s.warmup, s.epochs, FLOOR))
         pair.train()
         losses = []
-        for rows in batches(len(x), s.batch_size, x.device, drop_last=False):
+        for rows in shuffled_batches(len(x), s.batch_size, x.device, drop_last=False):
             clean = views(x[rows], augmentation, s.interpolation, flip=s.flip)
             losses.append(step(pair, optimiser, clean, weight, s))
         if curve.is_due(epoch, s.epochs):

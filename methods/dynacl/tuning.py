@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from retable.data.image_batches import shuffled_batches
 from retable.evaluate.attacks import pgd_examples
 from retable.train.context import Context
 from retable.train.schedules import set_lr
 
-from .data import Part, batches, training_images
+from .data import Part, training_images
 from .models import Branch, Classifier, Encoder, folded_batchnorm
 from .robustness import CHUNK
 from .settings import PretrainSettings
@@ -60,7 +61,7 @@ def train_linear(
                 features.clear()  # no augmentation is used again
             features[view] = augmented_features(classifier.encoder, data.x, bn_branch, seed + view, s)
         losses = []
-        for rows in batches(len(data), stage.batch_size, data.x.device, drop_last=True):
+        for rows in shuffled_batches(len(data), stage.batch_size, data.x.device, drop_last=True):
             loss = F.cross_entropy(classifier.linear(features[view][rows]), data.y[rows])
             losses.append(descend(optimiser, loss))
         context.log(epoch, loss=torch.stack(losses).mean().item())
@@ -84,7 +85,7 @@ def train_linear_attacked(
     for epoch in context.epochs(stage.epochs, phase=stage.name, classifier=classifier, optimiser=optimiser):
         set_lr(optimiser, stage.lr_at(epoch))
         losses = []
-        for rows in batches(len(data), stage.batch_size, data.x.device, drop_last=True):
+        for rows in shuffled_batches(len(data), stage.batch_size, data.x.device, drop_last=True):
             x, y = training_images(data.x[rows], s.crop_padding, flip=s.flip), data.y[rows]
             with folded_batchnorm(classifier, bn_branch):
                 attacked = pgd_examples(
@@ -114,7 +115,7 @@ def finetune_trades(
     for epoch in context.epochs(stage.epochs, phase=stage.name, classifier=classifier, optimiser=optimiser):
         set_lr(optimiser, stage.lr_at(epoch))
         losses = []
-        for rows in batches(len(data), stage.batch_size, data.x.device, drop_last=True):
+        for rows in shuffled_batches(len(data), stage.batch_size, data.x.device, drop_last=True):
             x, y = training_images(data.x[rows], s.crop_padding, flip=s.flip), data.y[rows]
             attacked = attack_trades(classifier, x, clean_branch, adv_branch, s)
             classifier.train()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from methods.dynacl.data import Task, batches, training_images, views
+from methods.dynacl.data import Task, training_images, views
 from methods.dynacl.schedules import Augmentation
 from retable.data.containers import DataError
 from retable.data.image_sets import ImageSet, ImageSplit
@@ -66,11 +66,3 @@ def test_training_images_are_shifted_by_no_more_than_the_padding():
     x = torch.full((50, 3, 16, 16), 255, dtype=torch.uint8)
     rows = training_images(x, 2, flip=False)[:, 0].amax(2)
     assert set(rows.sum(1).tolist()) <= {14, 15, 16}
-
-
-@pytest.mark.parametrize(("number", "size", "sizes"), [(10, 4, [4, 4]), (8, 4, [4, 4]), (3, 4, [3])])
-def test_a_short_last_batch_is_dropped_unless_it_is_all(number, size, sizes):
-    drawn = batches(number, size, torch.device("cpu"), drop_last=True)
-    assert [len(part) for part in drawn] == sizes
-    assert len(set(torch.cat(drawn).tolist())) == sum(sizes)
-    assert sum(map(len, batches(number, size, torch.device("cpu"), drop_last=False))) == number
