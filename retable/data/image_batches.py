@@ -77,7 +77,7 @@ class ImageBatches(ABC):
 
 
 class MemoryBatches(ImageBatches):
-    """Images uint8 (N, C, H, W) and labels (N,) on the device; `parts` are places of images, each with a name.
+    """Images uint8 (N, C, H, W) and labels (N,) on the device; `parts` are indices of images, by name.
 
     A short last training batch is left out with `drop_last`. Crops are bicubic; with `crop_low` 1 there are none.
     """
@@ -97,7 +97,7 @@ class MemoryBatches(ImageBatches):
         super().__init__(images.classes, statistics, augment, device)
         self.channels, self.side = images.images.shape[1:3]
         self.x, self.y = torch.from_numpy(images.images).to(device), torch.from_numpy(images.labels).to(device)
-        self.parts = {name: torch.from_numpy(places).to(device) for name, places in parts.items()}
+        self.parts = {name: torch.from_numpy(indices).to(device) for name, indices in parts.items()}
         self.drop_last = drop_last
 
     def training(self, batch_size: int, crop_low: float = 1.0, views: int = 1) -> Iterator[tuple[Tensor, ...]]:
@@ -112,8 +112,8 @@ class MemoryBatches(ImageBatches):
         return random_resized_crop(x, (x.shape[2], x.shape[3]), (low, 1.0), interpolation="bicubic")
 
     def part(self, name: str, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
-        for places in self.parts[name].split(batch_size):
-            yield self.normalised(to_float(self.x[places])), self.y[places]
+        for indices in self.parts[name].split(batch_size):
+            yield self.normalised(to_float(self.x[indices])), self.y[indices]
 
     def labels(self, part: str) -> Tensor:
         return self.y[self.parts[part]]
@@ -169,7 +169,7 @@ class FolderBatches(ImageBatches):
 
 
 def shuffled_batches(number: int, batch_size: int, device: torch.device, *, drop_last: bool) -> list[Tensor]:
-    """Places of `number` images in batches, shuffled by torch's global generator.
+    """Indices of `number` images in batches, shuffled by torch's global generator.
 
     With `drop_last` a short last batch is left out unless it is all there is.
     """
@@ -178,7 +178,7 @@ def shuffled_batches(number: int, batch_size: int, device: torch.device, *, drop
 
 
 def held_out(train: np.ndarray, val: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places that fit a probe, and that choose its penalty: `val`, or if that is empty every tenth of `train`."""
+    """Indices that fit a probe, and that choose its penalty: `val`, or if that is empty every tenth of `train`."""
     if len(val):
         return train, val
     return np.delete(train, np.s_[::HELD_OUT]), train[::HELD_OUT]
