@@ -30,7 +30,7 @@ def in_memory(images: ImageSet, split: ImageSplit, s: VisionSettings, device: to
     """
     if s.augment not in ("none", "crop-flip"):
         raise CardError(unknown("augment (of images in memory)", s.augment, ["none", "crop-flip"]))
-    parts = {name: places for name, places in vars(split).items() if len(places)}
+    parts = {name: indices for name, indices in vars(split).items() if len(indices)}
     pixels = images.images[split.train] / 255
     statistics = pixels.mean((0, 2, 3)).tolist(), pixels.std((0, 2, 3)).tolist()
     augment = crop_flip if s.augment == "crop-flip" else None

@@ -126,7 +126,7 @@ def online_mask(
 ) -> Tensor:
     """The masks (B, T, E) that decoding would give, from all scores (B, T, E) at once: teacher-forced evaluation.
 
-    The first `prompt` places are routed together by the offline rule.
+    The first `prompt` positions are routed together by the offline rule.
     """
     state = OnlineState(K, lower, upper, mode)
     masks = []

@@ -172,7 +172,7 @@ def _mass_before(descending: Tensor) -> Tensor:
 
 
 def _unpack(scores: Tensor, cu_seqlens: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Sequences laid end to end as a padded batch (S, longest, E) with its valid places (S, longest)."""
+    """Sequences laid end to end as a padded batch (S, longest, E) with its valid positions (S, longest)."""
     rows = scores.reshape(-1, scores.shape[-1])
     bounds = cu_seqlens.to(scores.device).long()
     lengths = bounds.diff()

@@ -35,8 +35,8 @@ class FolderTask(FolderBatches):
         self.crop_low, augment = VIEWS["photograph"]
         super().__init__(images, split, statistics, augment, context.device, workers=workers, side=SIDE)
         self.derive = context.derive
-        places = np.arange(len(split.train))
-        self.fit, self.choose = (torch.from_numpy(part).to(self.device) for part in held_out(places, places[:0]))
+        indices = np.arange(len(split.train))
+        self.fit, self.choose = (torch.from_numpy(part).to(self.device) for part in held_out(indices, indices[:0]))
         train = self.labels("train")
         self.part_labels = [train[self.fit], train[self.choose], self.labels("test")]
 

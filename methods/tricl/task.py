@@ -39,8 +39,8 @@ class MemoryTask(MemoryBatches):
     """Images in memory: those to train on, which may lack labels, and three labelled `PARTS`."""
 
     def __init__(self, images: ImageSet, split: ImageSplit, view: ViewName, device: torch.device) -> None:
-        places = zip(PARTS, (*held_out(split.train, split.val), split.test), strict=True)
-        parts = {name: part[images.labels[part] >= 0] for name, part in places}
+        named = zip(PARTS, (*held_out(split.train, split.val), split.test), strict=True)
+        parts = {name: part[images.labels[part] >= 0] for name, part in named}
         if not all(map(len, parts.values())):
             raise CardError(f"{images.name}: no labelled images to fit, to choose or to test on; take another split")
         self.crop_low, augment = VIEWS[view]
