@@ -8,10 +8,10 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 
-def noise(x: Tensor, deviation: float) -> Tensor:
+def noise(x: Tensor, std: float) -> Tensor:
     """Gaussian noise, the same for the same shape."""
     generator = torch.Generator().manual_seed(0)
-    return x + deviation * torch.randn(x.shape, generator=generator).to(x)
+    return x + std * torch.randn(x.shape, generator=generator).to(x)
 
 
 def blur(x: Tensor, sigma: float) -> Tensor:

@@ -6,14 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retable.data.augment import (
-    color_jitter,
-    grayscale,
-    horizontal_flip,
-    random_crop,
-    random_resized_crop,
-    to_float,
-)
+from retable.data.augment import color_jitter, grayscale, horizontal_flip, random_crop, random_resized_crop, to_float
 from retable.data.containers import DataError
 from retable.data.image_sets import ImageSet, ImageSplit
 

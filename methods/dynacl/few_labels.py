@@ -25,7 +25,7 @@ from retable.train.schedules import set_lr
 
 from .data import Part, Task, training_images
 from .lp_aft import check_clusters, lp_aft
-from .models import Branch, Classifier, Encoder, folded_batchnorm, make_encoder
+from .models import Branch, Classifier, Encoder, make_encoder
 from .pretrain import make_pair, pretrain
 from .robustness import accuracy, frozen, pgd_images, robustness, show
 from .settings import FewLabelsSettings
@@ -195,18 +195,11 @@ class FewLabels(Experiment[FewLabelsSettings]):
     def attack(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Attacked images (B, 3, H, W) and the teacher's logits; targets are y (first rows), then the teacher's."""
         s = self.settings
-        with torch.no_grad(), folded_batchnorm(self.teacher, "clean"):
-            soft = self.teacher(x, "clean")
+        with torch.no_grad(), frozen(self.teacher, "clean") as teacher:
+            soft = teacher(x)
         targets = torch.cat([y, soft[len(y) :].argmax(1)])
-        with folded_batchnorm(self.model, "adv"):
-            attacked = pgd_examples(
-                lambda images: self.model(images, "adv"),
-                x,
-                targets,
-                eps=s.eps,
-                step=s.step_size,
-                iterations=s.student_iters,
-            )
+        with frozen(self.model, "adv") as student:
+            attacked = pgd_examples(student, x, targets, eps=s.eps, step=s.step_size, iterations=s.student_iters)
         return attacked, soft
 
     def loss(self, x: Tensor, attacked: Tensor, soft: Tensor, y: Tensor) -> dict[str, Tensor]:

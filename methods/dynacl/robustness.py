@@ -37,14 +37,9 @@ def robustness(
             "accuracy": accuracy(model, to_float(task.test.x), task.test.y),
             "pgd_accuracy": accuracy(model, pgd_images(model, some, s, context), some.y),
         }
+        seed = context.derive("autoattack")
         _, predictions = auto_attack(
-            model,
-            to_float(few.x),
-            few.y,
-            eps=s.eps,
-            seed=context.derive("autoattack"),
-            version=s.aa_version,
-            iterations=s.aa_iterations,
+            model, to_float(few.x), few.y, eps=s.eps, seed=seed, version=s.aa_version, iterations=s.aa_iterations
         )
         metrics[AUTOATTACK_METRICS[s.aa_version]] = 100 * (predictions == few.y).double().mean().item()
         correct = torch.stack([model(images).argmax(1) == some.y for _, _, images in corrupted(to_float(some.x))])

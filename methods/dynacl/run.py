@@ -68,9 +68,9 @@ class Dynacl(Experiment[PretrainSettings]):
 
     def train(self) -> None:
         s, task, context = self.settings, self.task, self.context
+        branch = self.bn_branch
         if s.method == "supervised":
             stage = Stage("supervised", s.supervised_epochs, s.aft_lr, DECAY, s.tune_batch)
-            branch = self.bn_branch
             finetune_trades(self.classifiers["supervised"], task.train, branch, branch, stage, s, context)
             return
         if s.method == "contrastive":
@@ -83,13 +83,13 @@ class Dynacl(Experiment[PretrainSettings]):
             match name:
                 case "slf":
                     stage = Stage("slf", s.probe_epochs, s.probe_lr, DECAY, s.probe_batch)
-                    train_linear(classifier, task.train, self.bn_branch, stage, s, context)
+                    train_linear(classifier, task.train, branch, stage, s, context)
                 case "alf":
                     stage = Stage("alf", s.probe_epochs, s.probe_lr, DECAY, s.probe_batch)
-                    train_linear_attacked(classifier, task.train, self.bn_branch, stage, s, context)
+                    train_linear_attacked(classifier, task.train, branch, stage, s, context)
                 case "aff":
                     stage = Stage("aff", s.aff_epochs, s.aff_lr, DECAY, s.aff_batch, lr_drops=(0.6, 0.8))
-                    finetune_trades(classifier, task.train, "clean", self.bn_branch, stage, s, context)
+                    finetune_trades(classifier, task.train, "clean", branch, stage, s, context)
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         return {name: classifier.state_dict() for name, classifier in self.classifiers.items()}

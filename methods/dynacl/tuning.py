@@ -17,7 +17,7 @@ from retable.train.schedules import set_lr
 
 from .data import Part, training_images
 from .models import Branch, Classifier, Encoder, folded_batchnorm
-from .robustness import CHUNK
+from .robustness import CHUNK, frozen
 from .settings import PretrainSettings
 from .trades import trades_examples, trades_loss
 
@@ -87,15 +87,8 @@ def train_linear_attacked(
         losses = []
         for rows in shuffled_batches(len(data), stage.batch_size, data.x.device, drop_last=True):
             x, y = training_images(data.x[rows], s.crop_padding, flip=s.flip), data.y[rows]
-            with folded_batchnorm(classifier, bn_branch):
-                attacked = pgd_examples(
-                    lambda images: classifier(images, bn_branch),
-                    x,
-                    y,
-                    eps=s.eps,
-                    step=s.step_size,
-                    iterations=s.alf_iters,
-                )
+            with frozen(classifier, bn_branch) as model:
+                attacked = pgd_examples(model, x, y, eps=s.eps, step=s.step_size, iterations=s.alf_iters)
                 logits = classifier(attacked, bn_branch)
             losses.append(descend(optimiser, F.cross_entropy(logits, y)))
         context.log(epoch, loss=torch.stack(losses).mean().item())
