@@ -6,6 +6,7 @@ Every model refuses unknown keys and names the allowed ones. `schemas()` yields 
 
 import csv
 import difflib
+import io
 import itertools
 import json
 import re
@@ -223,6 +224,10 @@ class Protocol(Model):
     version: int = Field(ge=1)
     description: str
     spread: str = Field(description="what the deviation is over, in one word")
+    shared: str = Field(
+        default="",
+        description="what a seed decides for all rows alike (splits, start of the weights); empty: rows are not paired",
+    )
 
 
 class Answer(Model):
@@ -235,7 +240,8 @@ class Answer(Model):
     measured: str = Field(description="the metric's name in records")
     claims: str = Field(description="pattern of ids in claims.csv")
     names: dict[str, str] = Field(default={}, description="name or value in the card -> how ids write it")
-    margin: float = Field(default=1.0, gt=0, description="least equivalence margin, in the claim's unit")
+    margin: float = Field(gt=0, description="of equivalence, in the claim's unit; at most 2 points of its scale")
+    reason: str = Field(min_length=1, description="why this margin")
 
     @model_validator(mode="after")
     def _gives_ids(self) -> "Answer":
@@ -259,14 +265,57 @@ class Answer(Model):
         return PART.sub(lambda part: self.names.get(texts[part[1]], texts[part[1]]), self.claims)
 
 
-class Ordering(Model):
-    """A statement `better > worse` in the measured metric, asked on every data set and at every value of `axes`."""
+class Asked(Model):
+    """What orderings, equivalences and trends have in common: an id, a metric, and where they are asked."""
+
+    id: Name = Field(description="its own within the recipe; statements name it `<recipe>/<id>`")
+    metric: str | None = Field(default=None, description="in records; the recipe's if absent")
+    higher_is_better: bool | None = Field(default=None, description="of the metric; the recipe's if absent")
+    axes: dict[str, list[Scalar]] = Field(default={}, description="values of axes; those not named are any")
+    datasets: list[str] | None = Field(default=None, description="all of the recipe's if absent")
+    source: str
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The rows that it speaks of."""
+        raise NotImplementedError
+
+
+class Ordering(Asked):
+    """A statement `better > worse` in a metric, asked on every data set and at every value of `axes`."""
 
     better: str
     worse: str
-    axes: dict[str, list[Scalar]] = {}
-    datasets: list[str] | None = Field(default=None, description="all of the recipe's if absent")
-    source: str
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return (self.better, self.worse)
+
+
+class Equivalence(Asked):
+    """A statement that two rows differ by less than `within`, in the metric's unit: "A is not needed"."""
+
+    first: str
+    second: str
+    within: float = Field(gt=0)
+    reason: str = Field(min_length=1, description="why this margin")
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return (self.first, self.second)
+
+
+class Trend(Asked):
+    """A statement that a row's metric rises or falls along an axis: the slope of each seed, the seed as the unit."""
+
+    variant: str
+    along: str = Field(description="a numeric axis; its values in `axes`, or all")
+    direction: Literal["rises", "falls"]
+    log: bool = Field(default=False, description="slope over the logarithm to base 2 of the axis")
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return (self.variant,)
 
 
 class Comparison(Model):
@@ -310,6 +359,8 @@ class Recipe(Model):
     scales: dict[Scale, ScalePlan]
     answers: list[Answer] = []
     orderings: list[Ordering] = []
+    equivalences: list[Equivalence] = []
+    trends: list[Trend] = []
     comparisons: list[Comparison] = []
     curves: list[Curve] = []
     notes: list[str] = []
@@ -340,10 +391,14 @@ class Recipe(Model):
                     raise ValueError(f"a comparison names the variant {variant!r}, which the recipe lacks")
             if comparison.reference in comparison.variants:
                 raise ValueError(f"a comparison tests {comparison.reference!r} against itself")
-        for ordering in self.orderings:
-            for variant in (ordering.better, ordering.worse):
+        ids: set[str] = set()
+        for asked in (*self.orderings, *self.equivalences, *self.trends):
+            for variant in asked.variants:
                 if variant not in self.variants:
-                    raise ValueError(f"an ordering names the variant {variant!r}, which the recipe lacks")
+                    raise ValueError(f"{asked.id!r} names the variant {variant!r}, which the recipe lacks")
+            if asked.id in ids:
+                raise ValueError(f"the id {asked.id!r} is given twice; choose another")
+            ids.add(asked.id)
         return self
 
     @model_validator(mode="after")
@@ -390,6 +445,7 @@ class Table(Model):
     title: str
     where: str = Field(description="place in the paper or in the authors' repository")
     caption: str = ""
+    third_party: bool = Field(default=False, description="measured by another group: shown beside, never judged")
 
 
 class PaperCard(Model):
@@ -434,10 +490,37 @@ class Claim(Model):
     std: float | None
     runs: int | None
     higher_is_better: bool
-    evidence: Literal["source", "second-hand", "memory"] = Field(
-        description="`source`: read where the authors published it; `memory`: never seen in a source"
+    evidence: Literal["source", "digitised", "second-hand", "memory"] = Field(
+        description="`source`: read where the authors published it; `digitised`: measured in a figure; `second-hand`: "
+        "read where others quote it; `memory`: never seen in a source"
     )
     source: str
+    varied: Literal["seeds", "splits", "folds"] | None = Field(
+        default=None, description="what `std` and `runs` are over in the paper; absent where nothing is stated"
+    )
+    used_for: str = Field(default="", description="what of the set-up the number served to choose; it is not judged")
+
+    @property
+    def trained_std(self) -> float | None:
+        """Its deviation over trainings; None where it has none, or one over something else."""
+        return self.std if self.varied == "seeds" else None
+
+    @property
+    def trained_runs(self) -> int | None:
+        """How many trainings it is the mean of; None where that is not stated."""
+        return self.runs if self.varied == "seeds" else None
+
+    @property
+    def unreliable(self) -> str:
+        """Why the number is not judged; empty where it is."""
+        if self.evidence == "memory":
+            return "the claim was never seen in a source"
+        return "the claim was read with low confidence" if self.setting.get("confidence") == "low" else ""
+
+    @property
+    def most_margin(self) -> float:
+        """The widest margin that a verdict on it may have: 2 points of its metric's scale."""
+        return 0.02 * {"%": 100.0, "points": 100.0, "fraction": 1.0}.get(self.unit, abs(self.mean))
 
     @property
     def place(self) -> tuple:
@@ -543,7 +626,12 @@ def load_claims(path: Path) -> list[Claim]:
     """Read a paper's claims.csv. Raises CardError that names the row."""
     claims: list[Claim] = []
     seen: dict[str | tuple, int] = {}
-    with path.open(newline="", encoding="utf-8") as file:
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise CardError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
+    with io.StringIO(text, newline="") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             if not re.fullmatch(CLAIM_ID, name := row.get("id") or ""):
                 raise CardError(
@@ -554,6 +642,7 @@ def load_claims(path: Path) -> list[Claim]:
             data["setting"] = {key: value for key, _, value in parts}
             data["model"] = data["model"] or ""
             data["unit"] = data["unit"] or ""
+            data["used_for"] = data.get("used_for") or ""
             try:
                 claim = Claim.model_validate(data)
             except ValidationError as error:

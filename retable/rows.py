@@ -1,22 +1,28 @@
 """Records become rows: a variant at one point of a recipe's grid, its candidates judged, its state named."""
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from retable.cards import SCALES, PaperCard, Recipe, Scalar, Scale, Selection
 from retable.currency import Currency
 from retable.plan import Cell
 from retable.records import RunRecord
 
+# Above this logarithm of the mean Gaussian potential of unit rows, all rows are one direction, or zero.
+ONE_DIRECTION = -1e-6
+Condition = Literal["", "constant answer", "collapsed", "mixture", "not known"]
+
 
 @dataclass(frozen=True)
 class Row:
     """A variant at one point of a recipe's grid at one scale.
 
-    `cells` are the candidates of a tuned variant (one cell otherwise), `chosen` the one that speaks for the
-    row, `records` its finished runs by seed. `state` is `measured` or the reason why there is no result.
+    `cells` are the candidates of a tuned variant (one cell otherwise), `chosen` the one that is shown for the row,
+    `records` its finished runs by seed; those of a tuned row are of the candidate that the other seeds choose, which
+    need not be `chosen`. `state` is `measured` or the reason why there is no result.
     """
 
     recipe: Recipe
@@ -47,6 +53,65 @@ class Row:
     def values(self, metric: str) -> dict[int, float]:
         """The metric by seed; empty if the row has no result or its records lack the metric."""
         return {record.seed: record.metrics[metric] for record in self.records if metric in record.metrics}
+
+    def degenerate(self, metric: str) -> dict[int, Literal["", "constant answer", "collapsed"]]:
+        """What is known by seed: a constant answer (one class has all predictions), a collapsed representation (all
+        rows of one direction or zero), or neither. Seeds whose records do not say are left out.
+        """
+        found: dict[int, Literal["", "constant answer", "collapsed"]] = {}
+        for record in self.records:
+            share = _of(record, metric, "largest_class_share")
+            if share is None and metric == self.recipe.metric:
+                share = record.metrics.get("test_largest_class_share")
+            potential = _of(record, metric, "uniformity")
+            if share is not None and share >= 100.0:
+                found[record.seed] = "constant answer"
+            elif potential is not None and potential > ONE_DIRECTION:
+                found[record.seed] = "collapsed"
+            elif share is not None or potential is not None:
+                found[record.seed] = ""
+        return found
+
+    def condition(self, metric: str) -> Condition:
+        """`constant answer` or `collapsed` for all seeds, `mixture` if some are, else empty.
+
+        `not known` is a trained row whose records do not tell and of whose seeds most, three at least, have exactly
+        the same accuracy.
+        """
+        values, known = self.values(metric), self.degenerate(metric)
+        bad = [kind for kind in known.values() if kind]
+        if bad and len(bad) < len(values):
+            return "mixture"
+        if bad:
+            return "constant answer" if "constant answer" in bad else "collapsed"
+        if known or "accuracy" not in metric or self.recipe.variants[self.variant].control:
+            return ""
+        equal = max(Counter(round(value, 9) for value in values.values()).values(), default=0)
+        return "not known" if equal > 2 and 2 * equal > len(values) else ""
+
+    def parts(self, metric: str) -> list[tuple[str, list[float]]]:
+        """The values of a mixture apart: those of each kind of degenerate seed, and the others first."""
+        kinds, values = self.degenerate(metric), self.values(metric)
+        names = sorted({kinds.get(seed, "") for seed in values})
+        return [(name, [x for seed, x in values.items() if kinds.get(seed, "") == name]) for name in names]
+
+    def resolution(self, metric: str) -> float | None:
+        """The least step of the metric, one test item, where the records count the items; else None."""
+        counts = [_of(record, metric, "test_items") for record in self.records]
+        known = [count for count in counts if count]
+        whole = {"%": 100.0, "fraction": 1.0}.get(self.recipe.unit) if "accuracy" in metric else None
+        return whole / min(known) if whole and len(known) == len(counts) and known else None
+
+    def device(self, seed: int) -> str:
+        """Kind of device and instruction set of a seed's run; the whole device where none is recorded."""
+        (environment,) = (record.environment for record in self.records if record.seed == seed)
+        device, named = environment.get("device", "not recorded"), environment.get("instruction_set")
+        return f"{device.partition(':')[0]}, {named}" if named else device
+
+    @property
+    def devices(self) -> list[str]:
+        """The kinds of device that its runs had, sorted."""
+        return sorted({self.device(record.seed) for record in self.records})
 
     def part(self, name: str) -> Scalar | None:
         """What a part of a claim's id is: `dataset`, `variant`, or a setting if all candidates share it."""
@@ -84,13 +149,24 @@ def _row(recipe: Recipe, axes: dict, cells: list[Cell], by_cell: Mapping, curren
     if "not run" in states:
         ready = len(cells) - states.count("not run")
         return replace(row, state="incomplete", note=f"{ready} of {len(cells)} candidates") if ready else row
-    best, note = _choose(recipe.variants[first.variant].select, cells, [runs for _, _, runs in found])
-    if best is None:
-        return replace(row, state="incomplete", note=note)
-    runs, planned = found[best][2], len(cells[best].seeds)
-    if len(runs) < planned:
-        note = "; ".join(filter(None, [note, f"{len(runs)} of {planned} planned seeds"]))
-    return replace(row, state="measured", note=note, chosen=cells[best], records=tuple(runs))
+    alive = [index for index, state in enumerate(states) if state == "ok"]
+    select = recipe.variants[first.variant].select
+    if select is None:
+        chosen, records, note = cells[0], found[0][2], ""
+    else:
+        runs = {index: {record.seed: record for record in found[index][2]} for index in alive}
+        judged = [{seed for seed, record in by.items() if select.metric in record.metrics} for by in runs.values()]
+        common = sorted(set.intersection(*judged))
+        if not common:
+            lack = f"the {len(cells)} candidates share no seed with a value of {select.metric}"
+            return replace(row, state="incomplete", note=lack)
+        by_seed = {seed: _choose(select, runs, common, seed) for seed in common}
+        chosen = cells[_choose(select, runs, common)]
+        records = [runs[index][seed] for seed, index in by_seed.items()]
+        note = _chosen_note(select, cells, by_seed, len(cells) - len(alive))
+    if len(records) < (planned := len(chosen.seeds)):
+        note = "; ".join(filter(None, [note, f"{len(records)} of {planned} planned seeds"]))
+    return replace(row, state="measured", note=note, chosen=chosen, records=tuple(records))
 
 
 def cell_state(cell: Cell, records: Iterable[RunRecord], currency: Currency) -> tuple[str, str, list[RunRecord]]:
@@ -117,19 +193,35 @@ def cell_state(cell: Cell, records: Iterable[RunRecord], currency: Currency) -> 
     return ("stale", reasons[0], []) if reasons else ("not run", "", [])
 
 
-def _choose(select: Selection | None, cells: list[Cell], runs: list[list[RunRecord]]) -> tuple[int | None, str]:
-    """Index of the candidate with the best mean of its metric over the seeds that all have, and why it is."""
-    if select is None:
-        return 0, ""
-    metric = select.metric
-    alive = [index for index, records in enumerate(runs) if records]
-    common = set.intersection(*({r.seed for r in runs[index] if metric in r.metrics} for index in alive))
-    if not common:
-        return None, f"the {len(cells)} candidates share no seed with a value of {metric}"
-    means = {i: statistics.mean(r.metrics[metric] for r in runs[i] if r.seed in common) for i in alive}
-    best = (max if select.mode == "max" else min)(means, key=means.__getitem__)
+def _choose(
+    select: Selection, runs: Mapping[int, Mapping[int, RunRecord]], seeds: list[int], without: int | None = None
+) -> int:
+    """Index of the candidate with the best mean of its metric over the seeds, the one `without` left out."""
+    others = [seed for seed in seeds if seed != without] or seeds
+    means = {i: statistics.mean(by[seed].metrics[select.metric] for seed in others) for i, by in runs.items()}
+    return (max if select.mode == "max" else min)(means, key=means.__getitem__)
+
+
+def _chosen_note(select: Selection, cells: list[Cell], by_seed: Mapping[int, int], lost: int) -> str:
+    """Which candidates the seeds have, and how they were chosen."""
     if len(cells) == 1:
-        return best, ""
-    candidate = ", ".join(f"{k}={v}" for k, v in cells[best].axes.items() if len({c.axes[k] for c in cells}) > 1)
-    lost = f", {len(cells) - len(alive)} diverged" if len(alive) < len(cells) else ""
-    return best, f"{candidate}, best of {len(cells)} by {metric} over {len(common)} seeds{lost}"
+        return ""
+    varied = [key for key in cells[0].axes if len({cell.axes[key] for cell in cells}) > 1]
+    counts = Counter(by_seed.values()).most_common()
+    names = {index: ", ".join(f"{key}={cells[index].axes[key]}" for key in varied) for index, _ in counts}
+    text = " and ".join(f"{names[i]} for {count}" if len(counts) > 1 else names[i] for i, count in counts)
+    how = f"chosen for each seed among {len(cells)} by {select.metric} of the remaining seeds"
+    if len(by_seed) == 1:
+        how = f"chosen among {len(cells)} by {select.metric} of the only seed"
+    return f"{text}, {how}" + (f", {lost} diverged" if lost else "")
+
+
+def _of(record: RunRecord, metric: str, name: str) -> float | None:
+    """A metric `name` that belongs to `metric`: `last_test_largest_class_share` to `last_test_accuracy`; the name with
+    the longest prefix of `metric` that is recorded, or the bare name.
+    """
+    replaced = metric.replace("accuracy", name)
+    parts = metric.split("_")
+    names = [replaced] if replaced != metric else []
+    names += ["_".join([*parts[:length], name]) for length in range(len(parts) - 1, -1, -1)]
+    return next((record.metrics[each] for each in names if each in record.metrics), None)

@@ -1,43 +1,48 @@
 """Claims and rows become verdicts. Pure functions: nothing is read, run or remembered here.
 
-Rows are judged against the paper's numbers (value claims, at full scale only) and against each other
-(orderings and comparisons, at any scale). Holm's adjustment covers each table of value claims, and each recipe's
-orderings and its comparisons at a scale.
+This module judges the paper's numbers (at full scale only) and puts the assessment of a paper together;
+`retable.orders` judges rows against each other. `docs/statistics.md` states the rules.
 """
 
 import itertools
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from retable.cards import SCALES, Answer, CardError, Claim, Ordering, PaperCard, Recipe, Scale
+from retable.cards import Answer, CardError, Claim, PaperCard
 from retable.currency import Currency
+from retable.orders import (
+    Compared,
+    EquivalenceVerdict,
+    OrderingVerdict,
+    TrendVerdict,
+    compare,
+    join,
+    judge_equivalences,
+    judge_orderings,
+    judge_trends,
+    more_seeds,
+)
 from retable.plan import Cell
 from retable.records import RunRecord
 from retable.rows import Row, group_rows
 from retable.significance import (
     ALPHA,
-    MOST_SEEDS,
     Gap,
-    detectable,
+    benjamini_hochberg,
     deviation,
-    gap_of_order,
     gap_to_claim,
-    holm,
-    least_p_signed_rank,
     p_differ,
     p_equal,
-    p_greater,
-    p_signed_rank,
-    seeds_needed,
-    side,
+    printed_digit,
+    undecidable,
 )
 
-VALUE_STATES = ("reproduced", "differs", "inconclusive", "not comparable", "incomplete", "diverged", "failed",
-                "stale", "not run", "not covered")  # fmt: skip
-ORDER_STATES = ("holds", "reversed", "inconclusive", "incomplete", "diverged", "failed", "stale", "not run")
+VALUE_STATES = ("reproduced", "within the margin, not distinctive", "differs", "inconclusive", "cannot be decided",
+                "constant answer", "collapsed", "mixture", "not known", "used to set up", "not comparable",
+                "not measured at this scale", "incomplete", "diverged", "failed", "stale", "not run",
+                "not covered")  # fmt: skip
 THIRD_PARTY = "third-party"
 
 
@@ -45,7 +50,9 @@ THIRD_PARTY = "third-party"
 class ValueVerdict:
     """One number of the paper against a row.
 
-    The p-values are Holm's; `plain` is the state that they would give unadjusted, `tests` the family's size.
+    `p_equal` is unadjusted, `p_differ` is Benjamini and Hochberg's over the `tests` numbers of the table, `plain` the
+    state without that adjustment. Of the `others`, the other rows of the table at this place, `passing` have a mean
+    within the margin of the claim.
     """
 
     claim: Claim
@@ -60,82 +67,22 @@ class ValueVerdict:
     p_differ: float | None = None
     plain: str = ""
     tests: int = 0
+    others: int = 0
+    passing: int = 0
     note: str = ""
     gap: Gap | None = field(default=None, repr=False)
 
     @property
     def difference(self) -> float | None:
-        return None if self.mean is None else self.mean - self.claim.mean
-
-
-@dataclass(frozen=True)
-class OrderingVerdict:
-    """`better > worse` at a point of the grid. `difference` is positive where the means agree with it."""
-
-    ordering: Ordering
-    better: Row
-    worse: Row
-    state: str
-    n: int = 0
-    paired: bool = False
-    difference: float | None = None
-    p_holds: float | None = None
-    p_reversed: float | None = None
-    tests: int = 0
-    note: str = ""
-    gap: Gap | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A variant against a reference at one scale, over all places (data sets, settings) where both are measured.
-
-    `differences` are variant minus reference, by place and then by seed: the pairs of the signed-rank test, whose
-    p-value is Holm's over the `tests` comparisons of the recipe at the scale. `datasets` are those of the pairs.
-    """
-
-    recipe: Recipe
-    scale: Scale
-    variant: str
-    reference: str
-    source: str
-    differences: tuple[float, ...]
-    datasets: tuple[str, ...]
-    places: int
-    measured: int
-    p: float | None = None
-    tests: int = 0
-    note: str = ""
-
-    @property
-    def mean(self) -> float | None:
-        return statistics.mean(self.differences) if self.differences else None
-
-    @property
-    def state(self) -> str:
-        """`above` or `below` the reference where the test says so, else `inconclusive` or `not run`."""
-        if self.p is None:
-            return "not run"
-        if self.p > ALPHA:
-            return "inconclusive"
-        return "above" if side(self.differences) > 0 else "below"
-
-    @property
-    def unequal(self) -> int:
-        """Number of the pairs that the signed-rank test looks at."""
-        return sum(1 for difference in self.differences if difference)
-
-    @property
-    def too_few(self) -> bool:
-        """Whether its unequal pairs would decide nothing even if all lay on one side."""
-        return self.unequal > 0 and least_p_signed_rank(self.unequal) > ALPHA
+        """Measured minus claimed; None without a mean, which a mixture does not have."""
+        return None if self.mean is None or self.state == "mixture" else self.mean - self.claim.mean
 
 
 @dataclass(frozen=True)
 class Assessment:
     """Everything that can be said about one paper.
 
-    `third_party` are other papers' re-runs, shown beside and never judged; `orphans` are records of cells
+    `third_party` are other groups' numbers, shown beside and never judged; `orphans` are records of cells
     that no recipe plans any more.
     """
 
@@ -143,19 +90,29 @@ class Assessment:
     rows: list[Row]
     values: list[ValueVerdict]
     orderings: list[OrderingVerdict]
+    equivalences: list[EquivalenceVerdict]
+    trends: list[TrendVerdict]
     comparisons: list[Compared]
     third_party: list[Claim]
     orphans: list[RunRecord]
 
-    def coverage(self) -> dict[str, int]:
-        """Number of the paper's claims by state: the state at the largest scale that asks for the claim."""
-        by_claim: dict[str, ValueVerdict] = {}
+    def by_claim(self) -> list[ValueVerdict]:
+        """One verdict for each claim: the one at the largest scale that asks for it."""
+        found: dict[str, ValueVerdict] = {}
         for verdict in self.values:
-            known = by_claim.get(verdict.claim.id)
+            known = found.get(verdict.claim.id)
             if known is None or (known.row and verdict.row and verdict.row.rank > known.row.rank):
-                by_claim[verdict.claim.id] = verdict
-        states = [verdict.state for verdict in by_claim.values()]
+                found[verdict.claim.id] = verdict
+        return list(found.values())
+
+    def coverage(self) -> dict[str, int]:
+        """Number of the paper's claims by state."""
+        states = [verdict.state for verdict in self.by_claim()]
         return {state: states.count(state) for state in VALUE_STATES}
+
+    def tested(self) -> int:
+        """Number of claims that were tested for being reproduced."""
+        return sum(1 for verdict in self.by_claim() if verdict.p_equal is not None)
 
 
 def assess(
@@ -175,40 +132,55 @@ def assess(
         if record.paper == paper.id:
             by_cell[record.identity].append(record)
     rows = group_rows(paper, planned, by_cell, currency)
-    own = [claim for claim in claims if not claim.table.startswith(THIRD_PARTY)]
+    own = [claim for claim in claims if not is_third_party(paper, claim)]
     lost = sorted(by_cell.keys() - {cell.identity for cell in planned})
     return Assessment(
         paper=paper,
         rows=rows,
         values=_adjust_values(_judge_claims(paper, own, rows)),
-        orderings=_adjust_orderings([v for recipe in paper.recipes for v in _judge_orderings(recipe, rows)]),
-        comparisons=_adjust_comparisons([v for recipe in paper.recipes for v in _compare(recipe, rows)]),
-        third_party=[claim for claim in claims if claim.table.startswith(THIRD_PARTY)],
+        orderings=judge_orderings(paper, rows),
+        equivalences=judge_equivalences(paper, rows),
+        trends=judge_trends(paper, rows),
+        comparisons=compare(paper, rows),
+        third_party=[claim for claim in claims if is_third_party(paper, claim)],
         orphans=[record for identity in lost for record in sorted(by_cell[identity], key=lambda r: r.seed)],
     )
 
 
+def is_third_party(paper: PaperCard, claim: Claim) -> bool:
+    """Whether another group measured the number."""
+    table = paper.tables.get(claim.table)
+    return claim.table.startswith(THIRD_PARTY) or (table is not None and table.third_party)
+
+
 def check_claims(paper: PaperCard, claims: Sequence[Claim]) -> None:
-    """Raises CardError when a claim's table is none of the card's, or an answer names no claim that is judged."""
+    """Raises CardError when a claim's table is none of the card's, when an answer names no claim that is judged, and
+    when its margin is too wide for one.
+    """
     for claim in claims:
         if claim.table not in paper.tables:
             raise CardError(
                 f"methods/{paper.id}/claims.csv: {claim.id!r} is of the table {claim.table!r}, not in `tables` of the "
                 "card; add it there or correct it"
             )
-    judged = {claim.id for claim in claims if not claim.table.startswith(THIRD_PARTY)}
+    judged = {claim.id: claim for claim in claims if not is_third_party(paper, claim)}
     for recipe in paper.recipes:
         texts = recipe.texts()
         for answer in recipe.answers:
+            where = f"methods/{paper.id}/card.yaml: recipe {recipe.name!r}: `claims: {answer.claims}`"
             cells = itertools.product(*(texts[part] for part in answer.parts))
-            if judged.isdisjoint(answer.claim_id(dict(zip(answer.parts, cell, strict=True))) for cell in cells):
+            ids = [answer.claim_id(dict(zip(answer.parts, cell, strict=True))) for cell in cells]
+            found = [judged[name] for name in ids if name in judged]
+            if not found:
                 raise CardError(
-                    f"methods/{paper.id}/card.yaml: recipe {recipe.name!r}: `claims: {answer.claims}` gives the id of "
-                    "no claim of the paper in claims.csv; correct it or take the answer out"
+                    f"{where} gives the id of no claim of the paper in claims.csv; correct it or take the answer out"
                 )
-
-
-# Value claims
+            least = min(found, key=lambda claim: claim.most_margin)
+            if answer.margin > least.most_margin:
+                raise CardError(
+                    f"{where} has the margin {answer.margin:g}, more than 2 points of the scale of {least.id!r}; give "
+                    f"at most {least.most_margin:g}"
+                )
 
 
 def _judge_claims(paper: PaperCard, claims: Sequence[Claim], rows: list[Row]) -> list[ValueVerdict]:
@@ -226,26 +198,71 @@ def _judge_claims(paper: PaperCard, claims: Sequence[Claim], rows: list[Row]) ->
                 f"{paper.id}: the claim {claim.id!r} has two answers at one scale, {'; '.join(names)}; tell them "
                 "apart in `claims`"
             )
-        verdicts += [_judge_claim(claim, *pair) for pair in found] or [ValueVerdict(claim, "not covered")]
+        verdicts += [_judge_claim(claim, row, answer, rows) for row, answer in found] or [
+            ValueVerdict(claim, "not covered")
+        ]
     return verdicts
 
 
-def _judge_claim(claim: Claim, row: Row, answer: Answer) -> ValueVerdict:
+def _judge_claim(claim: Claim, row: Row, answer: Answer, rows: list[Row]) -> ValueVerdict:
     verdict = ValueVerdict(claim, row.state, row, answer, note=row.note)
     if row.state != "measured":
         return verdict
     values = list(row.values(answer.measured).values())
     if not values:
-        return replace(verdict, state="failed", note=f"the records lack the metric {answer.measured}")
+        alike = [other for other in rows if (other.recipe.name, other.scale) == (row.recipe.name, row.scale)]
+        state = "failed" if any(other.values(answer.measured) for other in alike) else "not measured at this scale"
+        return replace(verdict, state=state, note=f"the records lack the metric {answer.measured}")
     verdict = replace(verdict, n=len(values), mean=statistics.mean(values), std=deviation(values))
     if row.scale != "full":
-        return replace(verdict, state="not comparable", note=_join(row.note, f"measured at scale {row.scale}"))
-    if claim.evidence == "memory":
-        return replace(verdict, state="not comparable", note=_join(row.note, "the claim was never seen in a source"))
-    verdict = replace(verdict, state="inconclusive", margin=max(answer.margin, claim.std or 0.0))
+        return replace(verdict, state="not comparable", note=join(row.note, f"measured at scale {row.scale}"))
+    if claim.used_for:
+        return replace(verdict, state="used to set up", note=join(row.note, f"it served to choose {claim.used_for}"))
+    if claim.unreliable:
+        return replace(verdict, state="not comparable", note=join(row.note, claim.unreliable))
+    if condition := row.condition(answer.measured):
+        return replace(verdict, state=condition, note=join(row.note, condition_note(row, answer.measured)))
+    return _test_claim(replace(verdict, state="inconclusive", margin=answer.margin), values, rows)
+
+
+def condition_note(row: Row, metric: str) -> str:
+    """What the state of a row that takes no test of means rests on."""
+    kinds = row.degenerate(metric)
+    if row.condition(metric) == "not known":
+        return "most seeds have exactly the same accuracy, and the records do not say whether the answer is constant"
+    counts = [(kind, list(kinds.values()).count(kind)) for kind in ("constant answer", "collapsed")]
+    return ", ".join(f"{kind} in {count} of {len(row.values(metric))} seeds" for kind, count in counts if count)
+
+
+def _test_claim(verdict: ValueVerdict, values: list[float], rows: list[Row]) -> ValueVerdict:
+    claim, row, answer = verdict.claim, verdict.row, verdict.answer
+    assert row is not None
+    assert answer is not None
+    note = verdict.note
+    if claim.std is not None and claim.std > answer.margin:
+        over = f"over {claim.varied}" if claim.varied else "of an unstated kind"
+        note = join(note, f"the paper's own deviation {over}, {claim.std:g}, is wider than the margin")
+    others = [
+        statistics.mean(found)
+        for other in rows
+        if other is not row and (other.recipe.name, other.scale, other.dataset) == place_of(row)
+        if all(other.axes[key] == row.axes[key] for key in other.axes.keys() & row.axes.keys())
+        if (found := list(other.values(answer.measured).values()))
+    ]
+    passing = sum(1 for mean in others if abs(mean - claim.mean) <= answer.margin)
+    verdict = replace(verdict, note=note, others=len(others), passing=passing)
     if len(values) == 1:
-        return replace(verdict, plain="inconclusive", note=_join(row.note, "one seed has no spread"))
-    return replace(verdict, gap=gap_to_claim(values, claim.mean, claim.std, claim.runs))
+        return replace(verdict, plain="inconclusive", note=join(note, "one seed has no spread"))
+    resolution = row.resolution(answer.measured) or printed_digit(claim.mean, claim.unit)
+    gap = gap_to_claim(values, claim.mean, claim.trained_std, claim.trained_runs, resolution)
+    if gap is None:
+        return replace(verdict, plain="inconclusive", note=join(note, "two equal values have no spread to test with"))
+    return replace(verdict, gap=gap)
+
+
+def place_of(row: Row) -> tuple[str, str, str]:
+    """The table that a row stands in: recipe, scale and data set."""
+    return row.recipe.name, row.scale, row.dataset
 
 
 def _adjust_values(verdicts: list[ValueVerdict]) -> list[ValueVerdict]:
@@ -258,181 +275,31 @@ def _adjust_values(verdicts: list[ValueVerdict]) -> list[ValueVerdict]:
         gaps = [(gap, verdicts[index].margin or 0.0) for index in family if (gap := verdicts[index].gap)]
         equal = [p_equal(gap, margin) for gap, margin in gaps]
         differ = [p_differ(gap) for gap, _ in gaps]
-        plain = [_value_state(*pair) for pair in zip(equal, differ, strict=True)]
-        for index, state, p, q in zip(family, plain, holm(equal), holm(differ), strict=True):
-            verdict = replace(verdicts[index], p_equal=p, p_differ=q, plain=state, tests=len(family))
+        for index, p, raw, q in zip(family, equal, differ, benjamini_hochberg(differ), strict=True):
+            verdict = replace(verdicts[index], p_equal=p, p_differ=q, plain=_value_state(p, raw), tests=len(family))
             verdicts[index] = _settle_value(verdict, _value_state(p, q))
     return verdicts
 
 
 def _settle_value(verdict: ValueVerdict, state: str) -> ValueVerdict:
-    note, difference = verdict.note, verdict.difference or 0.0
-    if state == "reproduced" and verdict.p_differ is not None and verdict.p_differ <= ALPHA and difference:
-        side = "higher" if difference > 0 else "lower"
-        note = _join(note, f"inside the margin, yet {abs(difference):.2g} {side}")
-    if state == "inconclusive":
-        note = _join(note, _more_seeds(verdict.gap, ALPHA / verdict.tests, verdict.margin, tails=2))
+    note, difference, gap = verdict.note, verdict.difference or 0.0, verdict.gap
+    assert gap is not None
+    assert verdict.p_differ is not None
+    if state == "reproduced":
+        if verdict.p_differ <= ALPHA and difference:
+            note = join(note, f"inside the margin, yet {abs(difference):.2g} {'higher' if difference > 0 else 'lower'}")
+        note = join(note, f"{verdict.passing} of {verdict.others} further rows lie within the margin too")
+        if 2 * verdict.passing > verdict.others:
+            state = "within the margin, not distinctive"
+    elif state == "inconclusive" and undecidable(gap, verdict.margin or 0.0):
+        state = "cannot be decided"
+        note = join(note, "outside the margin, but the paper's own error is too large to call it different")
+    elif state == "inconclusive":
+        note = join(note, more_seeds(gap, ALPHA / verdict.tests, verdict.margin, tails=2))
         if verdict.plain != state:
-            note = _join(note, f"{verdict.plain} before the adjustment for {verdict.tests} claims")
+            note = join(note, f"{verdict.plain} before the adjustment for {verdict.tests} claims")
     return replace(verdict, state=state, note=note)
 
 
 def _value_state(equal: float, differ: float) -> str:
     return "reproduced" if equal <= ALPHA else "differs" if differ <= ALPHA else "inconclusive"
-
-
-# Orderings
-
-
-def _judge_orderings(recipe: Recipe, rows: list[Row]) -> list[OrderingVerdict]:
-    """Every ordering where the plan has both rows: same scale and data set, equal in the axes they share."""
-    places: dict[tuple, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.recipe.name == recipe.name:
-            places[row.scale, row.dataset, row.variant].append(row)
-    verdicts = []
-    for ordering in recipe.orderings:
-        for (scale, dataset, variant), betters in places.items():
-            if variant != ordering.better or (ordering.datasets is not None and dataset not in ordering.datasets):
-                continue
-            worses = [row for row in places.get((scale, dataset, ordering.worse), []) if _is_asked(ordering, row)]
-            for better in (row for row in betters if _is_asked(ordering, row)):
-                for worse in worses:
-                    shared = better.axes.keys() & worse.axes.keys()
-                    if all(better.axes[key] == worse.axes[key] for key in shared):
-                        verdicts.append(_judge_ordering(ordering, better, worse))
-    return verdicts
-
-
-def _is_asked(ordering: Ordering, row: Row) -> bool:
-    return all(row.axes[key] in values for key, values in ordering.axes.items() if key in row.axes)
-
-
-def _judge_ordering(ordering: Ordering, better: Row, worse: Row) -> OrderingVerdict:
-    recipe = better.recipe
-    for row in (better, worse):
-        if row.state != "measured":
-            return OrderingVerdict(ordering, better, worse, row.state, note=f"{row.label}: {row.note or row.state}")
-    sign = 1 if recipe.higher_is_better else -1
-    a, b = ({seed: sign * x for seed, x in row.values(recipe.metric).items()} for row in (better, worse))
-    n = min(len(a), len(b))
-    if n == 0:
-        return OrderingVerdict(ordering, better, worse, "failed", note=f"the records lack the metric {recipe.metric}")
-    difference = statistics.mean(a.values()) - statistics.mean(b.values())
-    verdict = OrderingVerdict(ordering, better, worse, "inconclusive", n, a.keys() == b.keys(), difference)
-    if n == 1:
-        return replace(verdict, note="one seed has no spread")
-    return replace(verdict, gap=gap_of_order(a, b))
-
-
-def _adjust_orderings(verdicts: list[OrderingVerdict]) -> list[OrderingVerdict]:
-    families: dict[tuple, list[int]] = defaultdict(list)
-    for index, verdict in enumerate(verdicts):
-        if verdict.gap:
-            families[verdict.better.recipe.name, verdict.better.scale].append(index)
-    verdicts = list(verdicts)
-    for family in families.values():
-        gaps = [gap for index in family if (gap := verdicts[index].gap)]
-        holds = holm([p_greater(gap) for gap in gaps])
-        turned = holm([p_greater(replace(gap, difference=-gap.difference)) for gap in gaps])
-        for index, gap, p, q in zip(family, gaps, holds, turned, strict=True):
-            state = "holds" if p <= ALPHA else "reversed" if q <= ALPHA else "inconclusive"
-            note = _power(gap, ALPHA / len(family)) if state == "inconclusive" else ""
-            verdict = replace(verdicts[index], state=state, p_holds=p, p_reversed=q, tests=len(family), note=note)
-            verdicts[index] = verdict
-    return verdicts
-
-
-# Comparisons
-
-
-def _compare(recipe: Recipe, rows: list[Row]) -> list[Compared]:
-    """Each variant against its reference, at each scale that plans both; pairs share place and seed."""
-    found = []
-    for scale in reversed(SCALES):
-        here = [row for row in rows if (row.recipe.name, row.scale) == (recipe.name, scale)]
-        for comparison in recipe.comparisons:
-            for name in comparison.variants:
-                pairs = [
-                    (row, other)
-                    for row in here
-                    for other in here
-                    if (row.variant, other.variant, row.dataset) == (name, comparison.reference, other.dataset)
-                    if all(row.axes[key] == other.axes[key] for key in row.axes.keys() & other.axes.keys())
-                ]
-                if pairs:
-                    found.append(_compare_pairs(pairs, comparison.source))
-    return found
-
-
-def _compare_pairs(pairs: list[tuple[Row, Row]], source: str) -> Compared:
-    first, reference = pairs[0]
-    metric = first.recipe.metric
-    differences: list[float] = []
-    datasets: dict[str, None] = {}
-    measured = 0
-    for row, other in pairs:
-        ours, theirs = row.values(metric), other.values(metric)
-        shared = sorted(ours.keys() & theirs.keys())
-        differences += [_difference(ours[seed], theirs[seed]) for seed in shared]
-        if shared:
-            measured += 1
-            datasets[row.dataset] = None
-    return Compared(
-        first.recipe,
-        first.scale,
-        first.variant,
-        reference.variant,
-        source,
-        tuple(differences),
-        tuple(datasets),
-        len(pairs),
-        measured,
-    )
-
-
-def _difference(a: float, b: float) -> float:
-    """a - b to ten digits of the larger one: what only rounding tells apart must tie."""
-    largest = max(abs(a), abs(b))
-    return round(a - b, 9 - math.floor(math.log10(largest))) if largest else 0.0
-
-
-def _adjust_comparisons(found: list[Compared]) -> list[Compared]:
-    families: dict[tuple, list[int]] = defaultdict(list)
-    for index, compared in enumerate(found):
-        if compared.differences:
-            families[compared.recipe.name, compared.scale].append(index)
-    found = list(found)
-    for family in families.values():
-        adjusted = holm([p_signed_rank(found[index].differences) for index in family])
-        for index, p in zip(family, adjusted, strict=True):
-            note = _few_pairs(found[index], len(family)) if p > ALPHA else ""
-            found[index] = replace(found[index], p=p, tests=len(family), note=note)
-    return found
-
-
-def _few_pairs(found: Compared, tests: int) -> str:
-    """Why a comparison that shows no difference could hardly have shown one; empty where it could."""
-    if not found.unequal:
-        return "all pairs are equal"
-    least = least_p_signed_rank(found.unequal)
-    if found.too_few:
-        return f"too few unequal pairs: all on one side give p = {least:.3g}, which decides nothing at 5 %"
-    if least * tests > ALPHA:
-        return f"few unequal pairs: all on one side give p = {least:.3g} before the adjustment for {tests} tests"
-    return ""
-
-
-def _more_seeds(gap: Gap | None, alpha: float, margin: float | None, tails: int) -> str:
-    more = seeds_needed(gap, alpha, margin, tails) if gap else None
-    return f"about {more} more seeds would settle it" if more else f"{MOST_SEEDS} seeds would not settle it"
-
-
-def _power(gap: Gap, alpha: float) -> str:
-    """What would settle an ordering, and what these seeds could have shown at the strictest level of the adjustment."""
-    more, least = _more_seeds(gap, alpha, None, tails=1), detectable(gap, alpha)
-    return f"{more}; these {gap.n} would show a difference of {least:.3g} in 4 of 5 cases" if least else more
-
-
-def _join(*parts: str) -> str:
-    return "; ".join(part for part in parts if part)

@@ -18,6 +18,7 @@ LIGHT = (
     "retable.records",
     "retable.rows",
     "retable.significance",
+    "retable.orders",
     "retable.verdicts",
     "retable.background",
     "retable.checkout",
@@ -31,9 +32,19 @@ LIGHT = (
     "retable.report",
 )
 RUNNING = ("data", "nn", "train", "evaluate", "run.py")
-READING = ("retable.rows", "retable.verdicts", "retable.significance", "retable.report", "retable.cli", "retable.jobs")
+READING = (
+    "retable.rows",
+    "retable.orders",
+    "retable.verdicts",
+    "retable.significance",
+    "retable.report",
+    "retable.cli",
+    "retable.jobs",
+)
 VERDICTS_MAY = {"scipy", "numpy", "retable"}
-VERDICTS_OF_RETABLE = {f"retable.{name}" for name in ("cards", "currency", "plan", "records", "rows", "significance")}
+VERDICTS_OF_RETABLE = {
+    f"retable.{name}" for name in ("cards", "currency", "orders", "plan", "records", "rows", "significance")
+}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -97,7 +108,7 @@ def test_a_paper_imports_no_other_paper(root):
 
 
 def test_verdicts_need_only_scipy(root):
-    for name in ("verdicts", "rows", "significance"):
+    for name in ("verdicts", "orders", "rows", "significance"):
         for module in imports(root / "retable" / f"{name}.py"):
             top = module.split(".")[0]
             assert top in VERDICTS_MAY or top in sys.stdlib_module_names, f"{name} imports {module}"

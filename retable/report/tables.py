@@ -42,6 +42,7 @@ class Line:
     std: float | None
     n: int
     difference: float | None = None
+    text: str = ""
 
 
 def comparison(assessment: Assessment, datasets: Mapping[str, DatasetCard], scale: Scale) -> list[Line]:
@@ -76,7 +77,15 @@ def _claim_line(verdict: ValueVerdict, telling: list[str]) -> Line:
         std=verdict.std,
         n=verdict.n,
         difference=verdict.difference,
+        text=_shown(verdict),
     )
+
+
+def _shown(verdict: ValueVerdict) -> str:
+    """What was measured for a claim, in words; empty without a result."""
+    if verdict.row is None or verdict.answer is None or verdict.mean is None:
+        return ""
+    return words.measured(verdict.row, verdict.answer.measured, verdict.claim.unit)
 
 
 def _row_line(row: Row, datasets: Mapping[str, DatasetCard]) -> Line:
@@ -89,12 +98,13 @@ def _row_line(row: Row, datasets: Mapping[str, DatasetCard]) -> Line:
         unit=row.recipe.unit,
         metric=row.recipe.metric,
         claim=None,
-        state=row.state,
+        state=words.row_state(row),
         note=row.note,
         row=row,
         mean=statistics.mean(values) if values else None,
         std=deviation(values),
         n=len(values),
+        text=words.measured(row, row.recipe.metric, row.recipe.unit) if values else "",
     )
 
 
@@ -169,8 +179,9 @@ def _fill(grid: Grid, verdict: ValueVerdict, third_party: Sequence[Claim], acros
         line = words.EVIDENCE[claim.evidence]
         grid.put(label, line, column, GridCell(spread, note=claim.source))
     if verdict.row and grid.scale is not None:
-        text = words.with_spread(verdict.mean, verdict.std, claim.unit) if verdict.mean is not None else ""
-        grid.put(label, OURS, column, GridCell(text, verdict.state, verdict.note, verdict.row.cell, verdict.n))
+        grid.put(
+            label, OURS, column, GridCell(_shown(verdict), verdict.state, verdict.note, verdict.row.cell, verdict.n)
+        )
     if grid.scale in (None, "full"):
         for other in third_party:
             same = (other.dataset, other.model, other.method, other.metric)
@@ -247,7 +258,7 @@ def _csv(assessment: Assessment, recipe: Recipe, rows: list[Row], datasets: Mapp
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["dataset", "variant", *axes, "chosen", "metric", "unit", "mean", "std", "n", "state", "claimed",
+        ["dataset", "variant", *axes, "chosen", "metric", "unit", "mean", "std", "n", "state", "condition", "claimed",
          "claimed_std", "difference", "verdict", "p_equal", "p_differ", "cell", "note"]
     )  # fmt: skip
     for row in rows:
@@ -262,7 +273,11 @@ def _csv(assessment: Assessment, recipe: Recipe, rows: list[Row], datasets: Mapp
         for metric in metric_names(recipe, rows):
             values = list(row.values(metric).values())
             unit = recipe.unit if metric == recipe.metric else ""
-            numbers = [statistics.mean(values) if values else None, deviation(values), len(values), row.state]
+            condition = row.condition(metric)
+            means = (
+                [None, None] if condition == "mixture" or not values else [statistics.mean(values), deviation(values)]
+            )
+            numbers = [*means, len(values), row.state, condition]
             judged: list = [None] * 6
             if verdict and verdict.answer and verdict.answer.measured == metric:
                 claim = verdict.claim

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from retable.cards import Claim, Recipe, Scalar, Scale
-from retable.significance import deviation
-from retable.verdicts import ORDER_STATES, VALUE_STATES, Assessment, Compared
+from retable.orders import EQUIVALENCE_STATES, ORDER_STATES, Compared, Verdict
+from retable.rows import Row
+from retable.significance import ALPHA, deviation
+from retable.verdicts import VALUE_STATES, Assessment
 
 
 class Mark(NamedTuple):
@@ -20,12 +22,24 @@ class Mark(NamedTuple):
 
 
 MARKS = {
-    "reproduced": Mark("✓", "good", "equivalent to the claim within the margin (two one-sided t-tests, 5 %)"),
-    "differs": Mark("≠", "bad", "significantly different from the claim (t-test, 5 %) and not shown equivalent"),
+    "reproduced": Mark("✓", "good", "equivalent to the printed number within the margin (two one-sided t-tests, 5 %)"),
+    "within the margin, not distinctive": Mark(
+        "≈", "quiet", "equivalent, but more than half of the table’s other rows lie within the margin too"
+    ),
+    "differs": Mark("≠", "bad", "significantly different from the claim (t-test, false discovery rate 5 %)"),
     "inconclusive": Mark("?", "open", "too few seeds for either answer"),
-    "not comparable": Mark("◇", "quiet", "measured at another scale than the claim's, or the claim has no source"),
-    "holds": Mark("✓", "good", "the statement is true of the seeds (one-sided t-test, 5 %)"),
-    "reversed": Mark("⇄", "bad", "the opposite is true of the seeds (one-sided t-test, 5 %)"),
+    "cannot be decided": Mark("∅", "quiet", "outside the margin, but the paper’s own error is too large to differ"),
+    "constant answer": Mark("▬", "bad", "all predictions are one class in every seed; not judged as a value"),
+    "collapsed": Mark("●", "bad", "all representations are zero or one direction in every seed; not judged as a value"),
+    "mixture": Mark("◐", "open", "constant or collapsed in some seeds only: two numbers and a share, no test of means"),
+    "not known": Mark("‽", "open", "older records do not say whether the answer is constant; measure again"),
+    "used to set up": Mark("⊙", "quiet", "the number served to choose a setting; shown and not judged"),
+    "not comparable": Mark("◇", "quiet", "measured at another scale, or the claim is from memory or of low confidence"),
+    "not measured at this scale": Mark("□", "quiet", "runs of this scale do not produce the metric"),
+    "holds": Mark("✓", "good", "the statement is true of the seeds (two-sided test, 5 % after Holm)"),
+    "reversed": Mark("⇄", "bad", "the opposite is true of the seeds (two-sided test, 5 % after Holm)"),
+    "equivalent": Mark("≡", "good", "the rows differ by less than the margin (two one-sided t-tests, 5 % after Holm)"),
+    "not equivalent": Mark("≢", "bad", "the rows differ by more than the margin (t-test, 5 % after Holm)"),
     "incomplete": Mark("…", "open", "some candidates of a tuned setting are not measured"),
     "diverged": Mark("∞", "bad", "training left the finite numbers"),
     "failed": Mark("✕", "bad", "a run ended with an error"),
@@ -34,7 +48,12 @@ MARKS = {
     "not covered": Mark("–", "quiet", "no recipe answers this claim yet"),
     "measured": Mark("•", "quiet", "a result that answers no claim of the paper"),
 }
-EVIDENCE = {"source": "paper", "second-hand": "second-hand", "memory": "from memory"}
+EVIDENCE = {
+    "source": "paper",
+    "digitised": "digitised from a figure",
+    "second-hand": "second-hand",
+    "memory": "from memory",
+}
 SCALE_WORDS: dict[Scale, str] = {
     "full": "Full scale: the paper's own setting",
     "reduced": "Reduced scale: real data, smaller settings",
@@ -74,6 +93,22 @@ def with_spread(mean: float | None, std: float | None, unit: str = "") -> str:
 def mean_spread(values: Sequence[float], unit: str = "") -> str:
     """Mean ± sample deviation of the values; a dash for none."""
     return with_spread(statistics.mean(values), deviation(values), unit) if values else "–"
+
+
+def measured(row: Row, metric: str, unit: str = "") -> str:
+    """Mean ± sample deviation of a row; of a mixture each part with its share of the seeds."""
+    values = list(row.values(metric).values())
+    if row.condition(metric) != "mixture":
+        return mean_spread(values, unit)
+    return "; ".join(
+        f"{mean_spread(part, unit)} in {len(part)} of {len(values)}" + (f" ({kind})" if kind else "")
+        for kind, part in row.parts(metric)
+    )
+
+
+def row_state(row: Row) -> str:
+    """The state of a row, or what all or some of its seeds are instead of a plain result."""
+    return row.condition(row.recipe.metric) or row.state
 
 
 def anchor(text: str) -> str:
@@ -148,48 +183,72 @@ def _value_findings(assessment: Assessment, recipe: Recipe) -> list[str]:
         return []
     states = count_states((v.state for v in verdicts), VALUE_STATES)
     sentences = [f"Of {plural(len(verdicts), 'claimed number')} asked at full scale: {counted(states)}."]
-    tested = [v for v in verdicts if v.plain]
-    plain = count_states((v.plain for v in tested), VALUE_STATES)
-    if plain != count_states((v.state for v in tested), VALUE_STATES):
-        sentences.append(f"Each number alone, without the adjustment for many of them: {counted(plain)}.")
-    gaps = sorted((v for v in verdicts if v.difference is not None), key=lambda v: -abs(v.difference or 0.0))
+    tested = [v for v in verdicts if v.p_equal is not None]
+    differing = [v for v in tested if v.state == "differs"]
+    if tested:
+        sentences.append(bounds(len(differing), len(tested)))
+    plain = sum(1 for v in tested if v.plain == "differs")
+    if plain > len(differing):
+        sentences.append(f"Without the adjustment for many numbers: differs {plain}.")
+    gaps = sorted((v for v in tested if v.difference is not None), key=lambda v: -abs(v.difference or 0.0))
     if gaps and len({v.claim.unit for v in gaps}) == 1:
         unit = gaps[0].claim.unit
         middle = number(statistics.median(abs(v.difference or 0.0) for v in gaps), unit)
         name = "points" if unit == "%" else unit
-        sentences.append(f"Half of the measured numbers lie within {middle} {name} of the claimed ones.")
-    if gaps and gaps[0].state == "differs":
-        far = gaps[0]
+        sentences.append(f"Half of the tested numbers lie within {middle} {name} of the claimed ones.")
+    if differing:
+        far = max(differing, key=lambda v: abs(v.difference or 0.0))
         ours = with_spread(far.mean, far.std, far.claim.unit)
         theirs = number(far.claim.mean, far.claim.unit)
         sentences.append(f"The largest difference: {claim_name(far.claim)}: {theirs} claimed, {ours} measured.")
     return sentences
 
 
+def bounds(differing: int, tested: int) -> str:
+    """The errors to expect of counts of verdicts on numbers."""
+    shown = (
+        f"of the {differing} that differ at most {ALPHA * differing:.2g} are expected to be false; "
+        if differing
+        else ""
+    )
+    return (
+        f"Errors to expect: {shown}of the {plural(tested, 'tested number')} at most {ALPHA * tested:.2g} would be "
+        "called reproduced though the expected value lies outside the margin."
+    )
+
+
 def _order_findings(assessment: Assessment, recipe: Recipe) -> list[str]:
-    asked: dict[tuple[Scale, str, str], list[str]] = {}
-    for verdict in assessment.orderings:
-        if verdict.better.recipe.name == recipe.name:
-            key = verdict.better.scale, verdict.better.label, verdict.worse.label
-            asked.setdefault(key, []).append(verdict.state)
+    asked: dict[tuple[Scale, str], list[str]] = {}
+    for verdict, text in statements(assessment):
+        if verdict.first.recipe.name == recipe.name:
+            asked.setdefault((verdict.scale, text), []).append(verdict.state)
     waiting: list[Scale] = []
-    alike: dict[tuple[Scale, str, str], list[str]] = {}
-    for (scale, better, worse), states in asked.items():
+    findings: dict[Scale, list[str]] = {scale: [] for scale in SCALE_WORDS}
+    for (scale, text), states in asked.items():
         if set(states) == {"not run"}:
             waiting.append(scale)
             continue
-        found = f"{plural(len(states), 'place')}: {counted(count_states(states, ORDER_STATES))}"
-        alike.setdefault((scale, worse, found), []).append(better)
-    findings = [
-        f"{statement(betters, worse)}, {scale} scale, {found}."
-        for wanted in SCALE_WORDS
-        for (scale, worse, found), betters in alike.items()
-        if scale == wanted
-    ]
+        counts = counted(count_states(states, tuple(dict.fromkeys([*ORDER_STATES, *EQUIVALENCE_STATES]))))
+        findings[scale].append(f"{text}, {scale} scale, {plural(len(states), 'place')}: {counts}.")
+    sentences = [sentence for scale in SCALE_WORDS for sentence in findings[scale]]
     if waiting:
         scales = ", ".join(f"{waiting.count(scale)} at {scale} scale" for scale in SCALE_WORDS if scale in waiting)
-        findings.append(f"Statements about order that were not run: {scales}.")
-    return findings
+        sentences.append(f"Statements that were not run: {scales}.")
+    return sentences
+
+
+def statements(assessment: Assessment) -> list[tuple[Verdict, str]]:
+    """Orderings, equivalences and trends, each with its statement in words."""
+    return [
+        *((v, statement([v.better.label], v.worse.label)) for v in assessment.orderings),
+        *((v, equivalent(v.rows, v.equivalence.within)) for v in assessment.equivalences),
+        *((v, f"“{v.first.label}” {v.trend.direction} along {v.trend.along}") for v in assessment.trends),
+    ]
+
+
+def equivalent(rows: Sequence[Row], within: float) -> str:
+    """An equivalence in words."""
+    return f"“{rows[0].label}” and “{rows[1].label}” equivalent within {within:g}"
 
 
 def _comparison_findings(assessment: Assessment, recipe: Recipe) -> list[str]:
@@ -197,7 +256,8 @@ def _comparison_findings(assessment: Assessment, recipe: Recipe) -> list[str]:
     for each in assessment.comparisons:
         if each.recipe.name == recipe.name and each.differences:
             label = recipe.variants[each.variant].label
-            found.setdefault((each.scale, each.reference), {}).setdefault(compared(each), []).append(label)
+            finding = f"{compared(each)} on {plural(len(each.datasets), 'data set')}"
+            found.setdefault((each.scale, each.reference), {}).setdefault(finding, []).append(label)
     return [
         f"Against {quoted(recipe.variants[reference].label)}, {scale} scale: "
         + "; ".join(f"{finding}: {quoted(*labels)}" for finding, labels in sorted(by_finding.items()))
@@ -231,4 +291,6 @@ def pairs(found: Compared, title_of: Callable[[str], str]) -> str:
     text = f"{found.recipe.protocol.spread} of {', '.join(map(title_of, found.datasets))}"
     text += f"; {above} above, {below} below" + (f", {equal} equal" if equal else "")
     missing = found.places - found.measured
+    if found.unpaired:
+        text += f"; {plural(found.unpaired, 'place')} left out, whose rows are from different devices"
     return text + (f"; {missing} of {plural(found.places, 'place')} not measured" if missing else "")

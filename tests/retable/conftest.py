@@ -32,7 +32,13 @@ CARD = {
             "name": "depth",
             "title": "Depth",
             "task": "node classification",
-            "protocol": {"name": "last", "version": 1, "description": "Last epoch.", "spread": "seeds"},
+            "protocol": {
+                "name": "last",
+                "version": 1,
+                "description": "Last epoch.",
+                "spread": "seeds",
+                "shared": "the split",
+            },
             "metric": "accuracy",
             "unit": "%",
             "variants": {
@@ -55,9 +61,17 @@ CARD = {
                 "demo": {"datasets": {"cora": "public"}, "axes": {"depth": [2]}, "seeds": 2, "cost": "1 s"},
             },
             "answers": [
-                {"measured": "accuracy", "claims": "t1-{dataset}-{variant}-{depth}"},
+                {"measured": "accuracy", "claims": "t1-{dataset}-{variant}-{depth}", "margin": 1.0, "reason": "ours"},
             ],
-            "orderings": [{"better": "ours", "worse": "plain", "axes": {"depth": [2, 4]}, "source": "Table 1"}],
+            "orderings": [
+                {
+                    "id": "ours-over-plain",
+                    "better": "ours",
+                    "worse": "plain",
+                    "axes": {"depth": [2, 4]},
+                    "source": "Table 1",
+                }
+            ],
         }
     ],
 }
@@ -125,7 +139,8 @@ class World:
     def answer(self, claims: str) -> None:
         """Has the recipe's accuracy answer the claims of one more pattern."""
         data = self.paper.model_dump()
-        data["recipes"][0]["answers"].append({"measured": "accuracy", "claims": claims})
+        answer = {"measured": "accuracy", "claims": claims, "margin": 1.0, "reason": "ours"}
+        data["recipes"][0]["answers"].append(answer)
         self.paper = PaperCard.model_validate(data)
 
     def measure(self, cell: Cell, accuracies, validation=None, first_seed: int = 0, **change) -> list[RunRecord]:

@@ -19,10 +19,6 @@ def only_value(world, *scales):
     return found
 
 
-def orderings(world, *scales):
-    return {v.better.axes["depth"]: v for v in world.assess(*scales).orderings}
-
-
 def measure_ours(world, depth, values, **change):
     for s in (0.5, 1.0):
         world.measure(world.cell("ours", depth=depth, s=s), values, validation=[s] * len(values), **change)
@@ -46,11 +42,11 @@ def test_a_far_mean_differs_with_its_direction(world):
 
 
 def test_equivalent_and_different_at_once_is_reproduced_with_the_difference_named(world):
-    world.claim("plain", 2, 80.4)
+    world.claim("plain", 2, 80.4, runs=5, varied="seeds")
     world.measure(world.cell("plain", depth=2), CLOSE)
     verdict = only_value(world)
     assert verdict.state == "reproduced"
-    assert verdict.note == "inside the margin, yet 0.4 lower"
+    assert "inside the margin, yet 0.4 lower" in verdict.note
 
 
 def test_a_wide_spread_is_inconclusive_and_says_how_many_seeds_would_settle_it(world):
@@ -69,18 +65,113 @@ def test_one_seed_is_inconclusive(world):
     assert "one seed has no spread" in verdict.note
 
 
-@pytest.mark.parametrize(("value", "state"), [(7.79, "reproduced"), (8.79, "reproduced"), (8.8, "differs")])
-def test_without_spread_the_margin_decides(world, value, state):
+def test_equal_values_are_tested_with_the_printed_digit_as_their_spread(world):
     world.claim("plain", 2, 7.79)
-    world.measure(world.cell("plain", depth=2), [value] * 5)
-    assert only_value(world).state == state
+    world.measure(world.cell("plain", depth=2), [7.785, 7.786, 7.784, 7.7851, 7.7849])
+    verdict = only_value(world)
+    assert verdict.state == "reproduced"
+    assert 0 < verdict.p_equal < 0.001
+    assert verdict.p_differ > 0.05
 
 
-def test_the_papers_own_deviation_widens_the_margin(world):
-    world.claim("plain", 2, 82.0, std=4.0, runs=100)
+def test_two_equal_values_decide_nothing(world):
+    world.claim("plain", 2, 50.0)
+    data = world.paper.model_dump()
+    data["recipes"][0]["variants"]["plain"]["control"] = True
+    world.paper = PaperCard.model_validate(data)
+    world.measure(world.cell("plain", depth=2), [7.79] * 2)
+    verdict = only_value(world)
+    assert (verdict.state, verdict.p_equal) == ("inconclusive", None)
+    assert "two equal values have no spread to test with" in verdict.note
+
+
+def test_one_test_item_is_the_least_spread_where_records_count_the_items(world):
+    world.claim("plain", 2, 80.0)
+    counted = {"accuracy": 80.9, "val_accuracy": 1.0, "test_items": 100.0, "test_largest_class_share": 30.0}
+    world.measure(world.cell("plain", depth=2), [80.9] * 3, metrics=counted)
+    verdict = only_value(world)
+    assert verdict.gap.error == pytest.approx(1 / 3**0.5)
+    assert verdict.state == "inconclusive"
+
+
+def test_the_papers_deviation_is_no_margin(world):
+    world.claim("plain", 2, 82.0, std=4.0, runs=100, varied="seeds")
     world.measure(world.cell("plain", depth=2), CLOSE)
     verdict = only_value(world)
-    assert (verdict.state, verdict.margin) == ("reproduced", 4.0)
+    assert (verdict.state, verdict.margin) == ("differs", 1.0)
+    assert "the paper's own deviation over seeds, 4, is wider than the margin" in verdict.note
+
+
+@pytest.mark.parametrize(
+    ("varied", "fixed"), [("seeds", 4.0**2 / 10), ("splits", 0.0625), ("folds", 0.0625), (None, 0.0625)]
+)
+def test_a_deviation_over_another_source_is_no_error_of_the_papers_mean(world, varied, fixed):
+    world.claim("plain", 2, 82.0, std=4.0, runs=10, varied=varied)
+    world.measure(world.cell("plain", depth=2), [79.75, 80.0, 80.25])
+    assert only_value(world).gap.fixed == pytest.approx(fixed)
+
+
+def test_what_no_number_of_seeds_can_decide_is_never_scheduled(world):
+    world.claim("plain", 2, 83.0, std=4.0, varied="seeds")
+    world.measure(world.cell("plain", depth=2), CLOSE)
+    verdict = only_value(world)
+    assert verdict.state == "cannot be decided"
+    assert "more seeds" not in verdict.note
+
+
+def test_a_number_that_served_to_set_up_is_shown_and_not_judged(world):
+    world.claim("plain", 2, 80.0, used_for="the split")
+    world.measure(world.cell("plain", depth=2), CLOSE)
+    verdict = only_value(world)
+    assert (verdict.state, verdict.p_equal, verdict.mean) == ("used to set up", None, pytest.approx(80.0))
+    assert "it served to choose the split" in verdict.note
+
+
+def test_a_margin_that_most_rows_pass_distinguishes_nothing(world):
+    world.claim("plain", 2, 80.1)
+    world.measure(world.cell("plain", depth=2), CLOSE)
+    measure_ours(world, 2, [80.5, 80.6, 80.4, 80.5, 80.6])
+    world.measure(world.cell("majority"), [30.0] * 5)
+    verdict = only_value(world)
+    assert (verdict.state, verdict.passing, verdict.others) == ("reproduced", 1, 2)
+    assert "1 of 2 further rows lie within the margin too" in verdict.note
+    world.records = [record for record in world.records if record.variant != "majority"]
+    assert only_value(world).state == "within the margin, not distinctive"
+
+
+@pytest.mark.parametrize(
+    ("bad", "state"),
+    [
+        ({"test_largest_class_share": 100.0}, "constant answer"),
+        ({"uniformity": 0.0}, "collapsed"),
+    ],
+)
+def test_constant_answers_and_collapsed_representations_are_no_values(world, bad, state):
+    world.claim("plain", 2, 30.0)
+    metrics = {"accuracy": 30.0, "val_accuracy": 1.0}
+    world.measure(world.cell("plain", depth=2), [30.0] * 3, metrics=metrics | bad)
+    assert only_value(world).state == state
+    world.measure(
+        world.cell("plain", depth=2),
+        [0.0] * 2,
+        first_seed=3,
+        metrics={"accuracy": 80.0, "val_accuracy": 1.0, "test_largest_class_share": 30.0, "uniformity": -2.0},
+    )
+    verdict = only_value(world)
+    assert (verdict.state, verdict.p_equal, verdict.difference) == ("mixture", None, None)
+    assert f"{state} in 3 of 5 seeds" in verdict.note
+    assert verdict.row.parts("accuracy") == [("", [80.0] * 2), (state, [30.0] * 3)]
+
+
+def test_older_records_of_equal_accuracy_are_not_guessed_to_be_constant(world):
+    world.claim("plain", 2, 15.5)
+    world.measure(world.cell("plain", depth=2), [15.47] * 4 + [9.0])
+    verdict = only_value(world)
+    assert (verdict.state, verdict.p_equal) == ("not known", None)
+    assert "do not say whether the answer is constant" in verdict.note
+    world.records.clear()
+    world.measure(world.cell("plain", depth=2), [15.47, 15.47, 9.0])
+    assert only_value(world).state != "not known"
 
 
 def test_other_scales_are_not_comparable_but_keep_their_number(world):
@@ -96,100 +187,64 @@ def test_a_remembered_claim_is_no_measure(world):
     assert only_value(world).state == "not comparable"
 
 
-def test_a_missing_metric_is_a_failure(world):
+def test_a_claim_of_low_confidence_is_not_judged(world):
+    world.claim("plain", 2, 80.0, setting={"depth": "2", "confidence": "low"}, id="t1-cora-plain-2")
+    world.measure(world.cell("plain", depth=2), CLOSE)
+    verdict = only_value(world)
+    assert (verdict.state, verdict.note) == ("not comparable", "the claim was read with low confidence")
+
+
+def test_a_metric_that_a_scale_does_not_produce_is_no_failure(world):
     world.claim("plain", 2, 80.0)
     world.measure(world.cell("plain", depth=2), CLOSE, metrics={"other": 1.0})
     verdict = only_value(world)
-    assert (verdict.state, verdict.mean) == ("failed", None)
+    assert (verdict.state, verdict.mean) == ("not measured at this scale", None)
     assert "accuracy" in verdict.note
+    world.measure(world.cell("plain", depth=4), CLOSE)
+    assert only_value(world).state == "failed"
 
 
 def test_third_party_claims_are_shown_but_never_judged(world):
     world.claim("plain", 2, 80.0, table="third-party X", evidence="second-hand")
     world.measure(world.cell("plain", depth=2), CLOSE)
+    data = world.paper.model_dump()
+    data["tables"]["elsewhere"] = data["tables"]["T1"] | {"third_party": True}
+    world.paper = PaperCard.model_validate(data)
+    world.claim("plain", 4, 80.0, table="elsewhere", id="t1-cora-plain-4")
     assessment = world.assess()
     assert not assessment.values
-    assert len(assessment.third_party) == 1
+    assert len(assessment.third_party) == 2
 
 
-def test_holm_covers_a_table_and_the_unadjusted_state_is_kept(world):
-    world.claim("plain", 4, 80.0)
+def test_the_false_discovery_rate_is_that_of_a_table_and_reproduced_is_unadjusted(world):
+    world.claim("plain", 4, 82.0, runs=5, varied="seeds")
     world.measure(world.cell("plain", depth=4), [80.0, 81.2, 79.4, 80.4, 79.5])
     alone = only_value(world)
-    assert (alone.state, alone.tests) == ("reproduced", 1)
+    assert (alone.state, alone.tests) == ("differs", 1)
     for copy in range(9):
         world.answer(f"t1-{{dataset}}-{{variant}}-{{depth}}-{copy}")
-        world.claim("plain", 4, 80.0, setting={"depth": "4", "copy": str(copy)})
-    among_ten = world.assess().values[0]
-    assert among_ten.p_equal == pytest.approx(min(1.0, 10 * alone.p_equal))
-    assert (among_ten.state, among_ten.plain, among_ten.tests) == ("inconclusive", "reproduced", 10)
-    assert "reproduced before the adjustment for 10 claims" in among_ten.note
+        setting = {"depth": "4", "copy": str(copy)}
+        world.claim("plain", 4, 80.1, setting=setting, runs=5, varied="seeds")
+    first, second = world.assess().values[:2]
+    assert first.p_differ == pytest.approx(10 * alone.p_differ)
+    assert (first.state, first.plain, first.tests) == ("inconclusive", "differs", 10)
+    assert "differs before the adjustment for 10 claims" in first.note
+    assert first.p_equal == alone.p_equal
+    assert second.state == "reproduced"
 
 
 def test_no_true_claim_of_a_table_is_called_different_too_often(world):
-    """Family-wise error of `differs` over simulated tables of two true claims."""
-    world.claim("plain", 2, 50.0)
-    world.claim("plain", 4, 50.0)
+    """Error of `differs` over simulated tables of two true claims, means of five runs of unknown deviation."""
     random = np.random.default_rng(0)
     trials, wrong = 400, 0
     for _ in range(trials):
         world.records.clear()
+        world.claims.clear()
         for depth in (2, 4):
+            world.claim("plain", depth, random.normal(50, 5, 5).mean(), runs=5, varied="seeds")
             world.measure(world.cell("plain", depth=depth), random.normal(50, 5, 5).tolist())
         wrong += any(verdict.state == "differs" for verdict in world.assess().values)
-    assert wrong / trials < 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
-
-
-def test_an_ordering_holds_and_is_paired_over_seeds(world):
-    world.measure(world.cell("plain", depth=4), [20.0, 40.0, 60.0, 80.0, 50.0])
-    measure_ours(world, 4, [21.0, 41.1, 61.0, 80.9, 51.0])
-    verdict = orderings(world)[4]
-    assert (verdict.state, verdict.paired, verdict.n) == ("holds", True, 5)
-    assert verdict.difference == pytest.approx(1.0)
-
-
-def test_an_ordering_is_reversed(world):
-    world.measure(world.cell("plain", depth=4), CLOSE)
-    measure_ours(world, 4, [70.0, 70.2, 69.8, 70.1, 69.9])
-    assert orderings(world)[4].state == "reversed"
-
-
-def test_orderings_hold_at_any_scale(world):
-    world.measure(world.cell("plain", "demo", depth=2), [10.0, 10.1])
-    for s in (0.5, 1.0):
-        world.measure(world.cell("ours", "demo", depth=2, s=s), [20.0, 20.1])
-    assert orderings(world, "demo")[2].state == "holds"
-
-
-def test_an_ordering_of_equal_constants_is_inconclusive(world):
-    world.measure(world.cell("plain", depth=4), [7.79] * 5)
-    measure_ours(world, 4, [7.79] * 5)
-    assert orderings(world)[4].state == "inconclusive"
-    assert "would show" not in orderings(world)[4].note
-
-
-def test_an_open_ordering_says_what_its_seeds_could_have_shown(world):
-    world.measure(world.cell("plain", depth=4), [20.0, 40.0, 60.0, 80.0, 50.0])
-    measure_ours(world, 4, [19.0, 42.0, 61.0, 79.0, 50.0])
-    verdict = orderings(world)[4]
-    assert verdict.state == "inconclusive"
-    assert "these 5 would show a difference of 1.77 in 4 of 5 cases" in verdict.note
-
-
-def test_a_lower_is_better_metric_turns_the_ordering(world):
-    data = world.paper.model_dump()
-    data["recipes"][0] |= {"metric": "loss", "higher_is_better": False}
-    world.paper = PaperCard.model_validate(data)
-    world.measure(world.cell("plain", depth=4), [2.0] * 5, metrics={"loss": 2.0, "val_accuracy": 0.0})
-    measure_ours(world, 4, [1.0] * 5, metrics={"loss": 1.0, "val_accuracy": 0.0})
-    verdict = orderings(world)[4]
-    assert (verdict.state, verdict.difference) == ("holds", 1.0)
-
-
-def test_an_ordering_with_an_open_side_says_which(world):
-    world.measure(world.cell("plain", depth=4), CLOSE)
-    verdict = orderings(world)[4]
-    assert (verdict.state, verdict.note) == ("not run", "Ours: not run")
+    assert 0 < wrong / trials < 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
 
 
 def test_coverage_counts_each_claim_once_at_the_largest_scale(world):
@@ -217,7 +272,15 @@ def test_two_answers_to_one_claim_are_refused(world):
 def test_names_say_how_ids_write_what_the_card_calls_otherwise(world):
     data = world.paper.model_dump()
     names = {"plain": "gcn", "true": "yes"}
-    data["recipes"][0]["answers"] = [{"measured": "accuracy", "claims": "{variant}-{depth}-{bias}", "names": names}]
+    data["recipes"][0]["answers"] = [
+        {
+            "measured": "accuracy",
+            "claims": "{variant}-{depth}-{bias}",
+            "names": names,
+            "margin": 1.0,
+            "reason": "ours",
+        }
+    ]
     data["recipes"][0]["hyper"]["bias"] = {"value": True, "source": "ours"}
     world.paper = PaperCard.model_validate(data)
     world.claim("plain", 2, 80.0, id="gcn-2-yes")
@@ -245,6 +308,16 @@ def test_an_answer_that_names_no_claim_is_refused(world):
     ) as error:
         check_claims(world.paper, world.claims)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("unit", "margin", "most"), [("%", 2.1, "2"), ("fraction", 0.5, "0.02"), ("s", 1.7, "1.6")])
+def test_a_margin_above_two_points_of_the_scale_is_refused(world, unit, margin, most):
+    world.claim("plain", 2, 80.0, unit=unit)
+    data = world.paper.model_dump()
+    data["recipes"][0]["answers"][0]["margin"] = margin
+    world.paper = PaperCard.model_validate(data)
+    with pytest.raises(CardError, match=f"has the margin {margin}, more than 2 points .* give at most {most}$"):
+        check_claims(world.paper, world.claims)
 
 
 def test_a_claim_of_a_table_that_the_card_lacks_is_refused(world):
@@ -287,49 +360,3 @@ def test_records_that_no_cell_plans_are_kept_apart(world):
     assessment = world.assess()
     assert [record.identity for record in assessment.orphans] == ["0" * 12]
     assert {row.state for row in assessment.rows} == {"not run"}
-
-
-def compared(world, *scales):
-    data = world.paper.model_dump()
-    data["recipes"][0]["comparisons"] = [{"reference": "plain", "variants": ["ours", "majority"], "source": "T1"}]
-    world.paper = PaperCard.model_validate(data)
-    return {found.variant: found for found in world.assess(*scales).comparisons}
-
-
-def test_a_comparison_pairs_the_seeds_of_all_places(world):
-    for depth in (2, 4):
-        world.measure(world.cell("plain", depth=depth), CLOSE)
-        measure_ours(world, depth, [value + depth for value in CLOSE])
-    world.measure(world.cell("majority"), [30.0] * 4)
-    found = compared(world)
-    assert found["ours"].differences == (2.0,) * 5 + (4.0,) * 5
-    assert (found["ours"].state, found["ours"].tests, found["ours"].datasets) == ("above", 2, ("cora",))
-    assert found["ours"].p == pytest.approx(2 * 2**-9)
-    assert (found["majority"].state, len(found["majority"].differences)) == ("below", 8)
-
-
-def test_a_comparison_of_too_few_pairs_says_so(world):
-    world.measure(world.cell("plain", depth=2), CLOSE)
-    measure_ours(world, 2, [90.0] * 5)
-    found = compared(world)
-    assert (found["ours"].state, found["ours"].p, found["ours"].tests) == ("inconclusive", 0.0625, 1)
-    assert "too few unequal pairs: all on one side give p = 0.0625" in found["ours"].note
-    assert (found["ours"].measured, found["ours"].places) == (1, 2)
-    assert (found["majority"].state, found["majority"].mean) == ("not run", None)
-
-
-def test_what_only_rounding_tells_apart_is_no_difference(world):
-    world.measure(world.cell("plain", depth=2), [0.1 + 0.2] * 3)
-    measure_ours(world, 2, [0.3] * 3)
-    found = compared(world)["ours"]
-    assert (found.differences, found.p, found.note) == ((0.0,) * 3, 1.0, "all pairs are equal")
-
-
-@pytest.mark.parametrize(
-    ("reference", "words"), [("plane", "names the variant 'plane'"), ("ours", "tests 'ours' against itself")]
-)
-def test_a_comparison_of_what_cannot_be_compared_is_refused(world, reference, words):
-    data = world.paper.model_dump()
-    data["recipes"][0]["comparisons"] = [{"reference": reference, "variants": ["ours"], "source": ""}]
-    with pytest.raises(ValueError, match=words):
-        PaperCard.model_validate(data)

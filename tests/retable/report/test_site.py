@@ -226,7 +226,8 @@ def test_comparisons_say_what_the_pairs_are_and_what_they_show(world, tmp_path):
     assert "seeds of Cora; 0 above, 0 below, 5 equal; 1 of 2 places not measured" in part
     assert "seeds of Cora; 0 above, 5 below; 1 of 2 places not measured" in part
     assert "all on one side give p = 0.0625" in part
-    assert "Against “plain”, full scale: no difference shown: “Ours”; too few pairs to tell: “majority”." in paper
+    assert "Against “plain”, full scale: no difference shown on 1 data set: “Ours”; too few pairs" in paper
+    assert "too few pairs to tell on 1 data set: “majority”." in paper
 
 
 def test_comparisons_without_a_common_place_are_only_counted(world, tmp_path):
@@ -235,7 +236,7 @@ def test_comparisons_without_a_common_place_are_only_counted(world, tmp_path):
     paper = (draw(world, tmp_path / "site").parent / "papers" / "toy.html").read_text()
     part = paper[paper.index('id="comparisons"') :]
     part = part[: part.index("</section>")]
-    assert "At full scale 1 comparison has no place where both are measured." in part
+    assert "At full scale 1 comparison has no place where both are measured on the same kind of device." in part
     assert "Ours" not in part
 
 

@@ -1,7 +1,8 @@
 import pytest
 
+from retable.orders import EQUIVALENCE_STATES, ORDER_STATES
 from retable.report import words
-from retable.verdicts import ORDER_STATES, VALUE_STATES
+from retable.verdicts import VALUE_STATES
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_durations_take_the_unit_that_reads_best(seconds, text):
 
 
 def test_every_state_has_a_symbol_and_a_meaning():
-    for state in (*VALUE_STATES, *ORDER_STATES, "measured"):
+    for state in (*VALUE_STATES, *ORDER_STATES, *EQUIVALENCE_STATES, "measured"):
         mark = words.MARKS[state]
         assert mark.symbol
         assert mark.meaning
@@ -67,7 +68,7 @@ def test_the_summary_follows_the_verdicts(world):
     text = " ".join(words.summary(world.assess(), world.paper.recipes[0]))
     assert "Of 2 claimed numbers asked at full scale: reproduced 1, differs 1." in text
     assert "depth = 4, test accuracy: 90.00 claimed, 70.00 ± 0.08 measured" in text
-    assert "Statements about order that were not run: 1 at full scale." in text
+    assert "Statements that were not run: 1 at full scale." in text
 
 
 def test_the_summary_names_a_statement_once_one_of_its_places_is_measured(world):
@@ -79,14 +80,28 @@ def test_the_summary_names_a_statement_once_one_of_its_places_is_measured(world)
     assert "were not run" not in text
 
 
-def test_the_summary_says_what_holms_adjustment_changed(world):
+def test_the_summary_says_what_the_adjustment_changed_and_which_errors_to_expect(world):
     for copy in range(10):
         world.answer(f"t1-{{dataset}}-{{variant}}-{{depth}}-{copy}")
-        world.claim("plain", 4, 80.0, setting={"depth": "4", "copy": str(copy)})
+        mean = 80.1 if copy else 82.0
+        world.claim("plain", 4, mean, setting={"depth": "4", "copy": str(copy)}, runs=5, varied="seeds")
     world.measure(world.cell("plain", depth=4), [80.0, 81.2, 79.4, 80.4, 79.5])
     text = " ".join(words.summary(world.assess(), world.paper.recipes[0]))
-    assert "asked at full scale: inconclusive 10." in text
-    assert "without the adjustment for many of them: reproduced 10." in text
+    assert "asked at full scale: reproduced 9, inconclusive 1." in text
+    assert "Without the adjustment for many numbers: differs 1." in text
+    assert "of the 10 tested numbers at most 0.5 would be called reproduced" in text
+    assert words.bounds(4, 10).startswith(
+        "Errors to expect: of the 4 that differ at most 0.2 are expected to be false;"
+    )
+
+
+def test_a_mixture_is_two_numbers_and_a_share(world):
+    for seed, (value, potential) in enumerate([(77.0, -2.0), (30.0, 0.0), (79.0, -2.0)]):
+        metrics = {"accuracy": value, "uniformity": potential}
+        world.measure(world.cell("plain", depth=2), [value], first_seed=seed, metrics=metrics)
+    row = next(row for row in world.assess().rows if row.state == "measured")
+    assert words.measured(row, "accuracy", "%") == "78.00 ± 1.41 in 2 of 3; 30.00 in 1 of 3 (collapsed)"
+    assert words.row_state(row) == "mixture"
 
 
 def test_a_recipe_without_claims_says_so(world):

@@ -1,0 +1,492 @@
+"""Rows judged against each other: orderings, equivalences, trends and comparisons, at any scale. Pure functions.
+
+Holm's adjustment covers each recipe's orderings at a scale, likewise its equivalences, trends and comparisons.
+`docs/statistics.md` states the rules.
+"""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from retable.cards import SCALES, Asked, Equivalence, Ordering, PaperCard, Recipe, Scale, Trend
+from retable.rows import Row
+from retable.significance import (
+    ALPHA,
+    MOST_SEEDS,
+    Gap,
+    detectable,
+    gap_of_order,
+    gap_of_values,
+    holm,
+    least_p_signed_rank,
+    p_beyond,
+    p_equal,
+    p_greater,
+    p_rank_sum,
+    p_signed_rank,
+    seeds_needed,
+    side,
+    slopes,
+)
+
+OPEN_STATES = ("mixture", "not known", "not measured at this scale", "incomplete", "diverged", "failed", "stale",
+               "not run")  # fmt: skip
+ORDER_STATES = ("holds", "reversed", "inconclusive", *OPEN_STATES)
+EQUIVALENCE_STATES = ("equivalent", "not equivalent", "inconclusive", *OPEN_STATES)
+RANKED = ("mixture", "not known")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What orderings, equivalences and trends have in common.
+
+    `p_for` and `p_against` are unadjusted: of the statement, and of its opposite. `p` is Holm's over the `tests` of the
+    family, both directions together. `test` names the test, `devices` the kinds of device if the rows have several.
+    """
+
+    rows: tuple[Row, ...]
+    state: str
+    n: int = 0
+    difference: float | None = None
+    test: str = ""
+    p_for: float | None = None
+    p_against: float | None = None
+    p: float | None = None
+    tests: int = 0
+    note: str = ""
+    devices: tuple[str, ...] = ()
+    gap: Gap | None = field(default=None, repr=False)
+
+    @property
+    def first(self) -> Row:
+        return self.rows[0]
+
+    @property
+    def scale(self) -> Scale:
+        return self.first.scale
+
+    @property
+    def favours(self) -> bool:
+        """Whether the seeds lean to the statement rather than to its opposite."""
+        return (1.0 if self.p_for is None else self.p_for) < (1.0 if self.p_against is None else self.p_against)
+
+
+@dataclass(frozen=True)
+class OrderingVerdict(Verdict):
+    """`better > worse` at a point of the grid. `difference` is positive where the means agree with it."""
+
+    ordering: Ordering = field(kw_only=True)
+
+    @property
+    def asked(self) -> Ordering:
+        return self.ordering
+
+    @property
+    def better(self) -> Row:
+        return self.rows[0]
+
+    @property
+    def worse(self) -> Row:
+        return self.rows[1]
+
+
+@dataclass(frozen=True)
+class EquivalenceVerdict(Verdict):
+    """Whether two rows differ by less than a margin at a point of the grid. `difference` is first minus second."""
+
+    equivalence: Equivalence = field(kw_only=True)
+
+    @property
+    def asked(self) -> Equivalence:
+        return self.equivalence
+
+
+@dataclass(frozen=True)
+class TrendVerdict(Verdict):
+    """Whether a row's metric rises or falls along an axis. `difference` is the mean slope, positive where it rises."""
+
+    trend: Trend = field(kw_only=True)
+
+    @property
+    def asked(self) -> Trend:
+        return self.trend
+
+
+AnyVerdict = TypeVar("AnyVerdict", OrderingVerdict, EquivalenceVerdict, TrendVerdict)
+Directed = TypeVar("Directed", OrderingVerdict, TrendVerdict)
+
+
+def metric_of(recipe: Recipe, asked: Asked) -> str:
+    """The metric that a statement is about."""
+    return asked.metric or recipe.metric
+
+
+def sign_of(recipe: Recipe, asked: Asked) -> int:
+    """1 where more of the metric is better, else -1."""
+    return 1 if (recipe.higher_is_better if asked.higher_is_better is None else asked.higher_is_better) else -1
+
+
+def paired(first: Row, second: Row) -> bool:
+    """Whether equal seeds of two rows are pairs: the seed decides something that both share, and kind of device and
+    instruction set agree.
+    """
+    a, b = ({record.seed for record in row.records} for row in (first, second))
+    return bool(first.recipe.protocol.shared) and a == b and all(first.device(s) == second.device(s) for s in a)
+
+
+def resolution_of(rows: Sequence[Row], metric: str) -> float:
+    """The least step of the metric: one test item where the records count them, else the digit that pages print."""
+    known = [row.resolution(metric) for row in rows]
+    if all(known):
+        return max(step for step in known if step)
+    if rows[0].recipe.unit == "%" and metric == rows[0].recipe.metric:
+        return 0.01
+    largest = max((abs(value) for row in rows for value in row.values(metric).values()), default=0.0)
+    return 10.0 ** (math.floor(math.log10(largest)) - 3) if largest else 1e-4
+
+
+# Orderings
+
+
+def judge_orderings(paper: PaperCard, rows: list[Row]) -> list[OrderingVerdict]:
+    """Every ordering where the plan has both rows: same scale and data set, equal in the axes they share."""
+    return _adjust(
+        [
+            _judge_ordering(ordering, *pair, rows)
+            for recipe in paper.recipes
+            for ordering in recipe.orderings
+            for pair in _pairs(recipe, ordering, ordering.better, ordering.worse, rows)
+        ],
+        _settle_direction,
+    )
+
+
+def _judge_ordering(ordering: Ordering, better: Row, worse: Row, rows: list[Row]) -> OrderingVerdict:
+    recipe, pair = better.recipe, (better, worse)
+    metric, sign = metric_of(recipe, ordering), sign_of(recipe, ordering)
+    if missing := _missing(pair, metric, rows):
+        return OrderingVerdict(pair, missing[0], note=missing[1], ordering=ordering)
+    a, b = ({seed: sign * x for seed, x in row.values(metric).items()} for row in pair)
+    difference = statistics.mean(a.values()) - statistics.mean(b.values())
+    ranked = [row for row in pair if row.condition(metric) in RANKED]
+    test = "exact rank sum" if ranked else "paired t" if paired(better, worse) and a.keys() == b.keys() else "Welch’s t"
+    verdict = OrderingVerdict(
+        pair, "inconclusive", min(len(a), len(b)), difference, test, devices=_devices(pair), ordering=ordering
+    )
+    if ranked:
+        note = "; ".join(f"{row.label}: {row.condition(metric)}, no test of means" for row in ranked)
+        p_for, p_against = (p_rank_sum(list(x.values()), list(y.values())) for x, y in ((a, b), (b, a)))
+        return replace(verdict, p_for=p_for, p_against=p_against, note=note)
+    gap = gap_of_order(a, b, resolution_of(pair, metric), test == "paired t")
+    return _with_gap(verdict, gap, p_greater)
+
+
+def _with_gap(verdict: AnyVerdict, gap: Gap | None, test: Callable[[Gap], float]) -> AnyVerdict:
+    if gap is None:
+        why = "one seed has no spread" if verdict.n < 2 else "two equal values have no spread to test with"
+        return replace(verdict, test="", note=why)
+    opposite = replace(gap, difference=-gap.difference)
+    return replace(verdict, gap=gap, p_for=test(gap), p_against=test(opposite))
+
+
+def _settle_direction(verdict: Directed) -> Directed:
+    """State and note of an ordering or a trend, from the adjusted p-value."""
+    assert verdict.p is not None
+    if verdict.p <= ALPHA:
+        return replace(verdict, state="holds" if verdict.favours else "reversed")
+    power = _power(verdict.gap, ALPHA / verdict.tests) if verdict.gap else ""
+    return replace(verdict, state="inconclusive", note=join(verdict.note, power))
+
+
+# Equivalences
+
+
+def judge_equivalences(paper: PaperCard, rows: list[Row]) -> list[EquivalenceVerdict]:
+    """Every equivalence where the plan has both rows."""
+    return _adjust(
+        [
+            _judge_equivalence(equivalence, *pair, rows)
+            for recipe in paper.recipes
+            for equivalence in recipe.equivalences
+            for pair in _pairs(recipe, equivalence, equivalence.first, equivalence.second, rows)
+        ],
+        _settle_equivalence,
+    )
+
+
+def _judge_equivalence(equivalence: Equivalence, first: Row, second: Row, rows: list[Row]) -> EquivalenceVerdict:
+    pair, metric = (first, second), metric_of(first.recipe, equivalence)
+    if missing := _missing(pair, metric, rows) or _mixed(pair, metric):
+        return EquivalenceVerdict(pair, missing[0], note=missing[1], equivalence=equivalence)
+    a, b = (row.values(metric) for row in pair)
+    difference = statistics.mean(a.values()) - statistics.mean(b.values())
+    test = "paired t" if paired(first, second) and a.keys() == b.keys() else "Welch’s t"
+    verdict = EquivalenceVerdict(
+        pair, "inconclusive", min(len(a), len(b)), difference, test, devices=_devices(pair), equivalence=equivalence
+    )
+    gap = gap_of_order(a, b, resolution_of(pair, metric), test == "paired t")
+    verdict = _with_gap(verdict, gap, lambda each: p_equal(each, equivalence.within))
+    return replace(verdict, p_against=p_beyond(gap, equivalence.within)) if gap else verdict
+
+
+def _settle_equivalence(verdict: EquivalenceVerdict) -> EquivalenceVerdict:
+    assert verdict.p is not None
+    if verdict.p > ALPHA:
+        return verdict
+    return replace(verdict, state="equivalent" if verdict.favours else "not equivalent")
+
+
+# Trends
+
+
+def judge_trends(paper: PaperCard, rows: list[Row]) -> list[TrendVerdict]:
+    """Every trend of a row whose axis takes two values or more in the plan."""
+    found = []
+    for recipe in paper.recipes:
+        for trend in recipe.trends:
+            lines: dict[tuple, list[Row]] = defaultdict(list)
+            for row in rows:
+                if _is_asked(recipe, trend, row) and row.variant == trend.variant and trend.along in row.axes:
+                    fixed = tuple((key, value) for key, value in row.axes.items() if key != trend.along)
+                    lines[row.scale, row.dataset, fixed].append(row)
+            found += [_judge_trend(trend, tuple(line), rows) for line in lines.values() if len(line) > 1]
+    return _adjust(found, _settle_direction)
+
+
+def _judge_trend(trend: Trend, line: tuple[Row, ...], rows: list[Row]) -> TrendVerdict:
+    metric = metric_of(line[0].recipe, trend)
+    if missing := _missing(line, metric, rows) or _mixed(line, metric):
+        return TrendVerdict(line, missing[0], note=missing[1], trend=trend)
+    places = {_place(trend, row): row.values(metric) for row in line}
+    found = slopes(places)
+    if not found:
+        return TrendVerdict(line, "incomplete", note="no seed has a value at all places", trend=trend)
+    verdict = TrendVerdict(
+        line, "inconclusive", len(found), statistics.mean(found.values()), "t of slopes", devices=_devices(line),
+        trend=trend,
+    )  # fmt: skip
+    step = resolution_of(line, metric) / (max(places) - min(places))
+    gap = gap_of_values([(1 if trend.direction == "rises" else -1) * slope for slope in found.values()], step)
+    return _with_gap(verdict, gap, p_greater)
+
+
+def _place(trend: Trend, row: Row) -> float:
+    value = float(row.axes[trend.along])
+    return math.log2(value) if trend.log else value
+
+
+# What they share
+
+
+def _pairs(recipe: Recipe, asked: Asked, first: str, second: str, rows: list[Row]) -> Iterator[tuple[Row, Row]]:
+    here = [row for row in rows if _is_asked(recipe, asked, row)]
+    for row in here:
+        for other in here:
+            if (row.variant, other.variant) != (first, second):
+                continue
+            if (row.scale, row.dataset) == (other.scale, other.dataset) and _same_axes(row, other):
+                yield row, other
+
+
+def _same_axes(row: Row, other: Row) -> bool:
+    return all(row.axes[key] == other.axes[key] for key in row.axes.keys() & other.axes.keys())
+
+
+def _is_asked(recipe: Recipe, asked: Asked, row: Row) -> bool:
+    if row.recipe.name != recipe.name or (asked.datasets is not None and row.dataset not in asked.datasets):
+        return False
+    return all(row.axes[key] in values for key, values in asked.axes.items() if key in row.axes)
+
+
+def _missing(needed: Sequence[Row], metric: str, rows: list[Row]) -> tuple[str, str] | None:
+    """State and note of the first row without a result in the metric."""
+    for row in needed:
+        if row.state != "measured":
+            return row.state, f"{row.label}: {row.note or row.state}"
+        if not row.values(metric):
+            alike = [other for other in rows if (other.recipe.name, other.scale) == (row.recipe.name, row.scale)]
+            state = "failed" if any(other.values(metric) for other in alike) else "not measured at this scale"
+            return state, f"the records of {row.label} lack the metric {metric}"
+    return None
+
+
+def _mixed(needed: Sequence[Row], metric: str) -> tuple[str, str] | None:
+    """State and note of the first row that takes no test of means."""
+    for row in needed:
+        if (condition := row.condition(metric)) in RANKED:
+            return condition, f"{row.label} takes no test of means"
+    return None
+
+
+def _devices(rows: Sequence[Row]) -> tuple[str, ...]:
+    found = sorted({device for row in rows for device in row.devices})
+    return tuple(found) if len(found) > 1 else ()
+
+
+def _adjust(verdicts: list[AnyVerdict], settle: Callable[[AnyVerdict], AnyVerdict]) -> list[AnyVerdict]:
+    """Holm over each recipe's verdicts at a scale; both directions of one are one test, of twice the smaller p."""
+    families: dict[tuple, list[int]] = defaultdict(list)
+    for index, verdict in enumerate(verdicts):
+        if verdict.p_for is not None:
+            families[verdict.first.recipe.name, verdict.scale].append(index)
+    verdicts = list(verdicts)
+    for family in families.values():
+        tests = [(v.p_for, v.p_against) for v in (verdicts[index] for index in family)]
+        raw = [min(1.0, 2 * min(p for p in both if p is not None)) for both in tests]
+        for index, p in zip(family, holm(raw), strict=True):
+            verdicts[index] = settle(replace(verdicts[index], p=p, tests=len(family)))
+    return verdicts
+
+
+# Comparisons
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A variant against a reference at one scale, over all places (data sets, settings) where both are measured.
+
+    `differences` are variant minus reference, by place and then by seed: the pairs of the signed-rank test, whose
+    p-value is Holm's over the `tests` comparisons of the recipe at the scale. `datasets` are those of the pairs;
+    `unpaired` places have rows of which equal seeds are no pairs (`paired`).
+    """
+
+    recipe: Recipe
+    scale: Scale
+    variant: str
+    reference: str
+    source: str
+    differences: tuple[float, ...]
+    datasets: tuple[str, ...]
+    places: int
+    measured: int
+    unpaired: int = 0
+    p: float | None = None
+    tests: int = 0
+    note: str = ""
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.mean(self.differences) if self.differences else None
+
+    @property
+    def state(self) -> str:
+        """`above` or `below` the reference where the test says so, else `inconclusive`, or why there is no test."""
+        if self.p is None:
+            return "no pairs" if self.measured else "not run"
+        if self.p > ALPHA:
+            return "inconclusive"
+        return "above" if side(self.differences) > 0 else "below"
+
+    @property
+    def unequal(self) -> int:
+        """Number of the pairs that the signed-rank test looks at."""
+        return sum(1 for difference in self.differences if difference)
+
+    @property
+    def too_few(self) -> bool:
+        """Whether its unequal pairs would decide nothing even if all lay on one side."""
+        return self.unequal > 0 and least_p_signed_rank(self.unequal) > ALPHA
+
+
+def compare(paper: PaperCard, rows: list[Row]) -> list[Compared]:
+    """Each variant against its reference, at each scale that plans both; pairs share place and seed."""
+    found = []
+    for recipe in paper.recipes:
+        for scale in reversed(SCALES):
+            here = [row for row in rows if (row.recipe.name, row.scale) == (recipe.name, scale)]
+            for comparison in recipe.comparisons:
+                for name in comparison.variants:
+                    pairs = [
+                        (row, other)
+                        for row in here
+                        for other in here
+                        if (row.variant, other.variant, row.dataset) == (name, comparison.reference, other.dataset)
+                        if _same_axes(row, other)
+                    ]
+                    if pairs:
+                        found.append(_compare_pairs(pairs, comparison.source))
+    return _adjust_comparisons(found)
+
+
+def _compare_pairs(pairs: list[tuple[Row, Row]], source: str) -> Compared:
+    first, reference = pairs[0]
+    metric = first.recipe.metric
+    differences: list[float] = []
+    datasets: dict[str, None] = {}
+    measured = unpaired = 0
+    for row, other in pairs:
+        ours, theirs = row.values(metric), other.values(metric)
+        shared = sorted(ours.keys() & theirs.keys())
+        alike = [seed for seed in shared if row.device(seed) == other.device(seed)]
+        measured += bool(shared)
+        unpaired += bool(shared) and not (alike and row.recipe.protocol.shared)
+        if alike and row.recipe.protocol.shared:
+            differences += [_difference(ours[seed], theirs[seed]) for seed in alike]
+            datasets[row.dataset] = None
+    return Compared(
+        recipe=first.recipe,
+        scale=first.scale,
+        variant=first.variant,
+        reference=reference.variant,
+        source=source,
+        differences=tuple(differences),
+        datasets=tuple(datasets),
+        places=len(pairs),
+        measured=measured,
+        unpaired=unpaired,
+    )
+
+
+def _difference(a: float, b: float) -> float:
+    """a - b to ten digits of the larger one: what only rounding tells apart must tie."""
+    largest = max(abs(a), abs(b))
+    return round(a - b, 9 - math.floor(math.log10(largest))) if largest else 0.0
+
+
+def _adjust_comparisons(found: list[Compared]) -> list[Compared]:
+    families: dict[tuple, list[int]] = defaultdict(list)
+    for index, compared in enumerate(found):
+        if compared.differences:
+            families[compared.recipe.name, compared.scale].append(index)
+    found = list(found)
+    for family in families.values():
+        adjusted = holm([p_signed_rank(found[index].differences) for index in family])
+        for index, p in zip(family, adjusted, strict=True):
+            note = _few_pairs(found[index], len(family)) if p > ALPHA else ""
+            found[index] = replace(found[index], p=p, tests=len(family), note=note)
+    return found
+
+
+def _few_pairs(found: Compared, tests: int) -> str:
+    """Why a comparison that shows no difference could hardly have shown one; empty where it could."""
+    if not found.unequal:
+        return "all pairs are equal"
+    least = least_p_signed_rank(found.unequal)
+    if found.too_few:
+        return f"too few unequal pairs: all on one side give p = {least:.3g}, which decides nothing at 5 %"
+    if least * tests > ALPHA:
+        return f"few unequal pairs: all on one side give p = {least:.3g} before the adjustment for {tests} tests"
+    return ""
+
+
+# In words
+
+
+def more_seeds(gap: Gap, alpha: float, margin: float | None, tails: int) -> str:
+    """How many seeds would decide, at the strictest level of the adjustment."""
+    more = seeds_needed(gap, alpha, margin, tails)
+    return f"about {more} more seeds would settle it" if more else f"{MOST_SEEDS} seeds would not settle it"
+
+
+def _power(gap: Gap, alpha: float) -> str:
+    """What would settle an ordering, and what these seeds could have shown at the strictest level of the adjustment."""
+    more, least = more_seeds(gap, alpha, None, tails=2), detectable(gap, alpha / 2)
+    return f"{more}; these {gap.n} would show a difference of {least:.3g} in 4 of 5 cases"
+
+
+def join(*parts: str) -> str:
+    """The parts that say something, in one line."""
+    return "; ".join(part for part in parts if part)
