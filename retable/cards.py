@@ -10,7 +10,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -573,7 +573,35 @@ def _allowed_keys(model: type[BaseModel], location: tuple) -> list[str]:
     return list(node.get("properties", {}))
 
 
-def _load(path: Path, model: type[Card]) -> Card:
+def _add_tuned(path: Path, data: dict[str, Any]) -> None:
+    """Give variants the settings of `tuned/<recipe>.csv`, a table for what a paper tunes for each data set.
+
+    Each line names variants (separated by spaces), a data set and settings; an empty cell sets nothing.
+    """
+    for file in sorted((path.parent / "tuned").glob("*.csv")):
+        recipe = next((recipe for recipe in data.get("recipes", ()) if recipe.get("name") == file.stem), None)
+        if recipe is None:
+            raise CardError(f"{file}: {path} has no recipe {file.stem!r}")
+        with file.open(newline="", encoding="utf-8") as lines:
+            reader = csv.DictReader(lines)
+            if list(reader.fieldnames or ())[:2] != ["variants", "dataset"]:
+                raise CardError(f"{file}:1: the first columns must be `variants` and `dataset`, settings follow")
+            for line in reader:
+                place = f"{file}:{reader.line_num}"
+                if None in line or None in line.values():
+                    raise CardError(f"{place}: the line has another number of cells than the head")
+                names, dataset = line.pop("variants").split(), line.pop("dataset")
+                settings = {key: yaml.load(text, Loader=Loader) for key, text in line.items() if text}
+                for name in names:
+                    if name not in recipe["variants"]:
+                        raise CardError(f"{place}: {unknown('variant', name, list(recipe['variants']))}")
+                    tuned = recipe["variants"][name].setdefault("by_dataset", {})
+                    if dataset in tuned:
+                        raise CardError(f"{place}: {name} has settings for {dataset} already; give them once")
+                    tuned[dataset] = settings
+
+
+def _load(path: Path, model: type[Card], complete: Callable[[Path, dict[str, Any]], None] | None = None) -> Card:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except FileNotFoundError:
@@ -582,6 +610,8 @@ def _load(path: Path, model: type[Card]) -> Card:
         raise CardError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise CardError(f"{path}: a card is a mapping of keys, this file holds {type(data).__name__}")
+    if complete:
+        complete(path, data)
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -610,8 +640,8 @@ def load_datasets(root: Path) -> dict[str, DatasetCard]:
 
 
 def load_paper(path: Path) -> PaperCard:
-    """Read `methods/<paper>/card.yaml`. Raises CardError on any mistake."""
-    card = _load(path, PaperCard)
+    """Read `methods/<paper>/card.yaml` with its `tuned/*.csv`. Raises CardError on any mistake."""
+    card = _load(path, PaperCard, _add_tuned)
     if card.id != path.parent.name:
         raise CardError(f"{path}: the card's id is {card.id!r}; it must equal its folder's name")
     return card

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,34 @@ def test_a_curve_that_cannot_be_drawn_gets_one_line(tmp_path, curves, words):
     with pytest.raises(CardError, match=words) as error:
         load_paper(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def small_card(world, tmp_path: Path) -> Path:
+    """A card on disk whose recipe `depth` has the variant `plain` on Cora."""
+    path = tmp_path / "toy" / "card.yaml"
+    (path.parent / "tuned").mkdir(parents=True)
+    path.write_text(yaml.safe_dump(world.paper.model_dump(exclude_none=True)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "words"),
+    [
+        ("depth", "variants,dataset,epochs\nplain,cora\n", "depth.csv:2: the line has another number of cells"),
+        ("depth", "variants,dataset,epochs\nplane,cora,3\n", "depth.csv:2: unknown variant 'plane'"),
+        ("depth", "variants,dataset,epochs\nplain plain,cora,3\n", "plain has settings for cora already"),
+        ("depth", "dataset,epochs\ncora,3\n", "depth.csv:1: the first columns must be"),
+        ("sums", "variants,dataset\n", "has no recipe 'sums'"),
+    ],
+)
+def test_a_table_of_tuned_settings_that_fits_no_recipe_gets_one_line(small_card, name, table, words):
+    (small_card.parent / "tuned" / f"{name}.csv").write_text(table)
+    with pytest.raises(CardError, match=re.escape(words)):
+        load_paper(small_card)
+
+
+def test_tuned_settings_are_those_of_the_variants_they_name(small_card):
+    (small_card.parent / "tuned" / "depth.csv").write_text("variants,dataset,epochs,lr\nplain,cora,5,\n")
+    (recipe,) = load_paper(small_card).recipes
+    assert recipe.variants["plain"].by_dataset == {"cora": {"epochs": 5}}

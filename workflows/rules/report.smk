@@ -4,9 +4,15 @@
 rule site:
     input:
         cells=indices(),
-        cards=from_tree("methods/*/card.yaml", "methods/*/claims.csv", "datasets/*.yaml"),
+        cards=from_tree("methods/*/card.yaml", "methods/*/claims.csv", "methods/*/tuned/*.csv", "datasets/*.yaml"),
         published=from_tree("results/published/*/*.jsonl"),
-        code=from_tree("retable/report/**/*.*", "retable/verdicts.py", "retable/rows.py", "retable/significance.py"),
+        code=from_tree(
+            "retable/report/**/*.*",
+            "retable/verdicts.py",
+            "retable/orders.py",
+            "retable/rows.py",
+            "retable/significance.py",
+        ),
     output:
         page="reports/site/index.html",
         tables=report(
