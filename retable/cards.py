@@ -81,16 +81,8 @@ class Split(Model):
     note: str
 
 
-class UnpinnedFile(Model):
-    """A file to download oneself."""
-
-    path: str = Field(description="its place below `datasets/raw/` and below a mirror")
-    url: str
-    sha256: Sha256 | None = Field(default=None, description="where a public list has it")
-
-
-class UnpinnedCard(Model):
-    """What is known of a data set without its bytes; `retable data adopt` makes a data set's card of it."""
+class DatasetFacts(Model):
+    """What is known of a data set without its bytes."""
 
     name: Name
     title: str = Field(description="the name that the papers' tables use")
@@ -100,6 +92,19 @@ class UnpinnedCard(Model):
     citation: str
     reader: str = Field(description="a function of retable.data.readers")
     options: dict[str, Scalar] = {}
+
+
+class UnpinnedFile(Model):
+    """A file to download oneself."""
+
+    path: str = Field(description="its place below `datasets/raw/` and below a mirror")
+    url: str
+    sha256: Sha256 | None = Field(default=None, description="where a public list has it")
+
+
+class UnpinnedCard(DatasetFacts):
+    """A data set that nobody here could hash; `retable data adopt` makes a data set's card of it."""
+
     archive: Archive | None = None
     members: list[str] = Field(default=[], description="what is read of the archive")
     files: list[UnpinnedFile] = Field(default=[], description="single files instead of an archive")
@@ -113,17 +118,9 @@ class UnpinnedCard(Model):
         return self
 
 
-class DatasetCard(Model):
+class DatasetCard(DatasetFacts):
     """What a data set is, where it comes from, what its files and its parsed content must hash to."""
 
-    name: Name
-    title: str = Field(description="the name that the papers' tables use")
-    task: str
-    homepage: str
-    licence: str
-    citation: str
-    reader: str = Field(description="a function of retable.data.readers")
-    options: dict[str, Scalar] = {}
     files: list[DataFile] = Field(default=[], description="empty for data that is derived on the machine")
     local: str | None = Field(default=None, description="a folder below `datasets/raw/` that the user provides")
     counts: dict[str, int]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from retable.cards import Archive, CardError, DataFile, DatasetCard, Split, UnpinnedCard
+from retable.cards import Archive, CardError, DataFile, DatasetCard, DatasetFacts, Split, UnpinnedCard
 from retable.data.archive import extract
 from retable.data.containers import DataError, content_sha256, count, split_sha256
 from retable.data.readers import READERS
@@ -32,8 +32,8 @@ def adopt(known: UnpinnedCard, source: Path) -> DatasetCard:
     with tempfile.TemporaryDirectory() as temporary:
         raw = Path(temporary)
         files = _members(known, known.archive, source, raw) if known.archive else _single_files(known, source, raw)
-        fields = {name: getattr(known, name) for name in UnpinnedCard.model_fields if name in DatasetCard.model_fields}
-        card = DatasetCard(**fields | {"files": files, "counts": {}, "content_sha256": "0" * 64, "splits": {}})
+        facts = {name: getattr(known, name) for name in DatasetFacts.model_fields}
+        card = DatasetCard(**facts, files=files, counts={}, content_sha256="0" * 64, splits={})
         data = READERS[known.reader](card, raw)
         counts = count(data)
         if known.rows is not None and counts["rows"] != known.rows:
