@@ -9,7 +9,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from retable.cards import SCALES, Asked, Equivalence, Ordering, PaperCard, Recipe, Scale, Trend
 from retable.rows import Row
@@ -60,6 +60,13 @@ class Verdict:
     devices: tuple[str, ...] = ()
     gap: Gap | None = field(default=None, repr=False)
 
+    kind: ClassVar[Literal["ordering", "equivalence", "trend"]]
+
+    @property
+    def asked(self) -> Asked:
+        """The statement on the card."""
+        raise NotImplementedError
+
     @property
     def first(self) -> Row:
         return self.rows[0]
@@ -78,6 +85,7 @@ class Verdict:
 class OrderingVerdict(Verdict):
     """`better > worse` at a point of the grid. `difference` is positive where the means agree with it."""
 
+    kind = "ordering"
     ordering: Ordering = field(kw_only=True)
 
     @property
@@ -97,6 +105,7 @@ class OrderingVerdict(Verdict):
 class EquivalenceVerdict(Verdict):
     """Whether two rows differ by less than a margin at a point of the grid. `difference` is first minus second."""
 
+    kind = "equivalence"
     equivalence: Equivalence = field(kw_only=True)
 
     @property
@@ -108,6 +117,7 @@ class EquivalenceVerdict(Verdict):
 class TrendVerdict(Verdict):
     """Whether a row's metric rises or falls along an axis. `difference` is the mean slope, positive where it rises."""
 
+    kind = "trend"
     trend: Trend = field(kw_only=True)
 
     @property

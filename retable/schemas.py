@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from retable.cards import Claim, DatasetCard, PaperCard, UnpinnedCard
 from retable.config import Config, find_root
 from retable.records import RunRecord, to_json, write_atomically
+from retable.report.document import VerdictsFile
 
 MODELS: dict[str, type[BaseModel]] = {
     "claim": Claim,
@@ -15,6 +16,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "paper-card": PaperCard,
     "run-record": RunRecord,
     "unpinned-card": UnpinnedCard,
+    "verdicts": VerdictsFile,
 }
 
 

@@ -18,8 +18,9 @@ from retable.cards import CardError, Claim, DatasetCard, PaperCard, Recipe, Scal
 from retable.config import Workspace
 from retable.currency import Currency, RecordStore
 from retable.plan import Cell, recipe_cells
-from retable.records import RunRecord, Trouble
+from retable.records import RunRecord, Trouble, to_json
 from retable.report import curves, figures, pictures, tables, words
+from retable.report.document import document
 from retable.rows import Row, cell_state
 from retable.verdicts import Assessment, ValueVerdict, assess, check_claims
 
@@ -137,6 +138,7 @@ class _Site:
         shutil.copytree(HERE / "static", self.out / "static")
         (self.out / MARKER).write_text("A site drawn by retable; a rebuild replaces this folder.\n")
         tables.write_csv(self.assessments, self.datasets, self.out / "tables")
+        (self.out / "verdicts.json").write_bytes(to_json(document(self.assessments).model_dump(mode="json")))
         self._index()
         for assessment in self.assessments.values():
             self._paper(assessment)

@@ -1,0 +1,199 @@
+"""`verdicts.json`: what the pages say, for programs. Its schema is `workflows/schemas/verdicts.schema.json`."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from retable.cards import Model, Scalar, Scale
+from retable.orders import Compared, Verdict
+from retable.report import words
+from retable.rows import Row
+from retable.significance import ALPHA
+from retable.verdicts import Assessment, ValueVerdict
+
+
+class RowName(Model):
+    """A row: a variant at one point of a recipe's grid at a scale, and the cells that it rests on."""
+
+    recipe: str
+    scale: Scale
+    dataset: str
+    variant: str
+    axes: dict[str, Scalar]
+    cells: list[str] = Field(description="identities, of all candidates of a tuned row")
+    devices: list[str] = Field(description="kinds of device with instruction sets that its runs had")
+
+
+class Part(Model):
+    """The seeds of a mixture that are alike."""
+
+    kind: str = Field(description="`constant answer`, `collapsed`, or empty")
+    values: list[float]
+
+
+class NumberEntry(Model):
+    """One number of the paper against a row, or without one."""
+
+    claim: str = Field(description="id in claims.csv")
+    table: str
+    state: str
+    claimed: float
+    metric: str | None = Field(default=None, description="in the records")
+    row: RowName | None = None
+    n: int
+    mean: float | None = Field(default=None, description="absent for a mixture")
+    std: float | None = None
+    parts: list[Part] = Field(default=[], description="of a mixture")
+    margin: float | None = None
+    p_reproduced: float | None = Field(default=None, description="two one-sided t-tests, unadjusted")
+    p_differs: float | None = Field(default=None, description="adjusted over the table (Benjamini and Hochberg)")
+    tests: int = Field(description="tested numbers of the table")
+    others: int = Field(description="further rows of the table at this place")
+    passing: int = Field(description="those of them whose mean is within the margin of the claim")
+    note: str
+
+
+class StatementEntry(Model):
+    """An ordering, equivalence or trend at one place."""
+
+    kind: Literal["ordering", "equivalence", "trend"]
+    id: str = Field(description="`<recipe>/<id>`")
+    text: str
+    state: str
+    metric: str
+    rows: list[RowName]
+    n: int
+    difference: float | None = Field(default=None, description="of a trend, the mean slope")
+    test: str
+    p_for: float | None = Field(default=None, description="of the statement, unadjusted")
+    p_against: float | None = Field(default=None, description="of its opposite, unadjusted")
+    p: float | None = Field(default=None, description="adjusted over the family, both directions together (Holm)")
+    tests: int = Field(description="size of the family")
+    note: str
+
+
+class ComparisonEntry(Model):
+    """A variant against a reference over the seeds of some data sets."""
+
+    recipe: str
+    scale: Scale
+    variant: str
+    reference: str
+    state: str
+    datasets: list[str]
+    pairs: int
+    mean: float | None = None
+    p: float | None = Field(default=None, description="exact signed rank, adjusted as statements are")
+    tests: int
+    note: str
+
+
+class PaperEntry(Model):
+    """The verdicts on one paper."""
+
+    numbers: list[NumberEntry]
+    statements: list[StatementEntry]
+    comparisons: list[ComparisonEntry]
+    counts: dict[str, int] = Field(description="claims by state, at the largest scale that asks for each")
+    tested: int = Field(description="claims that were tested")
+    expected_false_differs: float = Field(description="upper bound")
+    expected_false_reproduced: float = Field(description="upper bound")
+
+
+class VerdictsFile(Model):
+    """All verdicts; `docs/statistics.md` gives the rules."""
+
+    schema_version: Literal[1] = 1
+    level: float = Field(description="of every test")
+    papers: dict[str, PaperEntry]
+
+
+def document(assessments: Mapping[str, Assessment]) -> VerdictsFile:
+    """The verdicts of all papers."""
+    return VerdictsFile(level=ALPHA, papers={name: _paper(each) for name, each in sorted(assessments.items())})
+
+
+def _paper(assessment: Assessment) -> PaperEntry:
+    counts = {state: count for state, count in assessment.coverage().items() if count}
+    return PaperEntry(
+        numbers=[_number(verdict) for verdict in assessment.values],
+        statements=[_statement(verdict, text) for verdict, text in words.statements(assessment)],
+        comparisons=[_comparison(compared) for compared in assessment.comparisons],
+        counts=counts,
+        tested=assessment.tested(),
+        expected_false_differs=ALPHA * counts.get("differs", 0),
+        expected_false_reproduced=ALPHA * assessment.tested(),
+    )
+
+
+def _row(row: Row) -> RowName:
+    return RowName(
+        recipe=row.recipe.name,
+        scale=row.scale,
+        dataset=row.dataset,
+        variant=row.variant,
+        axes=row.axes,
+        cells=[cell.identity for cell in row.cells],
+        devices=row.devices,
+    )
+
+
+def _number(verdict: ValueVerdict) -> NumberEntry:
+    metric, mixed = verdict.answer.measured if verdict.answer else None, verdict.state == "mixture"
+    parts = verdict.row.parts(metric) if mixed and verdict.row and metric else []
+    return NumberEntry(
+        claim=verdict.claim.id,
+        table=verdict.claim.table,
+        state=verdict.state,
+        claimed=verdict.claim.mean,
+        metric=metric,
+        row=_row(verdict.row) if verdict.row else None,
+        n=verdict.n,
+        mean=None if mixed else verdict.mean,
+        std=None if mixed else verdict.std,
+        parts=[Part(kind=kind, values=values) for kind, values in parts],
+        margin=verdict.margin,
+        p_reproduced=verdict.p_equal,
+        p_differs=verdict.p_differ,
+        tests=verdict.tests,
+        others=verdict.others,
+        passing=verdict.passing,
+        note=verdict.note,
+    )
+
+
+def _statement(verdict: Verdict, text: str) -> StatementEntry:
+    recipe, asked = verdict.first.recipe, verdict.asked
+    return StatementEntry(
+        kind=verdict.kind,
+        id=f"{recipe.name}/{asked.id}",
+        text=text,
+        state=verdict.state,
+        metric=asked.metric or recipe.metric,
+        rows=[_row(row) for row in verdict.rows],
+        n=verdict.n,
+        difference=verdict.difference,
+        test=verdict.test,
+        p_for=verdict.p_for,
+        p_against=verdict.p_against,
+        p=verdict.p,
+        tests=verdict.tests,
+        note=verdict.note,
+    )
+
+
+def _comparison(compared: Compared) -> ComparisonEntry:
+    return ComparisonEntry(
+        recipe=compared.recipe.name,
+        scale=compared.scale,
+        variant=compared.variant,
+        reference=compared.reference,
+        state=compared.state,
+        datasets=list(compared.datasets),
+        pairs=len(compared.differences),
+        mean=compared.mean,
+        p=compared.p,
+        tests=compared.tests,
+        note=compared.note,
+    )
