@@ -171,3 +171,11 @@ def test_tuned_settings_are_those_of_the_variants_they_name(small_card):
     (small_card.parent / "tuned" / "depth.csv").write_text("variants,dataset,epochs,lr\nplain,cora,5,\n")
     (recipe,) = load_paper(small_card).recipes
     assert recipe.variants["plain"].by_dataset == {"cora": {"epochs": 5}}
+
+
+def test_a_claims_file_that_is_not_utf_8_names_the_row(tmp_path):
+    path = tmp_path / "claims.csv"
+    text = (ROOT / "methods/tricl/claims.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_bytes("".join(text[:3]).encode() + "Poincar\u00e9".encode("latin-1") + "".join(text[3:]).encode())
+    with pytest.raises(CardError, match=r"claims.csv:4: not UTF-8; save the file as UTF-8$"):
+        load_claims(path)

@@ -147,6 +147,12 @@ def test_records_beside_are_the_records(world, tmp_path):
     assert stored == [r.model_dump(mode="json") for r in world.records if r.identity == cell.identity]
 
 
+def test_the_verdicts_stand_beside_the_pages(world, tmp_path):
+    out = draw(measured(world), tmp_path / "site").parent
+    stored = json.loads((out / "verdicts.json").read_text())
+    assert len(stored["papers"]["toy"]["numbers"]) == len(world.assess("full", "demo").values)
+
+
 def test_a_records_identity_cannot_leave_the_site(world, tmp_path):
     draw(measured(world), tmp_path / "site")
     assert [path.name for path in tmp_path.iterdir()] == ["site"]
