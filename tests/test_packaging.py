@@ -71,7 +71,7 @@ def test_imports_and_dependencies_agree(root, project):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Import):
                     imported |= {alias.name.split(".")[0] for alias in node.names}
-                elif isinstance(node, ast.ImportFrom) and node.module:
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                     imported.add(node.module.split(".")[0])
     imported -= {"retable", "methods", *sys.stdlib_module_names}
     used = {canonicalize_name(DISTRIBUTIONS.get(name, name)) for name in imported}
