@@ -21,13 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from retable.cards import SCALES, CardError, Scale, unknown
 from retable.checkout import CODE_ROOT, git, require_clean, running_tree
 from retable.config import Workspace
-from retable.equivalence import EPOCHS, compare, cut, digest
+from retable.equivalence import EPOCHS, compare, cut, digest, stretch
 from retable.ledger import Entry, ProvedCell, Side, append, load_ledger
 from retable.records import RunRecord, load_published
 from retable.renames import Renames, load_renames
@@ -112,13 +111,8 @@ class Subject:
         return f"{fields['paper']}/{fields['recipe']} {fields['dataset']} {fields['variant']}{axes} ({self.identity})"
 
     @property
-    def cpu_s(self) -> float:
-        """Processor time of one seed; of a GPU's run its time there, which is less than a processor would need."""
-        return median(record.cost.gpu_s or record.cost.cpu_s for record in self.records)
-
-    @property
-    def trained_on_a_processor(self) -> bool:
-        return not self.tree["control"] and all(not record.cost.gpu_s for record in self.records)
+    def trained(self) -> bool:
+        return not self.tree["control"]
 
 
 @dataclass
@@ -267,11 +261,15 @@ def _prove_recipe(
     epochs: int,
 ) -> Report:
     report = Report(*name)
+    whole_run: dict[str, float] = {}  # what a whole seed would cost, by the short run and what it was cut by
     for subject in subjects:
+        settings = subject.tree["fields"]["settings"]
+        before = report.cpu_s
         _compare_runs(workspace, trees, subject, scratch, report, epochs)
-    trained = [s for s in subjects if s.trained_on_a_processor] or [s for s in subjects if not s.tree["control"]]
-    if trained and not report.differences:
-        _compare_runs(workspace, trees, min(trained, key=lambda s: s.cpu_s), scratch, report, None)
+        whole_run[subject.identity] = (report.cpu_s - before) * stretch(settings, cut(settings, epochs))
+    if (trained := [s for s in subjects if s.trained]) and not report.differences:
+        cheapest = min(trained, key=lambda s: whole_run[s.identity])
+        _compare_runs(workspace, trees, cheapest, scratch, report, None)
     return report
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from retable.config import Config, Workspace
-from retable.equivalence import compare, cut, digest
+from retable.equivalence import EPOCHS, compare, cut, digest, stretch
 from retable.plan import Cell
 
 ONE, TWO = (1.0).hex(), (2.0).hex()
@@ -27,7 +27,7 @@ def answer(**changes) -> dict:
     ],
 )
 def test_phases_are_cut_and_schedules_keep_their_shape(settings, changes):
-    assert cut(settings) == pytest.approx(changes)
+    assert cut(settings, 3) == pytest.approx(changes)
 
 
 def trained_cells(root) -> list[Cell]:
@@ -40,7 +40,21 @@ def trained_cells(root) -> list[Cell]:
 def test_no_phase_of_any_real_cell_is_left_long(root):
     for cell in trained_cells(root):
         short = cell.settings | cut(cell.settings)
-        assert all(short[key] <= 3 for key in short if key.split("_")[-1] == "epochs" and "warmup" not in key), cell
+        assert all(short[key] <= EPOCHS for key in short if key.split("_")[-1] == "epochs" and "warmup" not in key), (
+            cell
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "times"),
+    [
+        ({"epochs": 100, "pretrain_epochs": 40, "warmup": 10}, 50.0),
+        ({"epochs": 2, "lr": 0.1}, 1.0),
+        ({"epochs": 0, "tune_epochs": 8, "patience": 4}, 4.0),
+    ],
+)
+def test_a_whole_run_is_longer_by_its_longest_phase(settings, times):
+    assert stretch(settings, cut(settings, 2)) == times
 
 
 def test_equal_answers_have_no_differences_and_one_digest():
