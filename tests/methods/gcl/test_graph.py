@@ -1,6 +1,5 @@
 """The training story of graph classification on sets of graphs made up here; demo cells are in test_contract.py."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from methods.gcl import graph
 from methods.gcl.graph import Graph
 from methods.gcl.graphs.graphcl import GraphCL
 from methods.gcl.graphs.learners import LEARNERS
-from methods.gcl.graphs.task import FoldsTask
 from methods.gcl.losses import TERMS
 from methods.gcl.settings import GraphSettings
 from retable.cards import CardError, Recipe, Sourced, Variant, load_dataset, load_datasets, load_papers
@@ -48,28 +46,8 @@ SETTINGS = {
 }
 
 
-def graph_set(graphs: int = 24, labels: bool = True, hard: bool = False) -> GraphSet:
-    """Rings (class 0), stars (class 1) of 4 to 7 nodes; `hard` adds an edgeless graph, an isolated node, loops."""
-    edges, node_graph, y = [], [], []
-    for number in range(graphs):
-        size, first = 4 + number % 4, len(node_graph)
-        star = number % 2
-        links = [(0, k) for k in range(1, size)] if star else [(k, (k + 1) % size) for k in range(size)]
-        if hard and number == 3:
-            links = []
-        if hard and number == 4:
-            links = [link for link in links if size - 1 not in link] + [(0, 0), (0, 1)]
-        edges += [(first + a, first + b) for link in links for a, b in (link, link[::-1])]
-        node_graph += [number] * size
-        y.append(star)
-    node_graph, y = np.array(node_graph), np.array(y)
-    edge_index = np.array(edges).T
-    kinds = np.bincount(edge_index[1], minlength=len(node_graph)) % 3 if labels else None
-    return GraphSet("made-up", edge_index, node_graph, y, kinds, None, {})
-
-
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph_set):
     """A cell and its context over a set of graphs."""
     make_deterministic(torch.device("cpu"))
 
@@ -138,47 +116,20 @@ def test_one_step_lowers_the_loss_on_a_fixed_batch(method, start):
 
 
 @pytest.mark.parametrize("method", list(LEARNERS))
-def test_graphs_without_edges_isolated_nodes_and_loops_are_digested(method, start):
+def test_graphs_without_edges_isolated_nodes_and_loops_are_digested(method, start, graph_set):
     measured = measure(graph, *start(graph_set(hard=True), method=method))
     assert all(np.isfinite(value) for value in measured.metrics.values())
 
 
 @pytest.mark.parametrize("method", list(LEARNERS))
-def test_a_last_batch_of_one_graph_joins_the_one_before(method, start):
+def test_a_last_batch_of_one_graph_joins_the_one_before(method, start, graph_set):
     cell, context = start(graph_set(25), method=method)
     assert np.isfinite(measure(graph, cell, context).metrics["svm_accuracy"])
 
 
-def test_a_set_of_one_graph_is_refused_in_one_line(start):
+def test_a_set_of_one_graph_is_refused_in_one_line(start, graph_set):
     with pytest.raises(ValueError, match="contrasting graphs needs two of them, this set has 1"):
         measure(graph, *start(graph_set(1)))
-
-
-def test_a_set_without_features_gets_a_constant_and_says_so(start, capsys):
-    cell, context = start(graph_set(labels=False))
-    task = experiment(cell, context).task
-    assert torch.equal(task.graphs.x, torch.ones(len(task.graphs.x), 1))
-    said = capsys.readouterr().err.splitlines()
-    assert said == ["made-up: no node features; every node gets the constant 1"]
-
-
-@pytest.mark.parametrize(
-    ("method", "features", "loops"),
-    [("graphcl", 3, True), ("joao", 3, True), ("infograph", 3, False), ("adgcl", 1, False), ("autogcl", 105, False)],
-)
-def test_features_and_self_loops_are_the_methods_own(method, features, loops, start):
-    cell, context = start(method=method)
-    task = experiment(cell, context).task
-    assert task.graphs.x.shape[1] == features
-    assert bool((task.graphs.edge_index[0] == task.graphs.edge_index[1]).any()) == loops
-
-
-def test_attributes_are_features_where_asked_for(start):
-    plain = graph_set()
-    rich = dataclasses.replace(plain, node_attributes=np.ones((len(plain.node_graph), 2), dtype=np.float32))
-    for asked, columns in ((False, 3), (True, 5)):
-        cell, context = start(rich, node_attributes=asked)
-        assert experiment(cell, context).task.graphs.x.shape[1] == columns
 
 
 def test_without_training_the_weights_are_the_first_ones(start):
@@ -190,21 +141,18 @@ def test_without_training_the_weights_are_the_first_ones(start):
     assert not context.curve.exists()
 
 
-def test_training_separates_rings_from_stars(start):
+def test_training_separates_rings_from_stars(start, graph_set):
     cell, context = start(graph_set(40), method="infograph", epochs=20)
     assert measure(graph, cell, context).metrics["svm_standardised_accuracy"] > 95
 
 
-def test_controls_need_no_encoder(start):
+def test_controls_need_no_encoder(start, graph_set):
     majority = measure(graph, *start(graph_set(30), method="majority")).metrics
     assert majority["svm_accuracy"] == majority["svm_standardised_accuracy"] == pytest.approx(50, abs=10)
     cell, context = start(graph_set(30), method="raw-features")
     sums = measure(graph, cell, context).metrics
     assert sums["svm_standardised_accuracy"] > 90  # degrees tell rings from stars
     assert evaluate(graph, cell, context).metrics == sums
-    settings = GraphSettings.parse(cell.settings, "gcl/graph")
-    task = FoldsTask(graph_set(30), Folds(np.zeros(30, int)), settings, torch.device("cpu"))
-    assert task.graphs.x.shape[1] == 3
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,25 @@
+"""Each loss against its definition pair by pair; on nodes first, then on graphs."""
+
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.gcl.losses import TERMS, directed_losses, node_losses, sampled_losses
+from methods.gcl.losses import (
+    TERMS,
+    directed_losses,
+    discrimination_loss,
+    graphcl_loss,
+    infograph_loss,
+    node_losses,
+    sampled_losses,
+    symmetric_loss,
+    weighted_losses,
+)
+
+TAU = 0.4
 
 
 def views(n: int = 23, d: int = 7, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -131,3 +147,134 @@ def test_bad_input(arguments: dict, message: str) -> None:
     defaults = {"h1": torch.zeros(5, 3), "h2": torch.zeros(5, 3), "tau": 0.5}
     with pytest.raises(ValueError, match=message):
         node_losses(**(defaults | arguments))
+
+
+def test_equal_weights_are_the_loss_without_the_intra_view_twin() -> None:
+    """With B constant, the weighted contrast is GRACE's own: the same 2N - 1 candidates."""
+    h1, h2 = torch.randn(2, 12, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    constant = torch.full((12, 12), 0.3, dtype=torch.float64).fill_diagonal_(0)
+    for loss in ("contrast", "no-positives"):
+        torch.testing.assert_close(weighted_losses(h1, h2, constant, 0.4, loss), directed_losses(h1, h2, 0.4, loss)[0])
+
+
+def test_no_negatives_has_no_weighted_form() -> None:
+    h = F.normalize(torch.randn(4, 3))
+    with pytest.raises(ValueError, match="no weighted negatives"):
+        weighted_losses(h, h, torch.ones(4, 4), 0.5, "no-negatives")
+
+
+def test_halves_of_the_discrimination_recombine() -> None:
+    real, fake = torch.randn(2, 30)
+    halves = [discrimination_loss(real, fake, loss) for loss in ("no-positives", "no-negatives")]
+    whole = discrimination_loss(real, fake)
+    torch.testing.assert_close(whole, sum(halves) / 2)
+    logits, target = torch.cat([real, fake]), torch.cat([torch.ones(30), torch.zeros(30)])
+    torch.testing.assert_close(whole, F.binary_cross_entropy_with_logits(logits, target))
+    with pytest.raises(ValueError, match="unknown terms 'neighbours'"):
+        discrimination_loss(real, fake, "neighbours")
+
+
+# Graphs ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def graph_views() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(2, 7, 5, dtype=torch.float64, generator=generator).unbind())
+
+
+@pytest.fixture
+def graph_nodes() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    local = torch.randn(9, 4, dtype=torch.float64, generator=generator)
+    pooled = torch.randn(3, 4, dtype=torch.float64, generator=generator)
+    return local, pooled, torch.tensor([0, 0, 0, 0, 1, 2, 2, 2, 2])
+
+
+def test_graphcls_loss_equals_a_loop(graph_views):
+    total = 0.0
+    for i, a in enumerate(graph_views[0]):
+        cosines = [float(F.cosine_similarity(a, b, dim=0)) / TAU for b in graph_views[1]]
+        total += math.log(sum(math.exp(s) for j, s in enumerate(cosines) if j != i)) - cosines[i]
+    assert float(graphcl_loss(*graph_views, TAU)) == pytest.approx(total / 7, abs=1e-12)
+
+
+def test_infographs_loss_equals_a_loop(graph_nodes):
+    local, pooled, graph = graph_nodes
+    positive, negative, pairs = 0.0, 0.0, 0
+    for i, row in enumerate(local):
+        for g, other in enumerate(pooled):
+            score = float(row @ other)
+            if g == graph[i]:
+                positive += math.log1p(math.exp(-score)) - math.log(2)
+            else:
+                negative += math.log1p(math.exp(score)) - math.log(2)
+                pairs += 1
+    assert float(infograph_loss(*graph_nodes)) == pytest.approx(positive / 9 + negative / pairs, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", [graphcl_loss, symmetric_loss])
+def test_halves_of_graph_losses_add_up_to_the_whole(loss, graph_views, graph_nodes):
+    contrast, no_positives, no_negatives = (float(loss(*graph_views, TAU, terms)) for terms in TERMS)
+    assert contrast == pytest.approx(no_positives + no_negatives, abs=1e-12)
+    contrast, no_positives, no_negatives = (float(infograph_loss(*graph_nodes, terms)) for terms in TERMS)
+    assert contrast == pytest.approx(no_positives + no_negatives, abs=1e-12)
+
+
+@pytest.mark.parametrize("terms", TERMS)
+def test_the_order_of_graphs_and_the_length_of_rows_do_not_matter(terms, graph_views):
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(2))
+    scale = torch.linspace(0.5, 3, 7, dtype=torch.float64)[:, None]
+    for loss in (graphcl_loss, symmetric_loss):
+        expected = loss(*graph_views, TAU, terms)
+        torch.testing.assert_close(loss(graph_views[0][order], graph_views[1][order], TAU, terms), expected)
+        torch.testing.assert_close(loss(graph_views[0] * scale, graph_views[1], TAU, terms), expected)
+
+
+@pytest.mark.parametrize("terms", TERMS)
+def test_the_symmetric_loss_is_the_mean_of_both_directions(terms, graph_views):
+    both = (graphcl_loss(*graph_views, TAU, terms) + graphcl_loss(*reversed(graph_views), TAU, terms)) / 2
+    torch.testing.assert_close(symmetric_loss(*graph_views, TAU, terms), both)
+    torch.testing.assert_close(symmetric_loss(*reversed(graph_views), TAU, terms), both)
+
+
+def test_graphcls_loss_pulls_without_negatives_and_pushes_without_positives(graph_views):
+    x, y = (view.clone().requires_grad_() for view in graph_views)
+    graphcl_loss(x, y, TAU, "no-negatives").backward()
+    pulled = F.cosine_similarity(x - 0.1 * x.grad, y).sum()
+    assert pulled > F.cosine_similarity(x, y).sum()
+    x.grad = None
+    graphcl_loss(x, y, TAU, "no-positives").backward()
+    cosines = F.normalize(x - 0.1 * x.grad, dim=1) @ F.normalize(y, dim=1).T
+    before = F.normalize(x, dim=1) @ F.normalize(y, dim=1).T
+    off = ~torch.eye(7, dtype=torch.bool)
+    assert (cosines[off] / TAU).exp().sum() < (before[off] / TAU).exp().sum()
+
+
+def test_a_batch_of_one_graph(graph_nodes):
+    one = torch.ones(1, 5)
+    for loss in (graphcl_loss, symmetric_loss):
+        assert float(loss(one, one, 0.5, "no-negatives")) == pytest.approx(-2)
+        for terms in ("contrast", "no-positives"):
+            with pytest.raises(ValueError, match=f"the {terms} loss of 1 graph has no negatives"):
+                loss(one, one, 0.5, terms)
+    local, pooled, _ = graph_nodes
+    alone = torch.zeros(9, dtype=torch.long)
+    assert float(infograph_loss(local, pooled[:1], alone, "no-positives")) == 0
+    contrast = infograph_loss(local, pooled[:1], alone, "contrast")
+    torch.testing.assert_close(contrast, infograph_loss(local, pooled[:1], alone, "no-negatives"))
+
+
+def test_a_zero_row_gives_finite_gradients_of_graphcls_loss(graph_views):
+    x = graph_views[0].clone()
+    x[3] = 0
+    x.requires_grad_()
+    graphcl_loss(x, graph_views[1], TAU).backward()
+    assert x.grad.isfinite().all()
+
+
+def test_unknown_terms_of_graph_losses_are_named():
+    with pytest.raises(ValueError, match="unknown terms 'align'"):
+        graphcl_loss(torch.ones(2, 2), torch.ones(2, 2), 1.0, "align")
+    with pytest.raises(ValueError, match="unknown terms 'jsd'"):
+        infograph_loss(torch.ones(2, 2), torch.ones(2, 2), torch.tensor([0, 1]), "jsd")

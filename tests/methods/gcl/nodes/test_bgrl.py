@@ -41,3 +41,18 @@ def test_momentum_rises_from_its_base_to_one() -> None:
     assert values[0] == pytest.approx(0.9)
     assert values[10] == 1.0
     assert values == sorted(values)
+
+
+def test_bgrls_target_follows_with_the_momentum_of_the_epoch_and_its_rate_warms_up(learner_of) -> None:
+    learner = learner_of(method="bgrl")
+    online, target = list(learner.model.online.parameters()), list(learner.model.target.parameters())
+    with torch.no_grad():
+        for parameter in online:
+            parameter += 1
+    apart = [(a - b).norm().item() for a, b in zip(online, target, strict=True)]
+    learner.after_step(1)
+    left = [(a - b).norm().item() for a, b in zip(online, target, strict=True)]
+    assert left == pytest.approx([0.9 * gap for gap in apart], rel=1e-4)
+    rates = [learner.lr(epoch) for epoch in range(1, 9)]
+    assert rates[:3] == pytest.approx([0, 0.005, 0.01])
+    assert rates[2:] == sorted(rates[2:], reverse=True)

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from methods.gcl.losses import discrimination_loss
 from methods.gcl.nodes.dgi import DGI, MVGRL, Diffusion, mvgrl_operators
 from methods.gcl.nodes.encoders import gcn_propagation
 from retable.nn.sparse import SparseMatrix
@@ -62,14 +61,3 @@ def test_sparse_features_give_the_scores_of_dense_ones() -> None:
     dense = model(x, *operators, shuffle)
     sparse = model(SparseMatrix(x.to_sparse_csr()), *operators, shuffle)
     torch.testing.assert_close(sparse, dense)
-
-
-def test_halves_of_the_loss_recombine() -> None:
-    real, fake = torch.randn(2, 30)
-    halves = [discrimination_loss(real, fake, loss) for loss in ("no-positives", "no-negatives")]
-    whole = discrimination_loss(real, fake)
-    torch.testing.assert_close(whole, sum(halves) / 2)
-    logits, target = torch.cat([real, fake]), torch.cat([torch.ones(30), torch.zeros(30)])
-    torch.testing.assert_close(whole, torch.nn.functional.binary_cross_entropy_with_logits(logits, target))
-    with pytest.raises(ValueError, match="unknown terms 'neighbours'"):
-        discrimination_loss(real, fake, "neighbours")

@@ -87,3 +87,16 @@ def test_a_regular_graph_drops_edges_alike(scheme: str) -> None:
 def test_unknown_centrality_is_named() -> None:
     with pytest.raises(ValueError, match="unknown centrality 'pr': choose one of degree, pagerank, eigenvector"):
         gca.node_centrality(random_graph()[1], NODES, "pr")
+
+
+def test_an_empty_column_drops_all_others_only_under_the_authors_form(learner_of) -> None:
+    for quirks in (False, True):
+        learner = learner_of(empty=True, method="gca", official_quirks=quirks)
+        columns = learner.drops[0][1]
+        assert columns == 0.7 if quirks else abs(float(columns.mean()) - 0.2) < 0.02
+
+
+def test_the_authors_code_sums_over_nodes(learner_of, loss_of) -> None:
+    learner = learner_of(method="gca")
+    quirky = loss_of(learner_of(method="gca", official_quirks=True))
+    assert quirky == pytest.approx(learner.task.view.x.shape[0] * loss_of(learner), rel=1e-5)

@@ -1,8 +1,6 @@
 import pytest
 import torch
-import torch.nn.functional as F
 
-from methods.gcl.losses import directed_losses, weighted_losses
 from methods.gcl.nodes.progcl import BetaMixture, fit_pair_weights, pair_weights
 
 
@@ -44,14 +42,6 @@ def test_weights_are_between_zero_and_one_without_the_diagonal() -> None:
     assert 0 <= weights.min() <= weights.max() <= 1
 
 
-def test_equal_weights_are_the_loss_without_the_intra_view_twin() -> None:
-    """With B constant, the weighted contrast is GRACE's own: the same 2N - 1 candidates."""
-    h1, h2 = torch.randn(2, 12, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    constant = torch.full((12, 12), 0.3, dtype=torch.float64).fill_diagonal_(0)
-    for loss in ("contrast", "no-positives"):
-        torch.testing.assert_close(weighted_losses(h1, h2, constant, 0.4, loss), directed_losses(h1, h2, 0.4, loss)[0])
-
-
 def test_similar_negatives_that_look_false_count_less() -> None:
     cosines = torch.tensor([[1.0, 0.99, -0.5], [0.99, 1.0, 0.1], [-0.5, 0.1, 1.0]]).double()
     mixture = BetaMixture(torch.tensor([2.0, 30.0]), torch.tensor([5.0, 1.0]), torch.tensor([0.5, 0.5]))
@@ -59,7 +49,22 @@ def test_similar_negatives_that_look_false_count_less() -> None:
     assert weights[0, 1] < weights[1, 2]
 
 
-def test_no_negatives_has_no_weighted_form() -> None:
-    h = F.normalize(torch.randn(4, 3))
-    with pytest.raises(ValueError, match="no weighted negatives"):
-        weighted_losses(h, h, torch.ones(4, 4), 0.5, "no-negatives")
+def test_progcl_fits_once_and_remembers_through_its_state(learner_of) -> None:
+    learner = learner_of(method="progcl")
+    learner.loss(1)
+    assert not learner.fitted
+    learner.loss(2)
+    weights, views = learner.pair_weights(*learner.views()[:2]), learner.fit_views.clone()
+    learner.loss(3)
+    assert torch.equal(learner.fit_views, views)
+    other = learner_of(method="progcl")
+    other.load_state_dict(learner.state_dict())
+    assert torch.equal(other.pair_weights(*other.views()[:2]), weights)
+
+
+def test_progcls_sign_without_negatives_flips_only_under_the_authors_form(learner_of, loss_of) -> None:
+    values = []
+    for quirks in (False, True):
+        learner = learner_of(method="progcl", loss="no-negatives", official_quirks=quirks)
+        values.append(loss_of(learner, epoch=2))
+    assert values[0] == -values[1] < 0
