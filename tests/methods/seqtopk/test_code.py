@@ -11,12 +11,12 @@ import torch
 
 from methods.seqtopk.code import CodeProblems, until_stop
 from methods.seqtopk.finetune import TINY
+from retable.cards import load_unpinned
 from retable.config import Config, Workspace
 from retable.data.adopt import write_card
 from retable.data.containers import DataError
 from retable.data.fetch import fetch
 from retable.data.sentence_sets import SentenceSet, SentenceSplit
-from retable.data.verified import sha256_of
 from retable.evaluate.programs import PERMISSION, passes
 from retable.plan import recipe_cells
 from retable.records import read_record
@@ -90,8 +90,9 @@ def workspace(tmp_path: Path) -> Workspace:
 def test_the_reduced_recipe_runs_on_a_card_of_ones_own_with_permission_only(workspace, tmp_path, monkeypatch):
     recipe = workspace.papers["seqtopk"].recipe("finetune-code")
     assert recipe_cells("seqtopk", recipe, workspace.datasets, "reduced") == []
-    monkeypatch.setattr("retable.data.adopt._checked", lambda known, file, name: sha256_of(file))
-    write_card("code-alpaca", tmp_path / "mine", tmp_path)
+    known = load_unpinned(ROOT, "code-alpaca")
+    files = [file.model_copy(update={"sha256": None}) for file in known.files]  # not the real ones
+    write_card(known.model_copy(update={"files": files}), tmp_path / "mine", tmp_path)
     for path in ("code-alpaca/code_alpaca_20k.json", "human-eval/HumanEval.jsonl.gz"):
         (tmp_path / "mirror" / path).parent.mkdir(parents=True)
         (tmp_path / "mirror" / path).write_bytes((tmp_path / "mine" / Path(path).name).read_bytes())
