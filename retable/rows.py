@@ -11,8 +11,10 @@ from retable.currency import Currency
 from retable.plan import Cell
 from retable.records import RunRecord
 
-# Above this logarithm of the mean Gaussian potential of unit rows, all rows are one direction, or zero.
-ONE_DIRECTION = -1e-6
+# The logarithm of the mean Gaussian potential of unit rows is at most 0, and within this of 0 where all rows are one
+# direction, or zero. Positive values are another measure of the same name, such as U-MAE's mean squared cosine.
+ONE_DIRECTION = 1e-6
+Degenerate = Literal["constant answer", "collapsed"]
 Condition = Literal["", "constant answer", "collapsed", "mixture", "not known"]
 
 
@@ -54,22 +56,31 @@ class Row:
         """The metric by seed; empty if the row has no result or its records lack the metric."""
         return {record.seed: record.metrics[metric] for record in self.records if metric in record.metrics}
 
-    def degenerate(self, metric: str) -> dict[int, Literal["", "constant answer", "collapsed"]]:
-        """What is known by seed: a constant answer (one class has all predictions), a collapsed representation (all
-        rows of one direction or zero), or neither. Seeds whose records do not say are left out.
+    def seeds_that(self, kind: Degenerate, metric: str) -> dict[int, bool]:
+        """By seed, whether one class has all predictions (a constant answer), or all representations are of one
+        direction or zero (collapsed). Seeds whose records do not say are left out.
         """
-        found: dict[int, Literal["", "constant answer", "collapsed"]] = {}
+        found = {}
         for record in self.records:
-            share = _of(record, metric, "largest_class_share")
-            if share is None and metric == self.recipe.metric:
-                share = record.metrics.get("test_largest_class_share")
-            potential = _of(record, metric, "uniformity")
-            if share is not None and share >= 100.0:
-                found[record.seed] = "constant answer"
-            elif potential is not None and potential > ONE_DIRECTION:
-                found[record.seed] = "collapsed"
-            elif share is not None or potential is not None:
-                found[record.seed] = ""
+            if kind == "constant answer":
+                share = _of(record, metric, "largest_class_share")
+                if share is None and metric == self.recipe.metric:
+                    share = record.metrics.get("test_largest_class_share")
+                if share is not None:
+                    found[record.seed] = share >= 100.0
+            else:
+                potential = _of(record, metric, "uniformity")
+                if potential is not None and potential <= ONE_DIRECTION:
+                    found[record.seed] = potential > -ONE_DIRECTION
+        return found
+
+    def degenerate(self, metric: str) -> dict[int, Literal["", "constant answer", "collapsed"]]:
+        """What is known by seed: a constant answer, a collapsed representation, or neither."""
+        kinds: tuple[Degenerate, ...] = ("collapsed", "constant answer")
+        told = [(kind, self.seeds_that(kind, metric)) for kind in kinds]
+        found: dict[int, Literal["", "constant answer", "collapsed"]] = {seed: "" for _, by in told for seed in by}
+        for kind, by in told:
+            found |= {seed: kind for seed, is_so in by.items() if is_so}
         return found
 
     def condition(self, metric: str) -> Condition:

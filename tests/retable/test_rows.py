@@ -139,3 +139,12 @@ def test_fresh_seeds_count_beside_stale_ones(world):
 
 def test_a_row_without_records_is_not_run(world):
     assert row(world, "majority").state == "not run"
+
+
+@pytest.mark.parametrize(("uniformity", "condition"), [(0.0, "collapsed"), (-2.0, ""), (0.55, "")])
+def test_only_a_log_potential_near_zero_is_a_collapse(world, uniformity, condition):
+    """U-MAE records a mean squared cosine, which is positive, under the same name."""
+    for seed in range(3):
+        metrics = {"accuracy": 80.0 + seed, "uniformity": uniformity}
+        world.measure(world.cell("plain", depth=2), [0.0], first_seed=seed, metrics=metrics)
+    assert row(world, "plain", depth=2).condition("accuracy") == condition
