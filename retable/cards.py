@@ -315,6 +315,47 @@ class Trend(Asked):
         return (self.variant,)
 
 
+class State(Asked):
+    """A statement that most seeds of a row collapse or answer with one class."""
+
+    variant: str
+    kind: Literal["collapsed", "constant answer"]
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return (self.variant,)
+
+
+class Statement(Model):
+    """A sentence of the paper's abstract in testable form, and what carries it.
+
+    It holds if every part does, at every data set and setting where a scale asks it.
+    """
+
+    id: Name
+    text: str = Field(min_length=1)
+    refuted_by: str = Field(min_length=1, description="what would refute it")
+    scope: str = Field(min_length=1, description="what it is about, and what of the paper's sentence is left out")
+    parts: list[str] = Field(default=[], description="`<recipe>/<id>` of orderings, equivalences, trends and states")
+    numbers: list[ClaimId] = Field(default=[], description="ids in claims.csv, judged at full scale")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_what_would_refute_it(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.get("refuted_by"):
+            raise ValueError(f"the statement {data.get('id')!r} lacks `refuted_by`; write what would refute it")
+        return data
+
+    @model_validator(mode="after")
+    def _rests_on_something(self) -> "Statement":
+        named = [*self.parts, *self.numbers]
+        if not named:
+            raise ValueError(f"the statement {self.id!r} rests on nothing; give `parts` or `numbers`")
+        if twice := [name for name in named if named.count(name) > 1]:
+            raise ValueError(f"the statement {self.id!r} names {twice[0]!r} twice; take one out")
+        return self
+
+
 class Comparison(Model):
     """Variants that are tested against one of them, paired over the seeds of all data sets of a scale."""
 
@@ -358,6 +399,7 @@ class Recipe(Model):
     orderings: list[Ordering] = []
     equivalences: list[Equivalence] = []
     trends: list[Trend] = []
+    states: list[State] = []
     comparisons: list[Comparison] = []
     curves: list[Curve] = []
     notes: list[str] = []
@@ -389,7 +431,7 @@ class Recipe(Model):
             if comparison.reference in comparison.variants:
                 raise ValueError(f"a comparison tests {comparison.reference!r} against itself")
         ids: set[str] = set()
-        for asked in (*self.orderings, *self.equivalences, *self.trends):
+        for asked in self.asked:
             for variant in asked.variants:
                 if variant not in self.variants:
                     raise ValueError(f"{asked.id!r} names the variant {variant!r}, which the recipe lacks")
@@ -408,6 +450,11 @@ class Recipe(Model):
             if strays := sorted(set(answer.names).difference(*(texts[part] for part in answer.parts))):
                 raise ValueError(f"`claims: {answer.claims}`: `names` has {strays[0]!r}, which no part of it can be")
         return self
+
+    @property
+    def asked(self) -> list[Asked]:
+        """All orderings, equivalences, trends and states."""
+        return [*self.orderings, *self.equivalences, *self.trends, *self.states]
 
     def settings(self) -> list[tuple[str, Scalar]]:
         """Each setting that the recipe gives its cells at some scale, with each of its values."""
@@ -455,9 +502,31 @@ class PaperCard(Model):
     link: str
     code: str
     summary: str
+    statements: list[Statement] = Field(min_length=1, description="three to seven, as far as the abstract has them")
     tables: dict[str, Table]
     recipes: list[Recipe]
     deviations: list[Deviation] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _states_something(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.get("statements"):
+            raise ValueError(
+                "a card needs `statements`, one at least: what the paper's abstract says, in testable form"
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _statements_name_what_is_asked(self) -> "PaperCard":
+        names = [f"{recipe.name}/{asked.id}" for recipe in self.recipes for asked in recipe.asked]
+        ids = [statement.id for statement in self.statements]
+        for statement in self.statements:
+            if ids.count(statement.id) > 1:
+                raise ValueError(f"the statement id {statement.id!r} is given twice; choose another")
+            for part in statement.parts:
+                if part not in names:
+                    raise ValueError(f"the statement {statement.id!r} names an {unknown('part', part, names)}")
+        return self
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of that name; raises CardError with the names that exist."""

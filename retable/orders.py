@@ -60,7 +60,7 @@ class Verdict:
     devices: tuple[str, ...] = ()
     gap: Gap | None = field(default=None, repr=False)
 
-    kind: ClassVar[Literal["ordering", "equivalence", "trend"]]
+    kind: ClassVar[Literal["ordering", "equivalence", "trend", "state"]]
 
     @property
     def asked(self) -> Asked:
@@ -125,7 +125,7 @@ class TrendVerdict(Verdict):
         return self.trend
 
 
-AnyVerdict = TypeVar("AnyVerdict", OrderingVerdict, EquivalenceVerdict, TrendVerdict)
+AnyVerdict = TypeVar("AnyVerdict", bound=Verdict)
 Directed = TypeVar("Directed", OrderingVerdict, TrendVerdict)
 
 
@@ -163,7 +163,7 @@ def resolution_of(rows: Sequence[Row], metric: str) -> float:
 
 def judge_orderings(paper: PaperCard, rows: list[Row]) -> list[OrderingVerdict]:
     """Every ordering where the plan has both rows: same scale and data set, equal in the axes they share."""
-    return _adjust(
+    return adjust(
         [
             _judge_ordering(ordering, *pair, rows)
             for recipe in paper.recipes
@@ -177,8 +177,8 @@ def judge_orderings(paper: PaperCard, rows: list[Row]) -> list[OrderingVerdict]:
 def _judge_ordering(ordering: Ordering, better: Row, worse: Row, rows: list[Row]) -> OrderingVerdict:
     recipe, pair = better.recipe, (better, worse)
     metric, sign = metric_of(recipe, ordering), sign_of(recipe, ordering)
-    if missing := _missing(pair, metric, rows):
-        return OrderingVerdict(pair, missing[0], note=missing[1], ordering=ordering)
+    if lack := missing(pair, metric, rows):
+        return OrderingVerdict(pair, lack[0], note=lack[1], ordering=ordering)
     a, b = ({seed: sign * x for seed, x in row.values(metric).items()} for row in pair)
     difference = statistics.mean(a.values()) - statistics.mean(b.values())
     ranked = [row for row in pair if row.condition(metric) in RANKED]
@@ -216,7 +216,7 @@ def _settle_direction(verdict: Directed) -> Directed:
 
 def judge_equivalences(paper: PaperCard, rows: list[Row]) -> list[EquivalenceVerdict]:
     """Every equivalence where the plan has both rows."""
-    return _adjust(
+    return adjust(
         [
             _judge_equivalence(equivalence, *pair, rows)
             for recipe in paper.recipes
@@ -229,8 +229,8 @@ def judge_equivalences(paper: PaperCard, rows: list[Row]) -> list[EquivalenceVer
 
 def _judge_equivalence(equivalence: Equivalence, first: Row, second: Row, rows: list[Row]) -> EquivalenceVerdict:
     pair, metric = (first, second), metric_of(first.recipe, equivalence)
-    if missing := _missing(pair, metric, rows) or _mixed(pair, metric):
-        return EquivalenceVerdict(pair, missing[0], note=missing[1], equivalence=equivalence)
+    if lack := missing(pair, metric, rows) or _mixed(pair, metric):
+        return EquivalenceVerdict(pair, lack[0], note=lack[1], equivalence=equivalence)
     a, b = (row.values(metric) for row in pair)
     difference = statistics.mean(a.values()) - statistics.mean(b.values())
     test = "paired t" if paired(first, second) and a.keys() == b.keys() else "Welch’s t"
@@ -259,17 +259,17 @@ def judge_trends(paper: PaperCard, rows: list[Row]) -> list[TrendVerdict]:
         for trend in recipe.trends:
             lines: dict[tuple, list[Row]] = defaultdict(list)
             for row in rows:
-                if _is_asked(recipe, trend, row) and row.variant == trend.variant and trend.along in row.axes:
+                if is_asked(recipe, trend, row) and row.variant == trend.variant and trend.along in row.axes:
                     fixed = tuple((key, value) for key, value in row.axes.items() if key != trend.along)
                     lines[row.scale, row.dataset, fixed].append(row)
             found += [_judge_trend(trend, tuple(line), rows) for line in lines.values() if len(line) > 1]
-    return _adjust(found, _settle_direction)
+    return adjust(found, _settle_direction)
 
 
 def _judge_trend(trend: Trend, line: tuple[Row, ...], rows: list[Row]) -> TrendVerdict:
     metric = metric_of(line[0].recipe, trend)
-    if missing := _missing(line, metric, rows) or _mixed(line, metric):
-        return TrendVerdict(line, missing[0], note=missing[1], trend=trend)
+    if lack := missing(line, metric, rows) or _mixed(line, metric):
+        return TrendVerdict(line, lack[0], note=lack[1], trend=trend)
     places = {_place(trend, row): row.values(metric) for row in line}
     found = slopes(places)
     if not found:
@@ -292,7 +292,7 @@ def _place(trend: Trend, row: Row) -> float:
 
 
 def _pairs(recipe: Recipe, asked: Asked, first: str, second: str, rows: list[Row]) -> Iterator[tuple[Row, Row]]:
-    here = [row for row in rows if _is_asked(recipe, asked, row)]
+    here = [row for row in rows if is_asked(recipe, asked, row)]
     for row in here:
         for other in here:
             if (row.variant, other.variant) != (first, second):
@@ -305,13 +305,14 @@ def _same_axes(row: Row, other: Row) -> bool:
     return all(row.axes[key] == other.axes[key] for key in row.axes.keys() & other.axes.keys())
 
 
-def _is_asked(recipe: Recipe, asked: Asked, row: Row) -> bool:
+def is_asked(recipe: Recipe, asked: Asked, row: Row) -> bool:
+    """Whether a statement of the recipe is asked at the row's data set and setting."""
     if row.recipe.name != recipe.name or (asked.datasets is not None and row.dataset not in asked.datasets):
         return False
     return all(row.axes[key] in values for key, values in asked.axes.items() if key in row.axes)
 
 
-def _missing(needed: Sequence[Row], metric: str, rows: list[Row]) -> tuple[str, str] | None:
+def missing(needed: Sequence[Row], metric: str, rows: Sequence[Row]) -> tuple[str, str] | None:
     """State and note of the first row without a result in the metric."""
     for row in needed:
         if row.state != "measured":
@@ -336,7 +337,7 @@ def _devices(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(found) if len(found) > 1 else ()
 
 
-def _adjust(verdicts: list[AnyVerdict], settle: Callable[[AnyVerdict], AnyVerdict]) -> list[AnyVerdict]:
+def adjust(verdicts: list[AnyVerdict], settle: Callable[[AnyVerdict], AnyVerdict]) -> list[AnyVerdict]:
     """Holm over each recipe's verdicts at a scale; both directions of one are one test, of twice the smaller p."""
     families: dict[tuple, list[int]] = defaultdict(list)
     for index, verdict in enumerate(verdicts):

@@ -4,13 +4,14 @@ This module judges the paper's numbers (at full scale only) and puts the assessm
 `retable.orders` judges rows against each other. `docs/statistics.md` states the rules.
 """
 
+import difflib
 import itertools
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from retable.cards import Answer, CardError, Claim, PaperCard
+from retable.cards import Answer, CardError, Claim, PaperCard, unknown
 from retable.currency import Currency
 from retable.orders import (
     Compared,
@@ -38,6 +39,8 @@ from retable.significance import (
     printed_digit,
     undecidable,
 )
+from retable.statements import Part, StatementVerdict, judge_statements
+from retable.states import StateVerdict, judge_states
 
 VALUE_STATES = ("reproduced", "within the margin, not distinctive", "differs", "inconclusive", "cannot be decided",
                 "constant answer", "collapsed", "mixture", "not known", "used to set up", "not comparable",
@@ -92,6 +95,8 @@ class Assessment:
     orderings: list[OrderingVerdict]
     equivalences: list[EquivalenceVerdict]
     trends: list[TrendVerdict]
+    states: list[StateVerdict]
+    statements: list[StatementVerdict]
     comparisons: list[Compared]
     third_party: list[Claim]
     orphans: list[RunRecord]
@@ -133,18 +138,35 @@ def assess(
             by_cell[record.identity].append(record)
     rows = group_rows(paper, planned, by_cell, currency)
     own = [claim for claim in claims if not is_third_party(paper, claim)]
+    values = _adjust_values(_judge_claims(paper, own, rows))
+    orderings, equivalences = judge_orderings(paper, rows), judge_equivalences(paper, rows)
+    trends, states = judge_trends(paper, rows), judge_states(paper, rows)
+    numbers = {value.claim.id: _part(value) for value in values if value.row is None or value.row.scale == "full"}
     lost = sorted(by_cell.keys() - {cell.identity for cell in planned})
     return Assessment(
         paper=paper,
         rows=rows,
-        values=_adjust_values(_judge_claims(paper, own, rows)),
-        orderings=judge_orderings(paper, rows),
-        equivalences=judge_equivalences(paper, rows),
-        trends=judge_trends(paper, rows),
+        values=values,
+        orderings=orderings,
+        equivalences=equivalences,
+        trends=trends,
+        states=states,
+        statements=judge_statements(paper, [*orderings, *equivalences, *trends, *states], numbers),
         comparisons=compare(paper, rows),
         third_party=[claim for claim in claims if is_third_party(paper, claim)],
         orphans=[record for identity in lost for record in sorted(by_cell[identity], key=lambda r: r.seed)],
     )
+
+
+def _part(value: ValueVerdict) -> Part:
+    """A number as a part of statements: for it speaks that it is reproduced, against it that it differs."""
+    rows = (value.row,) if value.row else ()
+    part = Part(value.claim.id, value.state, note=value.note, rows=rows, claim=value.claim)
+    if value.p_equal is None or value.gap is None or value.state == "within the margin, not distinctive":
+        return part
+    against = None if value.p_equal <= ALPHA else p_differ(value.gap)
+    gap = replace(value.gap, difference=abs(value.gap.difference) - (value.margin or 0.0))
+    return replace(part, p_for=value.p_equal, p_against=against, gap=gap)
 
 
 def is_third_party(paper: PaperCard, claim: Claim) -> bool:
@@ -164,6 +186,13 @@ def check_claims(paper: PaperCard, claims: Sequence[Claim]) -> None:
                 "card; add it there or correct it"
             )
     judged = {claim.id: claim for claim in claims if not is_third_party(paper, claim)}
+    for statement in paper.statements:
+        for name in statement.numbers:
+            if name not in judged:
+                near = unknown("number", name, difflib.get_close_matches(name, judged, 3) or list(judged)[:3])
+                raise CardError(
+                    f"methods/{paper.id}/card.yaml: the statement {statement.id!r} names an {near}, .. in claims.csv"
+                )
     for recipe in paper.recipes:
         texts = recipe.texts()
         for answer in recipe.answers:

@@ -19,6 +19,8 @@ LIGHT = (
     "retable.rows",
     "retable.significance",
     "retable.orders",
+    "retable.states",
+    "retable.statements",
     "retable.verdicts",
     "retable.background",
     "retable.checkout",
@@ -35,6 +37,8 @@ RUNNING = ("data", "nn", "train", "evaluate", "run.py")
 READING = (
     "retable.rows",
     "retable.orders",
+    "retable.states",
+    "retable.statements",
     "retable.verdicts",
     "retable.significance",
     "retable.report",
@@ -43,7 +47,8 @@ READING = (
 )
 VERDICTS_MAY = {"scipy", "numpy", "retable"}
 VERDICTS_OF_RETABLE = {
-    f"retable.{name}" for name in ("cards", "currency", "orders", "plan", "records", "rows", "significance")
+    f"retable.{name}"
+    for name in ("cards", "currency", "orders", "plan", "records", "rows", "significance", "statements", "states")
 }
 
 
@@ -108,7 +113,7 @@ def test_a_paper_imports_no_other_paper(root):
 
 
 def test_verdicts_need_only_scipy(root):
-    for name in ("verdicts", "orders", "rows", "significance"):
+    for name in ("verdicts", "statements", "states", "orders", "rows", "significance"):
         for module in imports(root / "retable" / f"{name}.py"):
             top = module.split(".")[0]
             assert top in VERDICTS_MAY or top in sys.stdlib_module_names, f"{name} imports {module}"

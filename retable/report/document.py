@@ -5,11 +5,13 @@ from typing import Literal
 
 from pydantic import Field
 
+from retable import statements
 from retable.cards import Model, Scalar, Scale
 from retable.orders import Compared, Verdict
 from retable.report import words
 from retable.rows import Row
 from retable.significance import ALPHA
+from retable.statements import StatementVerdict
 from retable.verdicts import Assessment, ValueVerdict
 
 
@@ -55,9 +57,9 @@ class NumberEntry(Model):
 
 
 class StatementEntry(Model):
-    """An ordering, equivalence or trend at one place."""
+    """An ordering, equivalence, trend or state at one place."""
 
-    kind: Literal["ordering", "equivalence", "trend"]
+    kind: Literal["ordering", "equivalence", "trend", "state"]
     id: str = Field(description="`<recipe>/<id>`")
     text: str
     state: str
@@ -70,6 +72,35 @@ class StatementEntry(Model):
     p_against: float | None = Field(default=None, description="of its opposite, unadjusted")
     p: float | None = Field(default=None, description="adjusted over the family, both directions together (Holm)")
     tests: int = Field(description="size of the family")
+    note: str
+
+
+class HeadlinePart(Model):
+    """What a headline statement rests on, at one place."""
+
+    name: str = Field(description="`<recipe>/<id>`, or a claim's id")
+    finding: Literal["supported", "contradicted", "undecided", "open"]
+    state: str = Field(description="in its own family of tests")
+    dataset: str | None = None
+    axes: dict[str, Scalar] = {}
+    p_for: float | None = Field(default=None, description="unadjusted")
+    p_against: float | None = Field(default=None, description="unadjusted")
+    p: float | None = Field(default=None, description="adjusted over the statement's parts (Holm)")
+    note: str
+
+
+class HeadlineEntry(Model):
+    """A sentence of the paper's abstract at a scale."""
+
+    id: str
+    text: str
+    refuted_by: str
+    scope: str
+    scale: Scale
+    state: str
+    parts: list[HeadlinePart]
+    more_seeds: int | None = Field(default=None, description="that would decide the undecided parts")
+    hours: float | None = Field(default=None, description="that these seeds would take")
     note: str
 
 
@@ -92,6 +123,7 @@ class ComparisonEntry(Model):
 class PaperEntry(Model):
     """The verdicts on one paper."""
 
+    headlines: list[HeadlineEntry]
     numbers: list[NumberEntry]
     statements: list[StatementEntry]
     comparisons: list[ComparisonEntry]
@@ -117,6 +149,7 @@ def document(assessments: Mapping[str, Assessment]) -> VerdictsFile:
 def _paper(assessment: Assessment) -> PaperEntry:
     counts = {state: count for state, count in assessment.coverage().items() if count}
     return PaperEntry(
+        headlines=[_headline(verdict) for verdict in assessment.statements],
         numbers=[_number(verdict) for verdict in assessment.values],
         statements=[_statement(verdict, text) for verdict, text in words.statements(assessment)],
         comparisons=[_comparison(compared) for compared in assessment.comparisons],
@@ -180,6 +213,36 @@ def _statement(verdict: Verdict, text: str) -> StatementEntry:
         p=verdict.p,
         tests=verdict.tests,
         note=verdict.note,
+    )
+
+
+def _headline(verdict: StatementVerdict) -> HeadlineEntry:
+    stated = verdict.statement
+    return HeadlineEntry(
+        id=stated.id,
+        text=stated.text,
+        refuted_by=stated.refuted_by,
+        scope=stated.scope,
+        scale=verdict.scale,
+        state=verdict.state,
+        parts=[_headline_part(part) for part in verdict.parts],
+        more_seeds=verdict.more,
+        hours=verdict.hours,
+        note=verdict.note,
+    )
+
+
+def _headline_part(part: statements.Part) -> HeadlinePart:
+    return HeadlinePart(
+        name=part.name,
+        finding=part.finding,
+        state=part.state,
+        dataset=part.rows[0].dataset if part.rows else None,
+        axes=part.axes,
+        p_for=part.p_for,
+        p_against=part.p_against,
+        p=part.p,
+        note=part.note,
     )
 
 

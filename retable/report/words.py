@@ -7,9 +7,19 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from retable.cards import Claim, Recipe, Scalar, Scale
-from retable.orders import EQUIVALENCE_STATES, ORDER_STATES, Compared, Verdict
+from retable.orders import (
+    EQUIVALENCE_STATES,
+    ORDER_STATES,
+    Compared,
+    EquivalenceVerdict,
+    OrderingVerdict,
+    TrendVerdict,
+    Verdict,
+)
 from retable.rows import Row
 from retable.significance import ALPHA, deviation
+from retable.statements import STATEMENT_STATES, Part, StatementVerdict
+from retable.states import StateVerdict
 from retable.verdicts import VALUE_STATES, Assessment
 
 
@@ -36,8 +46,15 @@ MARKS = {
     "used to set up": Mark("⊙", "quiet", "the number served to choose a setting; shown and not judged"),
     "not comparable": Mark("◇", "quiet", "measured at another scale, or the claim is from memory or of low confidence"),
     "not measured at this scale": Mark("□", "quiet", "runs of this scale do not produce the metric"),
-    "holds": Mark("✓", "good", "the statement is true of the seeds (two-sided test, 5 % after Holm)"),
-    "reversed": Mark("⇄", "bad", "the opposite is true of the seeds (two-sided test, 5 % after Holm)"),
+    "holds": Mark(
+        "✓", "good", "shown (two-sided test, 5 % after Holm); a headline statement: every part is shown, each at 5 %"
+    ),
+    "holds in part": Mark("◑", "open", "a headline statement of which some part is shown (5 % after Holm), not all"),
+    "reversed": Mark(
+        "⇄", "bad", "the opposite is shown (5 % after Holm); a headline statement: of a part, and no part"
+    ),
+    "undecided": Mark("?", "open", "a headline statement of which no part and no opposite of one is shown"),
+    "not measured": Mark("○", "quiet", "a headline statement of which no part was tested"),
     "equivalent": Mark("≡", "good", "the rows differ by less than the margin (two one-sided t-tests, 5 % after Holm)"),
     "not equivalent": Mark("≢", "bad", "the rows differ by more than the margin (t-test, 5 % after Holm)"),
     "incomplete": Mark("…", "open", "some candidates of a tuned setting are not measured"),
@@ -238,12 +255,43 @@ def _order_findings(assessment: Assessment, recipe: Recipe) -> list[str]:
 
 
 def statements(assessment: Assessment) -> list[tuple[Verdict, str]]:
-    """Orderings, equivalences and trends, each with its statement in words."""
-    return [
-        *((v, statement([v.better.label], v.worse.label)) for v in assessment.orderings),
-        *((v, equivalent(v.rows, v.equivalence.within)) for v in assessment.equivalences),
-        *((v, f"“{v.first.label}” {v.trend.direction} along {v.trend.along}") for v in assessment.trends),
-    ]
+    """Orderings, equivalences, trends and states, each with its statement in words."""
+    found = (*assessment.orderings, *assessment.equivalences, *assessment.trends, *assessment.states)
+    return [(verdict, stated(verdict)) for verdict in found]
+
+
+def stated(verdict: Verdict) -> str:
+    """An ordering, equivalence, trend or state in words."""
+    first = f"“{verdict.first.label}”"
+    if isinstance(verdict, OrderingVerdict):
+        return statement([verdict.better.label], verdict.worse.label)
+    if isinstance(verdict, EquivalenceVerdict):
+        return equivalent(verdict.rows, verdict.equivalence.within)
+    if isinstance(verdict, TrendVerdict):
+        return f"{first} {verdict.trend.direction} along {verdict.trend.along}"
+    assert isinstance(verdict, StateVerdict)
+    return f"{first} {'collapsed' if verdict.asked.kind == 'collapsed' else 'a constant answer'} in most seeds"
+
+
+def headline_counts(assessment: Assessment, scale: Scale) -> str:
+    """Headline statements of a scale by state: `holds 2, undecided 1`."""
+    states = [verdict.state for verdict in assessment.statements if verdict.scale == scale]
+    return counted(count_states(states, STATEMENT_STATES))
+
+
+def part(found: Part) -> str:
+    """A part of a headline statement in words."""
+    if found.verdict is not None:
+        return stated(found.verdict)
+    return f"{claim_name(found.claim)} is {number(found.claim.mean, found.claim.unit)}" if found.claim else found.name
+
+
+def by_statement(assessment: Assessment) -> dict[str, list[StatementVerdict]]:
+    """Headline statements by id, in the card's order, each with its verdicts from the largest scale down."""
+    found: dict[str, list[StatementVerdict]] = {}
+    for verdict in assessment.statements:
+        found.setdefault(verdict.statement.id, []).insert(0, verdict)
+    return found
 
 
 def equivalent(rows: Sequence[Row], within: float) -> str:

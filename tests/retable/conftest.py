@@ -26,6 +26,15 @@ CARD = {
     "link": "https://example.org/paper",
     "code": "https://example.org/code",
     "summary": "Deep is fine.",
+    "statements": [
+        {
+            "id": "ours-is-better",
+            "text": "Ours is better at any depth.",
+            "refuted_by": "Plain is better at some depth.",
+            "scope": "Cora.",
+            "parts": ["depth/ours-over-plain"],
+        }
+    ],
     "tables": {"T1": {"title": "Accuracy by depth", "where": "Table 1"}},
     "recipes": [
         {

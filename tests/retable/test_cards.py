@@ -179,3 +179,34 @@ def test_a_claims_file_that_is_not_utf_8_names_the_row(tmp_path):
     path.write_bytes("".join(text[:3]).encode() + "Poincar\u00e9".encode("latin-1") + "".join(text[3:]).encode())
     with pytest.raises(CardError, match=r"claims.csv:4: not UTF-8; save the file as UTF-8$"):
         load_claims(path)
+
+
+def no_statements(data):
+    del data["statements"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (no_statements, "a card needs `statements`, one at least: what the paper's abstract says"),
+        (lambda data: data["statements"].clear(), "a card needs `statements`, one at least"),
+        (
+            lambda data: data["statements"][0].pop("refuted_by"),
+            "the statement 'deep-plain-networks-fail' lacks `refuted_by`; write what would refute it",
+        ),
+        (
+            lambda data: data["statements"][0].update(parts=["node-depth/none-fall"]),
+            "names an unknown part 'node-depth/none-fall'; did you mean 'node-depth/none-falls'?",
+        ),
+        (lambda data: data["statements"][0].update(parts=[]), "rests on nothing; give `parts` or `numbers`"),
+        (lambda data: data["statements"][0]["parts"].append("node-depth/none-falls"), "twice; take one out"),
+        (lambda data: data["statements"].append(data["statements"][0]), "is given twice; choose another"),
+    ],
+)
+def test_a_statement_that_cannot_be_judged_is_refused_in_one_line(tmp_path: Path, change, words: str) -> None:
+    path = broken(ROOT / "methods/contranorm/card.yaml", tmp_path, change)
+    with pytest.raises(CardError) as caught:
+        load_paper(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

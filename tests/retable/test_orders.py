@@ -21,6 +21,7 @@ def measure_ours(world, depth, values, **change):
 def ask(world, kind, **asked):
     data = world.paper.model_dump()
     data["recipes"][0][kind] = [{"id": "asked", "source": "Table 1"} | asked]
+    data["statements"][0]["parts"] = ["depth/asked"]
     world.paper = PaperCard.model_validate(data)
 
 

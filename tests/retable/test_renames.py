@@ -34,6 +34,7 @@ def rewritten(card: PaperCard) -> PaperCard:
     data = copy.deepcopy(card.model_dump(mode="json"))
     (recipe,) = data["recipes"]
     recipe["name"], recipe["metric"] = "layers", "test_accuracy"
+    data["statements"][0]["parts"] = ["layers/ours-over-plain"]
     recipe["answers"][0]["measured"] = "test_accuracy"
     recipe["orderings"][0]["better"] = "contranorm"
     recipe["hyper"] = {"rate": recipe["hyper"]["lr"]}

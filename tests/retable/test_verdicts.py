@@ -360,3 +360,14 @@ def test_records_that_no_cell_plans_are_kept_apart(world):
     assessment = world.assess()
     assert [record.identity for record in assessment.orphans] == ["0" * 12]
     assert {row.state for row in assessment.rows} == {"not run"}
+
+
+def test_a_statement_that_names_an_unknown_number_is_refused():
+    card = load_papers(ROOT)["contranorm"]
+    statement = card.statements[0].model_copy(update={"numbers": ["depth-gcn-cora-none-3"]})
+    claims = load_claims(ROOT / "methods/contranorm/claims.csv")
+    wrong = (
+        r"card.yaml: the statement 'deep-plain-networks-fail' names an unknown number 'depth-gcn-cora-none-3'; did you"
+    )
+    with pytest.raises(CardError, match=wrong):
+        check_claims(card.model_copy(update={"statements": [statement]}), claims)

@@ -21,6 +21,8 @@ year: 2020
 link: https://example.org/paper
 code: https://example.org/code
 summary: It draws numbers.
+statements:
+  - {id: constant, text: It is constant., refuted_by: It varies., scope: digits, parts: [numbers/constant]}
 tables: {T1: {title: Numbers, where: Table 1}}
 recipes:
   - name: numbers
@@ -31,6 +33,7 @@ recipes:
     unit: "%"
     variants: {plain: {label: plain}}
     hyper: {epochs: {value: 3, source: ours}}
+    states: [{id: constant, variant: plain, kind: constant answer, source: ours}]
     scales:
       demo: {datasets: {digits-knn: default}, seeds: 1, cost: seconds}
 """

@@ -30,6 +30,14 @@ def test_the_document_has_every_verdict_and_fits_its_schema(world):
     mixture = next(number for number in paper["numbers"] if number["state"] == "mixture")
     assert mixture["mean"] is None
     assert mixture["parts"] == [{"kind": "", "values": [80.0]}, {"kind": "collapsed", "values": [30.0]}]
+    headlines = {(entry["id"], entry["scale"]): entry for entry in paper["headlines"]}
+    assert headlines.keys() == {("ours-is-better", "full"), ("ours-is-better", "demo")}
+    headline = headlines["ours-is-better", "full"]
+    assert (headline["state"], headline["refuted_by"]) == ("not measured", "Plain is better at some depth.")
+    assert [(part["axes"], part["finding"], part["state"]) for part in headline["parts"]] == [
+        ({"depth": 2}, "open", "not run"),
+        ({"depth": 4}, "open", "not run"),
+    ]
     assert {statement["id"] for statement in paper["statements"]} == {"depth/ours-over-plain"}
     assert paper["counts"] == {"reproduced": 1, "mixture": 1, "not covered": 1}
     assert (paper["tested"], paper["expected_false_reproduced"]) == (1, 0.05)

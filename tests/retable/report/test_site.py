@@ -168,10 +168,24 @@ def test_failed_and_stale_runs_are_shown_with_the_reason_and_without_a_number(wo
     assert "1.50" not in paper + stale
 
 
-def test_the_page_begins_with_coverage(world, tmp_path):
+def test_the_page_begins_with_the_abstract_then_coverage(world, tmp_path):
     paper = (draw(measured(world), tmp_path / "site").parent / "papers" / "toy.html").read_text()
-    assert paper.index("<h2") == paper.index('<h2 id="coverage">')
+    assert re.findall(r'<h2 id="([a-z]+)">', paper)[:2] == ["headlines", "coverage"]
+    assert paper.index("Ours is better at any depth.") < paper.index("<table")
+    assert "Refuted by: Plain is better at some depth. Scope: Cora." in paper
     assert "Of 5 claims: reproduced 1, differs 1, failed 1, stale 1, not covered 1" in paper
+
+
+def test_contradicted_parts_are_named_and_the_index_counts_statements(world, tmp_path):
+    for depth in (2, 4):
+        world.measure(world.cell("plain", depth=depth), [80.0, 80.1, 79.9, 80.05, 79.95])
+        for s in (0.5, 1.0):
+            world.measure(world.cell("ours", depth=depth, s=s), [70.0, 70.2, 69.8, 70.1, 69.9])
+    index = draw(world, tmp_path / "site")
+    paper = (index.parent / "papers" / "toy.html").read_text()
+    assert "parts: 0 of 2 supported, 2 contradicted, 0 undecided" in paper
+    assert "Contradicted: “Ours” better than “plain” (Cora, depth = 2); “Ours”" in paper
+    assert '#headlines">Abstract</a>, <b>full</b> reversed 1' in index.read_text()
 
 
 def test_same_input_same_bytes_and_a_rebuild_leaves_nothing_behind(world, tmp_path):

@@ -107,6 +107,7 @@ def test_a_mixture_is_two_numbers_and_a_share(world):
 def test_a_recipe_without_claims_says_so(world):
     data = world.paper.model_dump()
     data["recipes"][0] |= {"answers": [], "orderings": []}
+    data["statements"][0] |= {"parts": [], "numbers": ["t1"]}
     world.paper = type(world.paper).model_validate(data)
     assert words.summary(world.assess(), world.paper.recipes[0]) == [
         "It answers no claim of the paper; its rows: not run 5."
