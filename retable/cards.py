@@ -26,6 +26,8 @@ Scalar = bool | int | float | str
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Module = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Reach = Literal["here", "gpu", "data", "unspecified"]
+REACHES: tuple[Reach, ...] = ("here", "gpu", "data", "unspecified")
 CLAIM_ID = r"^[A-Za-z0-9._-]+$"
 ClaimId = Annotated[str, StringConstraints(pattern=CLAIM_ID)]
 PART = re.compile(r"\{(\w+)\}")
@@ -561,6 +563,10 @@ class Claim(Model):
         "read where others quote it; `memory`: never seen in a source"
     )
     source: str
+    reach: Reach = Field(
+        description="what answering it takes: `here`: a processor and data that a card fetches; `gpu`: a GPU besides; "
+        "`data`: data or weights that no card fetches; `unspecified`: a setting that the paper does not give"
+    )
     varied: Literal["seeds", "splits", "folds"] | None = Field(
         default=None, description="what `std` and `runs` are over in the paper; absent where nothing is stated"
     )
@@ -734,6 +740,12 @@ def load_claims(path: Path) -> list[Claim]:
                     f"{path}:{number}: {name!r} is no id; give the claim its own, of letters, digits, `.`, `_` and `-`"
                 )
             data: dict[str, Any] = {key: value if value != "" else None for key, value in row.items()}
+            if not data.get("source"):
+                raise CardError(f"{path}:{number}: {name!r} has no `source`; write where the number was read")
+            if data.get("reach") not in REACHES:
+                raise CardError(
+                    f"{path}:{number}: {name!r} has no `reach` that is known; write one of {', '.join(REACHES)}"
+                )
             parts = (part.partition("=") for part in (data["setting"] or "").split(";") if part)
             data["setting"] = {key: value for key, _, value in parts}
             data["model"] = data["model"] or ""

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from retable.cards import Answer, CardError, Claim, PaperCard, unknown
+from retable.cards import REACHES, Answer, CardError, Claim, PaperCard, Reach, unknown
 from retable.currency import Currency
 from retable.orders import (
     Compared,
@@ -114,6 +114,15 @@ class Assessment:
         """Number of the paper's claims by state."""
         states = [verdict.state for verdict in self.by_claim()]
         return {state: states.count(state) for state in VALUE_STATES}
+
+    def by_reach(self) -> dict[Reach, dict[str, int]]:
+        """Number of the paper's claims by what answering them takes, and by state; without empty ones."""
+        found: dict[Reach, dict[str, int]] = {}
+        for reach in REACHES:
+            states = [verdict.state for verdict in self.by_claim() if verdict.claim.reach == reach]
+            if states:
+                found[reach] = {state: states.count(state) for state in VALUE_STATES if state in states}
+        return found
 
     def tested(self) -> int:
         """Number of claims that were tested for being reproduced."""

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from retable import statements
-from retable.cards import Model, Scalar, Scale
+from retable.cards import Model, Reach, Scalar, Scale
 from retable.orders import Compared, Verdict
 from retable.report import words
 from retable.rows import Row
@@ -128,6 +128,7 @@ class PaperEntry(Model):
     statements: list[StatementEntry]
     comparisons: list[ComparisonEntry]
     counts: dict[str, int] = Field(description="claims by state, at the largest scale that asks for each")
+    by_reach: dict[Reach, dict[str, int]] = Field(description="claims by what answering them takes, and by state")
     tested: int = Field(description="claims that were tested")
     expected_false_differs: float = Field(description="upper bound")
     expected_false_reproduced: float = Field(description="upper bound")
@@ -154,6 +155,7 @@ def _paper(assessment: Assessment) -> PaperEntry:
         statements=[_statement(verdict, text) for verdict, text in words.statements(assessment)],
         comparisons=[_comparison(compared) for compared in assessment.comparisons],
         counts=counts,
+        by_reach=assessment.by_reach(),
         tested=assessment.tested(),
         expected_false_differs=ALPHA * counts.get("differs", 0),
         expected_false_reproduced=ALPHA * assessment.tested(),

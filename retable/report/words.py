@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from retable.cards import Claim, Recipe, Scalar, Scale
+from retable.cards import Claim, Reach, Recipe, Scalar, Scale
 from retable.orders import (
     EQUIVALENCE_STATES,
     ORDER_STATES,
@@ -70,6 +70,12 @@ EVIDENCE = {
     "digitised": "digitised from a figure",
     "second-hand": "second-hand",
     "memory": "from memory",
+}
+REACH_WORDS: dict[Reach, str] = {
+    "here": "a processor answers it",
+    "gpu": "wants a GPU",
+    "data": "wants data or weights that no card fetches",
+    "unspecified": "a setting is not given in what could be read",
 }
 SCALE_WORDS: dict[Scale, str] = {
     "full": "Full scale: the paper's own setting",

@@ -138,6 +138,7 @@ class World:
             "higher_is_better": True,
             "evidence": "source",
             "source": "Table 1",
+            "reach": "here",
         }
         row |= change
         parts = (row["table"], row["dataset"], row["method"], *row["setting"].values())

@@ -1,3 +1,4 @@
+import csv
 import re
 from pathlib import Path
 
@@ -210,3 +211,36 @@ def test_a_statement_that_cannot_be_judged_is_refused_in_one_line(tmp_path: Path
     assert str(caught.value).startswith(f"{path}: ")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("reach", "", "write one of here, gpu, data, unspecified"),
+        ("reach", "far", "write one of here, gpu, data, unspecified"),
+        ("source", "", "has no `source`; write where the number was read"),
+        ("mean", "many", "mean: Input should be a valid number"),
+    ],
+)
+def test_a_claim_that_lacks_what_it_needs_is_refused_by_file_and_row(tmp_path: Path, column, value, words) -> None:
+    with (ROOT / "methods/tricl/claims.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))[:3]
+    rows[1][column] = value
+    with (tmp_path / "claims.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(CardError) as caught:
+        load_claims(tmp_path / "claims.csv")
+    assert str(caught.value).startswith(f"{tmp_path / 'claims.csv'}:3: ")
+    assert words in str(caught.value)
+
+
+def test_a_claims_file_without_the_column_reach_is_refused(tmp_path: Path) -> None:
+    with (ROOT / "methods/tricl/claims.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[:2]
+    place = rows[0].index("reach")
+    with (tmp_path / "claims.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(row[:place] + row[place + 1 :] for row in rows)
+    with pytest.raises(CardError, match=r"claims.csv:2: 'fig3a-[a-z0-9-]+' has no `reach`"):
+        load_claims(tmp_path / "claims.csv")

@@ -371,3 +371,11 @@ def test_a_statement_that_names_an_unknown_number_is_refused():
     )
     with pytest.raises(CardError, match=wrong):
         check_claims(card.model_copy(update={"statements": [statement]}), claims)
+
+
+def test_coverage_is_counted_by_reach(world):
+    world.claim("plain", 2, 80.1)
+    world.claim("Other", 2, 60.0, reach="gpu")
+    world.claim("Other", 4, 60.0, reach="gpu")
+    world.measure(world.cell("plain", depth=2), CLOSE)
+    assert world.assess().by_reach() == {"here": {"reproduced": 1}, "gpu": {"not covered": 2}}

@@ -39,5 +39,6 @@ def test_the_document_has_every_verdict_and_fits_its_schema(world):
         ({"depth": 4}, "open", "not run"),
     ]
     assert {statement["id"] for statement in paper["statements"]} == {"depth/ours-over-plain"}
+    assert paper["by_reach"] == {"here": {"reproduced": 1, "mixture": 1, "not covered": 1}}
     assert paper["counts"] == {"reproduced": 1, "mixture": 1, "not covered": 1}
     assert (paper["tested"], paper["expected_false_reproduced"]) == (1, 0.05)

@@ -174,6 +174,10 @@ def test_the_page_begins_with_the_abstract_then_coverage(world, tmp_path):
     assert paper.index("Ours is better at any depth.") < paper.index("<table")
     assert "Refuted by: Plain is better at some depth. Scope: Cora." in paper
     assert "Of 5 claims: reproduced 1, differs 1, failed 1, stale 1, not covered 1" in paper
+    by_reach = (
+        "<b>here</b> (a processor answers it), 5 numbers: reproduced 1, differs 1, failed 1, stale 1, not covered 1"
+    )
+    assert by_reach in paper
 
 
 def test_contradicted_parts_are_named_and_the_index_counts_statements(world, tmp_path):
