@@ -39,7 +39,7 @@ def test_the_majority_class_needs_no_network(make, run) -> None:
         ({"backbone": "vit"}, "setting 'backbone' is 'vit': Input should be 'resnet18', 'small-resnet' or 'mlp'"),
         ({"view": "colour"}, "setting 'view' is 'colour': Input should be 'photograph' or 'digit'"),
         ({"optimiser": "adamw"}, "setting 'optimiser' is 'adamw': Input should be 'lars' or 'adam'"),
-        ({"batch_size": 2000}, "batch_size 2000: the split has 1000 training images"),
+        ({"batch_size": 2000}, "a batch of 2000 cannot be taken from 1000 training images"),
     ],
 )
 def test_settings_that_mean_nothing_are_named(make, run, settings: dict, message: str) -> None:
