@@ -45,7 +45,7 @@ def test_clip_has_no_importance(build) -> None:
         ({"loss": "siglip"}, "setting 'loss' is 'siglip': Input should be 'clip' or 'tri-clip'"),
         ({"mode": "paper"}, "setting 'mode' is 'paper': Input should be 'none', 'frozen' or 'learned'"),
         ({"mode": "none"}, "the loss 'tri-clip': unknown mode 'none'"),
-        ({"batch_size": 1001}, "batch_size 1001: the split has 1000 training images"),
+        ({"batch_size": 1001}, "a batch of 1001 cannot be taken from 1000 training images"),
     ],
 )
 def test_settings_that_mean_nothing_are_named(make, run, settings: dict, message: str) -> None:

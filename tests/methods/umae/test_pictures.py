@@ -25,7 +25,7 @@ def test_the_picture_ends_with_the_images_themselves(root: Path, tmp_path: Path)
     pixels = reconstructions(one.task, one.model)
     assert pixels.dtype == np.uint8
     assert pixels.shape == (8 * (96 + 4), 3 * (96 + 4), 3)
-    original = one.task.images[one.task.parts["test"][0]].permute(1, 2, 0).numpy()
+    original = one.task.x[one.task.parts["test"][0]].permute(1, 2, 0).numpy()
     assert np.array_equal(pixels[2:98:6, 202:298:6], original)
     masked = pixels[2:98:6, 2:98:6]
     assert (masked != original).any()

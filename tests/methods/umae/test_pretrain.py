@@ -74,7 +74,7 @@ def test_weight_zero_has_the_gradients_of_mae_to_the_bit(context: Context) -> No
     one = experiment(context, "mae")
     model = one.model
     found = gradients(model, one.fixed_batch()())
-    images, labels = (part[:128] for part in next(one.task.whole("train")))
+    images, labels = (part[:128] for part in next(one.task.part("train")))
     context.seed_torch("fixed batch")
     out = model(images, model.draw(len(images), images.device))
     monitor = torch.nn.functional.cross_entropy(model.fc(out.z.detach()), labels)
@@ -86,7 +86,7 @@ def test_weight_zero_has_the_gradients_of_mae_to_the_bit(context: Context) -> No
 def test_the_monitor_does_not_reach_the_encoder(context: Context) -> None:
     one = experiment(context)
     model = one.model
-    images, labels = (part[:64] for part in next(one.task.whole("train")))
+    images, labels = (part[:64] for part in next(one.task.part("train")))
     found = []
     for wrong in (0, 1):
         context.seed_torch("mask")
@@ -100,7 +100,7 @@ def test_the_monitor_does_not_reach_the_encoder(context: Context) -> None:
 def test_images_without_a_label_do_not_reach_the_monitor(context: Context) -> None:
     one = experiment(context)
     model, objective = one.model, Objective(one.model, one.settings)
-    images, labels = (part[:8] for part in next(one.task.whole("train")))
+    images, labels = (part[:8] for part in next(one.task.part("train")))
     noise = torch.rand(8, model.length)
     some = torch.where(torch.arange(8) < 3, labels, -1)
     found = gradients(model, objective(images, some, noise)[0])["fc.weight"]
@@ -198,7 +198,7 @@ class Noise:
     def steps(self, batch_size: int) -> int:
         return 2
 
-    def batches(self, batch_size: int, crop_low: float):
+    def training(self, batch_size: int, crop_low: float = 1.0, views: int = 1):
         for _ in range(2):
             yield torch.randn(2, 3, 224, 224), torch.randint(1000, (2,))
 

@@ -108,7 +108,7 @@ def test_without_mixing_labels_are_smoothed_only(context: Context) -> None:
     one = experiment(context, "umae-fine-tuned", mixup=0.0, cutmix=0.0, drop_path=0.0)
     evaluation = one.evaluation
     assert isinstance(evaluation, FineTuning)
-    images, labels = (part[:20] for part in next(one.task.whole("train")))
+    images, labels = (part[:20] for part in next(one.task.part("train")))
     expected = torch.nn.functional.cross_entropy(evaluation.logits(images), labels, label_smoothing=0.1)
     torch.testing.assert_close(evaluation.loss(images, labels), expected)
 
@@ -121,7 +121,7 @@ class Noise:
     def steps(self, batch_size: int) -> int:
         return 2
 
-    def batches(self, batch_size: int, crop_low: float):
+    def training(self, batch_size: int, crop_low: float = 1.0, views: int = 1):
         for _ in range(2):
             yield torch.randn(2, 3, 224, 224), torch.randint(1000, (2,))
 
