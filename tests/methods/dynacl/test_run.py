@@ -107,6 +107,7 @@ def test_the_papers_phases_come_in_its_order(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # six trainings: 400 s do not suffice on a busy processor
 def test_attacks_fell_simclr_and_not_adversarial_pretraining(tmp_path):
     """The trend that is reliable at this size: robustness of SimCLR, ACL and DYNACL, mean of two seeds."""
     robust = {}
