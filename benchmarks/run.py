@@ -28,7 +28,7 @@ def rows(text: str) -> Iterator[dict[str, str]]:
         if not line.startswith("|"):
             header = []
             continue
-        cells = [cell.strip() for cell in line.strip("| \n").split(" | ")]
+        cells = [cell.strip() for cell in line.strip()[1:-1].split("|")]
         if set(line) <= set("|-"):
             continue
         if not header:
