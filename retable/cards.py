@@ -10,7 +10,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -673,7 +673,11 @@ def _add_tuned(path: Path, data: dict[str, Any]) -> None:
                     tuned[dataset] = settings
 
 
-def _load(path: Path, model: type[Card], complete: Callable[[Path, dict[str, Any]], None] | None = None) -> Card:
+def _load(path: Path, model: type[Card]) -> Card:
+    return _validate(path, _read(path), model)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except FileNotFoundError:
@@ -682,8 +686,10 @@ def _load(path: Path, model: type[Card], complete: Callable[[Path, dict[str, Any
         raise CardError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise CardError(f"{path}: a card is a mapping of keys, this file holds {type(data).__name__}")
-    if complete:
-        complete(path, data)
+    return data
+
+
+def _validate(path: Path, data: dict[str, Any], model: type[Card]) -> Card:
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -713,7 +719,9 @@ def load_datasets(root: Path) -> dict[str, DatasetCard]:
 
 def load_paper(path: Path) -> PaperCard:
     """Read `methods/<paper>/card.yaml` with its `tuned/*.csv`. Raises CardError on any mistake."""
-    card = _load(path, PaperCard, _add_tuned)
+    data = _read(path)
+    _add_tuned(path, data)
+    card = _validate(path, data, PaperCard)
     if card.id != path.parent.name:
         raise CardError(f"{path}: the card's id is {card.id!r}; it must equal its folder's name")
     return card

@@ -18,6 +18,7 @@ from retable.significance import (
     MOST_SEEDS,
     Gap,
     detectable,
+    favours,
     gap_of_order,
     gap_of_values,
     holm,
@@ -25,6 +26,7 @@ from retable.significance import (
     p_beyond,
     p_equal,
     p_greater,
+    p_of_two,
     p_rank_sum,
     p_signed_rank,
     seeds_needed,
@@ -78,7 +80,7 @@ class Verdict:
     @property
     def favours(self) -> bool:
         """Whether the seeds lean to the statement rather than to its opposite."""
-        return (1.0 if self.p_for is None else self.p_for) < (1.0 if self.p_against is None else self.p_against)
+        return favours(self.p_for, self.p_against)
 
 
 @dataclass(frozen=True)
@@ -179,10 +181,9 @@ def _judge_ordering(ordering: Ordering, better: Row, worse: Row, rows: list[Row]
     metric, sign = metric_of(recipe, ordering), sign_of(recipe, ordering)
     if lack := missing(pair, metric, rows):
         return OrderingVerdict(pair, lack[0], note=lack[1], ordering=ordering)
-    a, b = ({seed: sign * x for seed, x in row.values(metric).items()} for row in pair)
-    difference = statistics.mean(a.values()) - statistics.mean(b.values())
+    a, b, difference, test = _side_by_side(pair, metric, sign)
     ranked = [row for row in pair if row.condition(metric) in RANKED]
-    test = "exact rank sum" if ranked else "paired t" if paired(better, worse) and a.keys() == b.keys() else "Welch’s t"
+    test = "exact rank sum" if ranked else test
     verdict = OrderingVerdict(
         pair, "inconclusive", min(len(a), len(b)), difference, test, devices=_devices(pair), ordering=ordering
     )
@@ -231,9 +232,7 @@ def _judge_equivalence(equivalence: Equivalence, first: Row, second: Row, rows: 
     pair, metric = (first, second), metric_of(first.recipe, equivalence)
     if lack := missing(pair, metric, rows) or _mixed(pair, metric):
         return EquivalenceVerdict(pair, lack[0], note=lack[1], equivalence=equivalence)
-    a, b = (row.values(metric) for row in pair)
-    difference = statistics.mean(a.values()) - statistics.mean(b.values())
-    test = "paired t" if paired(first, second) and a.keys() == b.keys() else "Welch’s t"
+    a, b, difference, test = _side_by_side(pair, metric)
     verdict = EquivalenceVerdict(
         pair, "inconclusive", min(len(a), len(b)), difference, test, devices=_devices(pair), equivalence=equivalence
     )
@@ -292,17 +291,29 @@ def _place(trend: Trend, row: Row) -> float:
 
 
 def _pairs(recipe: Recipe, asked: Asked, first: str, second: str, rows: list[Row]) -> Iterator[tuple[Row, Row]]:
-    here = [row for row in rows if is_asked(recipe, asked, row)]
-    for row in here:
-        for other in here:
+    return _matched([row for row in rows if is_asked(recipe, asked, row)], first, second)
+
+
+def _matched(rows: list[Row], first: str, second: str) -> Iterator[tuple[Row, Row]]:
+    """Rows of two variants at the same scale and data set, equal in the axes that they share."""
+    for row in rows:
+        for other in rows:
             if (row.variant, other.variant) != (first, second):
                 continue
-            if (row.scale, row.dataset) == (other.scale, other.dataset) and _same_axes(row, other):
+            shared = row.axes.keys() & other.axes.keys()
+            if (row.scale, row.dataset) == (other.scale, other.dataset) and all(
+                row.axes[key] == other.axes[key] for key in shared
+            ):
                 yield row, other
 
 
-def _same_axes(row: Row, other: Row) -> bool:
-    return all(row.axes[key] == other.axes[key] for key in row.axes.keys() & other.axes.keys())
+def _side_by_side(
+    pair: tuple[Row, Row], metric: str, sign: int = 1
+) -> tuple[dict[int, float], dict[int, float], float, str]:
+    """Values of both rows by seed, times `sign`, the difference of their means, and the test for it."""
+    a, b = ({seed: sign * x for seed, x in row.values(metric).items()} for row in pair)
+    difference = statistics.mean(a.values()) - statistics.mean(b.values())
+    return a, b, difference, "paired t" if paired(*pair) and a.keys() == b.keys() else "Welch’s t"
 
 
 def is_asked(recipe: Recipe, asked: Asked, row: Row) -> bool:
@@ -345,8 +356,7 @@ def adjust(verdicts: list[AnyVerdict], settle: Callable[[AnyVerdict], AnyVerdict
             families[verdict.first.recipe.name, verdict.scale].append(index)
     verdicts = list(verdicts)
     for family in families.values():
-        tests = [(v.p_for, v.p_against) for v in (verdicts[index] for index in family)]
-        raw = [min(1.0, 2 * min(p for p in both if p is not None)) for both in tests]
+        raw = [p_of_two(verdicts[index].p_for, verdicts[index].p_against) for index in family]
         for index, p in zip(family, holm(raw), strict=True):
             verdicts[index] = settle(replace(verdicts[index], p=p, tests=len(family)))
     return verdicts
@@ -410,14 +420,7 @@ def compare(paper: PaperCard, rows: list[Row]) -> list[Compared]:
             here = [row for row in rows if (row.recipe.name, row.scale) == (recipe.name, scale)]
             for comparison in recipe.comparisons:
                 for name in comparison.variants:
-                    pairs = [
-                        (row, other)
-                        for row in here
-                        for other in here
-                        if (row.variant, other.variant, row.dataset) == (name, comparison.reference, other.dataset)
-                        if _same_axes(row, other)
-                    ]
-                    if pairs:
+                    if pairs := list(_matched(here, name, comparison.reference)):
                         found.append(_compare_pairs(pairs, comparison.source))
     return _adjust_comparisons(found)
 

@@ -220,9 +220,16 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def two_looks(first: float, second: float) -> float:
-    """The p-value of two looks at growing data, of which the smaller one counts."""
-    return min(1.0, 2 * min(first, second))
+def p_of_two(first: float | None, second: float | None) -> float:
+    """The p-value of two tests of which the smaller one counts: both directions of a statement, or two looks at growing
+    data. A test that was not made is None; one was.
+    """
+    return min(1.0, 2 * min(p for p in (first, second) if p is not None))
+
+
+def favours(p_for: float | None, p_against: float | None) -> bool:
+    """Whether the values lean to a statement rather than to its opposite; a test that was not made is None."""
+    return (1.0 if p_for is None else p_for) < (1.0 if p_against is None else p_against)
 
 
 def exact_interval(hits: int, n: int) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from typing import Literal
 from retable.cards import SCALES, Claim, PaperCard, Scalar, Scale, Statement
 from retable.orders import EquivalenceVerdict, TrendVerdict, Verdict, join
 from retable.rows import Row
-from retable.significance import ALPHA, MOST_SEEDS, Gap, holm, seeds_needed
+from retable.significance import ALPHA, MOST_SEEDS, Gap, favours, holm, p_of_two, seeds_needed
 
 Finding = Literal["supported", "contradicted", "undecided", "open"]
 STATEMENT_STATES = ("holds", "holds in part", "reversed", "undecided", "not measured")
@@ -50,7 +50,7 @@ class Part:
             return "open"
         if self.p > ALPHA:
             return "undecided"
-        return "supported" if self.p_for < (1.0 if self.p_against is None else self.p_against) else "contradicted"
+        return "supported" if favours(self.p_for, self.p_against) else "contradicted"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _part(name: str, verdict: Verdict) -> Part:
 
 def _judge(statement: Statement, scale: Scale, parts: Sequence[Part]) -> StatementVerdict:
     tested = [part for part in parts if part.p_for is not None]
-    adjusted = iter(holm([_both(part) for part in tested]))
+    adjusted = iter(holm([p_of_two(part.p_for, part.p_against) for part in tested]))
     parts = tuple(replace(part, p=next(adjusted)) if part.p_for is not None else part for part in parts)
     verdict = StatementVerdict(statement, scale, "not measured", parts)
     supported, contradicted = len(verdict.of("supported")), len(verdict.of("contradicted"))
@@ -136,11 +136,6 @@ def _judge(statement: Statement, scale: Scale, parts: Sequence[Part]) -> Stateme
         would += " would decide what is measured"
         would += "" if hours is None else f", {hours:.2g} hours on the devices of the records"
     return replace(verdict, state="undecided", note=join(note, would), more=more, hours=hours)
-
-
-def _both(part: Part) -> float:
-    """Both directions of a part as one test."""
-    return min(1.0, 2 * min(p for p in (part.p_for, part.p_against) if p is not None))
 
 
 def _open(parts: Sequence[Part]) -> str:

@@ -21,13 +21,13 @@ from retable.significance import (
     p_differ,
     p_equal,
     p_greater,
+    p_of_two,
     p_rank_sum,
     p_signed_rank,
     printed_digit,
     seeds_needed,
     side,
     slopes,
-    two_looks,
     undecidable,
     variance_of,
 )
@@ -206,8 +206,8 @@ def test_benjamini_hochberg_is_scipys_and_bounds_the_false_discoveries():
 
 
 def test_a_second_look_doubles_the_smaller_p():
-    assert two_looks(0.03, 0.2) == 0.06
-    assert two_looks(0.9, 0.8) == 1.0
+    assert p_of_two(0.03, 0.2) == 0.06
+    assert p_of_two(0.9, 0.8) == 1.0
 
 
 def test_seeds_needed_reaches_the_promised_power():
