@@ -38,7 +38,7 @@ FILES_NAMED = 5
 PROC = Path("/proc")
 # Set inside of git's hooks, where they would lead git to the checkout while it is asked about the clone.
 MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
-# A worker runs in the clone, where a relative path is_main elsewhere.
+# A worker runs in the clone, where a relative path leads elsewhere.
 PLACES = ("RETABLE_MIRROR", "RETABLE_WEIGHTS")
 Pair = TypeVar("Pair")
 

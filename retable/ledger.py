@@ -1,6 +1,6 @@
 """The ledger `results/equivalence.jsonl`: which sources were run beside which and gave the same bytes.
 
-`retable prove` appends to it; records are never edited. A record's source hash is_main to the tree's by entries that
+`retable prove` appends to it; records are never edited. A record's source hash leads to the tree's by entries that
 ran the record's own cell, in any number of steps and either way: equal bytes have no direction.
 """
 
