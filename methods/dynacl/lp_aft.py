@@ -23,9 +23,9 @@ def lp_aft(encoder: Encoder, task: Task, s: PretrainSettings, context: Context) 
     # Part of the saved state, so that a resumed run goes on with the same clusters.
     classifier.register_buffer("pseudo_labels", pseudo_labels)
     data = Part(x, pseudo_labels)
-    lp = Stage("lp", s.lp_epochs, s.lp_lr, 1e-4, s.tune_batch, lr_drops=())
+    lp = Stage("lp", s.lp_epochs, s.lp_lr, 1e-4, s.tune_batch, lr_drops=(), drop_last=True)
     train_linear(classifier, data, "adv", lp, s, context)
-    aft = Stage("aft", s.aft_epochs, s.aft_lr, 1e-4, s.tune_batch)
+    aft = Stage("aft", s.aft_epochs, s.aft_lr, 1e-4, s.tune_batch, drop_last=True)
     finetune_trades(classifier, data, "adv", "adv", aft, s, context)
     return classifier.encoder
 

@@ -11,6 +11,7 @@ from .models import Classifier, folded_batchnorm, make_encoder
 from .pretrain import contrastive_loss, make_pair
 from .settings import FewLabelsSettings, PretrainSettings
 from .trades import trades_loss
+from .tuning import alf_iterations
 
 # Training images of CIFAR-10.
 IMAGES, SIDE, CLASSES = 50_000, 32, 10
@@ -45,7 +46,7 @@ def of_seed(cell: Cell) -> float:
     else:
         evaluations = {
             "slf": min(s.probe_epochs, s.probe_views) * forward,
-            "alf": s.probe_epochs * (s.alf_iters * attack + forward),
+            "alf": s.probe_epochs * (alf_iterations(s) * attack + forward),
             "aff": s.aff_epochs * (s.trades_iters * attack + forward + trades),
         }
         total += sum(evaluations[name] for name in s.evaluations.split("+"))

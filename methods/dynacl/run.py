@@ -70,7 +70,7 @@ class Dynacl(Experiment[PretrainSettings]):
         s, task, context = self.settings, self.task, self.context
         branch = self.bn_branch
         if s.method == "supervised":
-            stage = Stage("supervised", s.supervised_epochs, s.aft_lr, DECAY, s.tune_batch)
+            stage = Stage("supervised", s.supervised_epochs, s.aft_lr, DECAY, s.tune_batch, drop_last=True)
             finetune_trades(self.classifiers["supervised"], task.train, branch, branch, stage, s, context)
             return
         if s.method == "contrastive":
@@ -81,12 +81,11 @@ class Dynacl(Experiment[PretrainSettings]):
         for name, classifier in self.classifiers.items():
             classifier.start_from(encoder)
             match name:
-                case "slf":
-                    stage = Stage("slf", s.probe_epochs, s.probe_lr, DECAY, s.probe_batch)
-                    train_linear(classifier, task.train, branch, stage, s, context)
-                case "alf":
-                    stage = Stage("alf", s.probe_epochs, s.probe_lr, DECAY, s.probe_batch)
-                    train_linear_attacked(classifier, task.train, branch, stage, s, context)
+                case "slf" | "alf":
+                    # Nesterov's momentum is that of the authors' LP-AFT script; the one for evaluation alone has none.
+                    stage = Stage(name, s.probe_epochs, s.probe_lr, DECAY, s.probe_batch, nesterov=s.lp_aft)
+                    fit = train_linear if name == "slf" else train_linear_attacked
+                    fit(classifier, task.train, branch, stage, s, context)
                 case "aff":
                     stage = Stage("aff", s.aff_epochs, s.aff_lr, DECAY, s.aff_batch, lr_drops=(0.6, 0.8))
                     finetune_trades(classifier, task.train, "clean", branch, stage, s, context)

@@ -53,6 +53,10 @@ def test_pseudo_labels_are_learned_from_a_linear_layer_of_zeros(monkeypatch):
     assert (aft.name, aft.epochs, aft.lr, branches) == ("aft", 5, 0.2, ["adv", "adv"])
     assert aft.lr_at(3) == pytest.approx(0.02)
     assert lp.weight_decay == aft.weight_decay == 1e-4
+    assert lp.drop_last
+    assert aft.drop_last
+    assert not lp.nesterov
+    assert not aft.nesterov
     assert data is same
     assert sorted(data.y.unique().tolist()) == [0, 1, 2]
     assert tuned is last

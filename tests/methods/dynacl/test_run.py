@@ -106,6 +106,27 @@ def test_the_papers_phases_come_in_its_order(tmp_path):
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("variant", ["dynacl", "dynacl-plus"])
+def test_evaluations_keep_the_last_batch_and_are_nesterovs_after_lp_aft(variant, tmp_path, monkeypatch):
+    """As the authors' test_LF.py, test_AFF.py and, for DYNACL++, LPAFT.py."""
+    stages = {}
+
+    def train(*rest):
+        stages[rest[-3].name] = rest[-3]
+
+    for name in ("train_linear", "train_linear_attacked", "finetune_trades"):
+        monkeypatch.setattr(module, name, train)
+    monkeypatch.setattr(module, "pretrain", lambda *rest: {})
+    monkeypatch.setattr(module, "lp_aft", lambda encoder, *rest: encoder)
+    asked = cell("full", variant, arch="tiny")
+    digits = dataclasses.replace(cell("demo", variant), settings=asked.settings)
+    Dynacl(parse(digits), context(digits, tmp_path)).train()
+    assert not any(stage.drop_last for stage in stages.values())
+    after = variant == "dynacl-plus"
+    assert {name: stage.nesterov for name, stage in stages.items()} == {"slf": after, "alf": after, "aff": False}
+    assert not stages["slf"].optimiser(torch.nn.Linear(2, 2)).defaults["nesterov"] ^ after
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # six trainings: 400 s do not suffice on a busy processor
 def test_attacks_fell_simclr_and_not_adversarial_pretraining(tmp_path):

@@ -9,7 +9,7 @@ from methods.dynacl.settings import PretrainSettings
 from methods.dynacl.tuning import Stage, augmented_features, finetune_trades, train_linear, train_linear_attacked
 
 SETTINGS = PretrainSettings.model_construct(
-    crop_padding=1, flip=False, eps=0.05, step_size=0.02, trades_noise=0.001, trades_iters=2, alf_iters=2, beta=6.0,
+    crop_padding=1, flip=False, lp_aft=False, eps=0.05, step_size=0.02, trades_noise=0.001, trades_iters=2, alf_iters=2, beta=6.0,
     probe_views=2,
 )  # fmt: skip
 TRAIN = {
@@ -74,6 +74,32 @@ def test_each_epoch_has_its_learning_rate(what, data):
     TRAIN[what](Classifier(make_encoder("tiny"), 2), data, Stage("stage", 5, 0.1, 0.0, 64), SETTINGS, loop)
     assert loop.lrs == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001])
     assert all(math.isfinite(loss) for loss in loop.losses)
+
+
+@pytest.mark.parametrize("what", TRAIN)
+@pytest.mark.parametrize(("drop_last", "steps"), [(False, 3), (True, 2)])
+def test_an_epochs_smaller_last_batch_is_kept_unless_a_stage_leaves_it_out(what, drop_last, steps, data, monkeypatch):
+    taken = []
+    monkeypatch.setattr("methods.dynacl.tuning.descend", lambda optimiser, loss: taken.append(loss) or loss.detach())
+    stage = Stage("stage", 1, 0.1, 0.0, 24, drop_last=drop_last)
+    TRAIN[what](Classifier(make_encoder("tiny"), 2), data, stage, SETTINGS, Loop())
+    assert len(taken) == steps  # 24 + 24 + 16 images
+
+
+def test_alf_attacks_for_twice_as_many_steps_after_lp_aft(data, monkeypatch):
+    seen = []
+
+    def attack(model, x, y, *, iterations, **rest):
+        seen.append(iterations)
+        return x
+
+    monkeypatch.setattr("methods.dynacl.tuning.pgd_examples", attack)
+    for lp_aft in (False, True):
+        s = SETTINGS.model_copy(update={"alf_iters": 10, "lp_aft": lp_aft})
+        train_linear_attacked(
+            Classifier(make_encoder("tiny"), 2), data, "adv", Stage("alf", 1, 0.1, 0.0, 64), s, Loop()
+        )
+    assert seen == [10, 20]
 
 
 def test_stored_augmentations_do_not_depend_on_when_they_are_drawn(data):
