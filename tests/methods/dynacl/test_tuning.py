@@ -9,8 +9,8 @@ from methods.dynacl.settings import PretrainSettings
 from methods.dynacl.tuning import Stage, augmented_features, finetune_trades, train_linear, train_linear_attacked
 
 SETTINGS = PretrainSettings.model_construct(
-    crop_padding=1, flip=False, lp_aft=False, eps=0.05, step_size=0.02, trades_noise=0.001, trades_iters=2, alf_iters=2, beta=6.0,
-    probe_views=2,
+    crop_padding=1, flip=False, lp_aft=False, eps=0.05, step_size=0.02, trades_noise=0.001, trades_iters=2, alf_iters=2,
+    beta=6.0, probe_views=2,
 )  # fmt: skip
 TRAIN = {
     "linear": lambda classifier, *rest: train_linear(classifier, rest[0], "adv", *rest[1:]),
