@@ -14,7 +14,7 @@ class NodeSettings(Settings):
     method: Literal["grace", "gca", "progcl", "bgrl", "dgi", "mvgrl", "raw-features", "majority"]
     loss: Literal[Terms, "neighbours"]
     """The terms that are kept; "neighbours": both, and neighbours are an anchor's positives."""
-    encoder: Literal["gcn", "mlp"]
+    encoder: Literal["gcn", "batchnorm-gcn", "mlp"]
     normaliser: Literal["none", "layernorm", "contranorm", "feature-contranorm"]
     norm_scale: float
     augmentation: Literal["own", "none", "noise"]
@@ -91,4 +91,10 @@ class GraphSettings(Settings):
         return self.loss
 
 
-EXPERIMENTS = {"node": NodeSettings, "node_ogb": NodeSettings, "graph": GraphSettings, "molecules": GraphSettings}
+EXPERIMENTS = {
+    "node": NodeSettings,
+    "node_adam_probe": NodeSettings,
+    "node_ogb": NodeSettings,
+    "graph": GraphSettings,
+    "molecules": GraphSettings,
+}

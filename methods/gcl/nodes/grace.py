@@ -8,7 +8,7 @@ from retable.cards import CardError
 from ..losses import node_losses, sampled_losses
 from ..settings import NodeSettings
 from .augment import Probability, add_noise, drop
-from .encoders import GCNEncoder, MLPEncoder, Projector, make_normaliser
+from .encoders import BatchNormGCN, GCNEncoder, MLPEncoder, Projector, make_normaliser
 from .learner import Learner
 from .task import NodeTask
 
@@ -21,11 +21,12 @@ class Grace(Learner):
         s = settings
         if s.loss == "neighbours" and s.sample:
             raise CardError(f"the loss 'neighbours' is computed among all nodes: set `sample` to 0, not {s.sample}")
-        norm = make_normaliser(s.normaliser, s.hidden, s.norm_scale)
-        if s.encoder == "gcn":
-            self.encoder: nn.Module = GCNEncoder(task.features, s.hidden, s.layers, s.activation, norm)
+        norm = make_normaliser(s.normaliser, 2 * s.hidden if s.encoder == "batchnorm-gcn" else s.hidden, s.norm_scale)
+        if s.encoder == "mlp":
+            self.encoder: nn.Module = MLPEncoder(task.features, s.hidden, norm)
         else:
-            self.encoder = MLPEncoder(task.features, s.hidden, norm)
+            gcn = GCNEncoder if s.encoder == "gcn" else BatchNormGCN
+            self.encoder = gcn(task.features, s.hidden, s.layers, s.activation, norm)
         self.projector = Projector(s.hidden, s.projection)
         self.drops = self.drop_probabilities()
 
@@ -51,7 +52,7 @@ class Grace(Learner):
 
     def _is_random(self) -> bool:
         """Whether two passes over one graph differ: dropout, random slopes."""
-        return self.training and (self.settings.encoder == "mlp" or self.settings.activation == "rrelu")
+        return self.training and (self.settings.encoder != "gcn" or self.settings.activation == "rrelu")
 
     def loss(self, epoch: int) -> Tensor:
         s = self.settings

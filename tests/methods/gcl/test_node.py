@@ -29,6 +29,8 @@ METHODS = {
     **{f"grace-{norm}": {"normaliser": norm} for norm in ("layernorm", "contranorm", "feature-contranorm")},
     "grace-mlp": {"encoder": "mlp"},
     "grace-mlp-no-augmentation": {"encoder": "mlp", "augmentation": "none"},
+    "grace-batchnorm": {"encoder": "batchnorm-gcn", "layers": 3, "activation": "relu"},
+    "grace-batchnorm-no-augmentation": {"encoder": "batchnorm-gcn", "augmentation": "none"},
     "grace-rrelu": {"activation": "rrelu", "augmentation": "none"},
     "grace-sampled": {"sample": 20},
     "grace-untrained": {"trained": False},
@@ -216,7 +218,7 @@ def test_without_features_or_nodes_one_line_says_what_to_do(tmp_path: Path) -> N
     ("settings", "message"),
     [
         ({"method": "grase"}, "setting 'method' is 'grase': Input should be 'grace', 'gca'"),
-        ({"encoder": "gat"}, "setting 'encoder' is 'gat': Input should be 'gcn' or 'mlp'"),
+        ({"encoder": "gat"}, "setting 'encoder' is 'gat': Input should be 'gcn', 'batchnorm-gcn' or 'mlp'"),
         ({"augmentation": "noisy"}, "setting 'augmentation' is 'noisy': Input should be 'own', 'none' or 'noise'"),
         ({"splits": "public"}, "setting 'splits' is 'public': Input should be 'random' or 'fixed'"),
     ],

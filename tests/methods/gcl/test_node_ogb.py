@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from methods.gcl import node_ogb
+from methods.gcl.nodes.encoders import BatchNormGCN
 from retable.cards import load_datasets, load_papers
 from retable.plan import recipe_cells
 from retable.records import read_record
@@ -45,3 +47,22 @@ def test_one_step_lowers_the_loss_on_a_fixed_batch(arxiv):
         for p in learner.parameters():
             p -= 0.01 * p.grad / size
     assert loss().item() < before.item()
+
+
+def test_a_step_of_the_authors_network_at_its_full_size(arxiv):
+    """Settings as the card gives them, on the small graph."""
+    workspace, _ = arxiv
+    recipe = workspace.papers["gcl"].recipe("node-ogb")
+    cell = next(c for c in recipe_cells("gcl", recipe, workspace.datasets, "full") if c.variant == "contrast")
+    assert (cell.settings["epochs"], cell.settings["tau"]) == (1500, 1.0)
+    learner, loss = fixed_batch(node_ogb, cell, make_context(workspace, cell, 0, torch.device("cpu")))
+    assert isinstance(learner.encoder, BatchNormGCN)
+    assert [tuple(w.shape) for w in learner.encoder.weights] == [(8, 256), (256, 256), (256, 128)]
+    assert {m.p for m in learner.modules() if isinstance(m, nn.Dropout)} == {0.5}
+    optimiser = learner.optimiser()
+    before = loss()
+    before.backward()
+    optimiser.step()
+    assert torch.isfinite(before)
+    assert loss().isfinite()
+    assert learner.eval().embed().shape == (90, 128)

@@ -2,7 +2,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.gcl.nodes.encoders import NORMALISERS, GCNEncoder, MLPEncoder, View, gcn_propagation, make_normaliser
+from methods.gcl.nodes.encoders import (
+    NORMALISERS,
+    BatchNormGCN,
+    GCNEncoder,
+    MLPEncoder,
+    View,
+    gcn_propagation,
+    make_normaliser,
+)
 from retable.nn.sparse import SparseMatrix
 
 EDGES = torch.tensor([[0, 1, 1, 2, 3, 3], [1, 0, 2, 1, 3, 2]])  # directed where it matters, one self loop, node 4 alone
@@ -16,6 +24,7 @@ def features(f: int = 6) -> Tensor:
 def encoders() -> dict[str, torch.nn.Module]:
     torch.manual_seed(0)
     made = {f"gcn-{name}": GCNEncoder(6, 4, norm=make_normaliser(name, 4, 2.0)) for name in NORMALISERS}
+    made |= {f"batchnorm-{name}": BatchNormGCN(6, 4, norm=make_normaliser(name, 8, 2.0)) for name in NORMALISERS}
     made |= {f"mlp-{name}": MLPEncoder(6, 4, make_normaliser(name, 4, 2.0)) for name in NORMALISERS}
     return {name: encoder.double().eval() for name, encoder in made.items()}
 
@@ -78,6 +87,31 @@ def test_all_layers_have_one_width_and_share_the_activation(layers: int) -> None
     assert sum(p.numel() for p in encoder.parameters()) == 6 * 4 + (layers - 1) * 16 + layers * 4 + 1
 
 
+def test_batchnorm_gcn_is_the_authors_network() -> None:
+    """Convolution, BatchNorm of the batch, ReLU, twice; then a bare convolution, half as wide."""
+    torch.manual_seed(0)
+    encoder, x = BatchNormGCN(6, 4, dropout=0.0).double(), features()
+    a = gcn_propagation(EDGES, NODES, torch.float64).csr.to_dense()
+    with torch.no_grad():
+        for bias in encoder.biases:
+            bias.normal_()
+    h = x
+    for weight, bias in zip(encoder.weights[:-1], encoder.biases[:-1], strict=True):
+        h = a @ h @ weight + bias
+        h = ((h - h.mean(0)) / (h.var(0, unbiased=False) + 1e-5).sqrt()).relu()
+    expected = a @ h @ encoder.weights[-1] + encoder.biases[-1]
+    assert [tuple(weight.shape) for weight in encoder.weights] == [(6, 8), (8, 8), (8, 4)]
+    torch.testing.assert_close(encoder(View.of(x, EDGES)), expected)
+
+
+def test_batchnorm_gcn_drops_features_in_training_only() -> None:
+    torch.manual_seed(0)
+    encoder, view = BatchNormGCN(6, 4).double(), View.of(features(), EDGES)
+    assert not torch.equal(encoder(view), encoder(view))
+    encoder.eval()
+    assert torch.equal(encoder(view), encoder(view))
+
+
 def test_one_normaliser_for_all_layers() -> None:
     encoder = GCNEncoder(6, 4, 3, norm=make_normaliser("contranorm", 4, 5.0))
     assert sum(p.numel() for p in encoder.norm.parameters()) == 8
@@ -90,3 +124,5 @@ def test_unknown_names_are_named() -> None:
         GCNEncoder(6, 4, activation="gelu")
     with pytest.raises(ValueError, match="layers must be at least 1"):
         GCNEncoder(6, 4, 0)
+    with pytest.raises(ValueError, match="layers must be at least 2, got 1"):
+        BatchNormGCN(6, 4, 1)
