@@ -91,4 +91,9 @@ class LanguageSettings(Settings):
     weight_decay: float
 
 
-EXPERIMENTS = {"run": NodeSettings, "vision": VisionSettings, "language": LanguageSettings}
+EXPERIMENTS = {
+    "run": NodeSettings,
+    "layers": NodeSettings,
+    "vision": VisionSettings,
+    "language": LanguageSettings,
+}
