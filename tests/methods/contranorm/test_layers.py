@@ -50,7 +50,7 @@ def test_a_claimed_curve_is_the_mean_of_its_layers_and_the_recipe_asks_all() -> 
     recipe = load_paper(FOLDER / "card.yaml").recipe("layer-statistics")
     claims = {claim.id: claim for claim in load_claims(FOLDER / "claims.csv") if claim.table == "feature figure"}
     for claim in claims.values():
-        values = [float(text) for text in claim.setting["layers"].split()]
+        values = [float(text) for text in claim.source.partition("layers' ")[2].split(", ")]
         assert len(values) == int(claim.setting["depth"]) - 1
         assert claim.mean == pytest.approx(sum(values) / len(values), abs=1e-4)
     asked = {
