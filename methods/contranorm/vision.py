@@ -82,7 +82,6 @@ def ridge(settings: VisionSettings, context: Context) -> Result:
 class Vision(Experiment[VisionSettings]):
     """Training on labels for a fixed number of epochs; bfloat16 on a GPU."""
 
-    settings_class = VisionSettings
     controls = {"ridge": ridge}
 
     def __init__(self, settings: VisionSettings, context: Context) -> None:

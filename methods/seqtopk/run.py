@@ -91,7 +91,6 @@ def majority(settings: FactsSettings, context: Context) -> Result:
 class Facts(Experiment[FactsSettings]):
     """Train a model by the variant's router, after a TopK model by `pretraining_epochs` of its own."""
 
-    settings_class = FactsSettings
     controls = {"majority": majority}
     model: MoELM
 
@@ -164,7 +163,6 @@ class Facts(Experiment[FactsSettings]):
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The loss with the level of a threshold held."""
-        self.context.seed_torch("fixed batch")
         rows = self.task.batch(self.settings.batch_size)
         self.router.loss(self.model, rows)
         self.model.eval()

@@ -25,7 +25,6 @@ from .task import MemoryTask
 class Agreement(Experiment[AgreementSettings]):
     """Train the encoders of one seed side by side, and compare them."""
 
-    settings_class = AgreementSettings
     model: nn.ModuleList
 
     def __init__(self, settings: AgreementSettings, context: Context) -> None:

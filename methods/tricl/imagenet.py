@@ -55,7 +55,6 @@ class FolderTask(FolderBatches):
 class ImageNet(Experiment[ImageNetSettings]):
     """Train one encoder on images from folders."""
 
-    settings_class = ImageNetSettings
     model: TriCL
 
     def __init__(self, settings: ImageNetSettings, context: Context) -> None:

@@ -58,7 +58,6 @@ def majority(s: ImageSettings, context: Context) -> Result:
 class Images(Experiment[ImageSettings]):
     """Train one encoder on images in memory."""
 
-    settings_class = ImageSettings
     controls = {"raw-pixels": raw_pixels, "majority": majority}
     model: TriCL
 

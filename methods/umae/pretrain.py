@@ -132,7 +132,6 @@ def raw_pixels(settings: PretrainSettings, context: Context) -> Result:
 class Pretrain(Experiment[PretrainSettings]):
     """Pre-train without labels, then evaluate the frozen features of whole images."""
 
-    settings_class = PretrainSettings
     controls = {"majority": majority, "raw-pixels": raw_pixels}
     parallel = True
     model: MAE | SimMIM
@@ -185,11 +184,7 @@ class Pretrain(Experiment[PretrainSettings]):
         images, labels = (part[: self.settings.batch_size] for part in next(self.task.part("train")))
         objective = Objective(self.model, self.settings)
 
-        def loss() -> Tensor:
-            self.context.seed_torch("fixed batch")
-            return objective(images, labels, self.model.draw(len(images), images.device))[0]
-
-        return loss
+        return lambda: objective(images, labels, self.model.draw(len(images), images.device))[0]
 
 
 EXPERIMENT = Pretrain
