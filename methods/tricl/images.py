@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retable.evaluate.neighbours import retrieval, vote_accuracy, weighted_knn
+from retable.evaluate.pictures import image_grid
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
 
@@ -144,8 +145,6 @@ def top_activating_images(images: Tensor, features: Features) -> np.ndarray:
     `images` uint8 (N, 3, H, W); the picture is uint8 (8 H, 12 W, 3).
     """
     z, order = features.projected[2], importance_order(features.importance)
-    rows = []
-    for column in (*order[:4].tolist(), *order[-4:].tolist()):
-        largest = z[:, column].argsort(descending=True, stable=True)[:12]
-        rows.append(torch.cat(list(images[largest]), dim=2))
-    return torch.cat(rows, dim=1).permute(1, 2, 0).cpu().numpy()
+    columns = z[:, torch.cat([order[:4], order[-4:]])]
+    largest = columns.argsort(dim=0, descending=True, stable=True)[:12]
+    return image_grid(images[largest.T])

@@ -71,6 +71,11 @@ class ImageBatches(ABC):
         """Pixels (B, C, S, S) in [0, 1] by channel: minus the mean, over the std."""
         return normalise(x, self.mean, self.std)
 
+    def pixels(self, x: Tensor) -> Tensor:
+        """uint8 pixels of normalised images (B, C, S, S), cut off where they leave 0 to 255."""
+        mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (self.mean, self.std))
+        return ((x * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
+
     def augmented(self, x: Tensor) -> Tensor:
         """One view of pixels (B, C, S, S) in [0, 1], already cropped."""
         return self.normalised(x if self.augment is None else self.augment(x))

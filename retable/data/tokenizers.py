@@ -77,8 +77,9 @@ class Words:
 
     def encode_pairs(self, firsts: Sequence[str], seconds: Sequence[str] | None, longest: int) -> list[Encoded]:
         """`encode` of each text with its second one."""
-        pairs = zip(firsts, seconds or [None] * len(firsts), strict=True)
-        return [self.encode(first, second, longest) for first, second in pairs]
+        if seconds is None:
+            return [self.encode(first, None, longest) for first in firsts]
+        return [self.encode(first, second, longest) for first, second in zip(firsts, seconds, strict=True)]
 
 
 class PretrainedTokenizer:
