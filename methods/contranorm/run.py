@@ -18,12 +18,13 @@ from retable.data.containers import NodeGraph, NodeSplit
 from retable.data.edges import distinct_edges
 from retable.evaluate.spectra import effective_rank, feature_variance, mean_cosine_similarity
 from retable.experiment import BestEpochExperiment
+from retable.nn.graph_layers import Features
 from retable.nn.mask import NeighbourMask
 from retable.nn.sparse import SparseMatrix, combine, csr_from_entries, edge_set, l1_normalise, row_normalise
 from retable.train.context import Context, Result
 
 from .baselines import make_norm
-from .models import GAT, SGC, DeepGCN, Features
+from .models import GAT, SGC, DeepGCN
 from .settings import NodeSettings
 
 # torch-geometric's loaders, which the authors use, drop self-loops from the citation graphs and keep those of the

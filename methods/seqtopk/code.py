@@ -8,7 +8,7 @@ code that the model wrote:
 """
 
 from retable.data.sentence_sets import SentenceSet
-from retable.evaluate.answers import until_stop
+from retable.evaluate.generated import until_stop
 from retable.evaluate.programs import check_permission, passes
 from retable.train.context import Result
 

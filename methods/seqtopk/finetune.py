@@ -20,7 +20,7 @@ from retable.data.pretrained import pretrained_folder
 from retable.data.sentence_batches import IGNORED, PromptBatches, in_batches
 from retable.data.sentence_sets import SentenceSet
 from retable.data.tokenizers import Bytes, PretrainedTokenizer
-from retable.evaluate.answers import final_number
+from retable.evaluate.generated import final_number
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
 from retable.train.precision import autocast

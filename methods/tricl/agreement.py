@@ -73,7 +73,7 @@ class Agreement(Experiment[AgreementSettings]):
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The loss of the first encoder."""
-        return fixed_batch_loss(self.encoders[0], self.task, self.context, self.settings)
+        return fixed_batch_loss(self.encoders[0], self.task, self.settings)
 
 
 EXPERIMENT = Agreement

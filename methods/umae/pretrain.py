@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from retable.cards import CardError
 from retable.data.folder_images import FolderSet
 from retable.data.image_batches import ImageBatches, MemoryBatches
+from retable.evaluate.spectra import pairwise_cosines, spectrum
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
 from retable.train.distributed import world_size
@@ -22,7 +23,6 @@ from retable.train.parallel import all_reduce_mean, ddp, shard
 from retable.train.precision import Stepper, autocast, compile_in_place
 from retable.train.schedules import set_lr, warmup_cosine
 
-from .diagnostics import geometry, spectrum
 from .losses import uniformity_loss
 from .mae import MAE
 from .pictures import reconstructions
@@ -176,7 +176,7 @@ class Pretrain(Experiment[PretrainSettings]):
             loss.append(out.loss * len(images))
             z.append(out.z)
         metrics["test_reconstruction"] = (torch.stack(loss).sum() / task.size("test")).item()
-        metrics["test_uniformity_masked"] = geometry(torch.cat(z))["uniformity"]
+        metrics["test_uniformity_masked"] = pairwise_cosines(torch.cat(z))["uniformity"]
         return Result(metrics, series)
 
     def fixed_batch(self) -> Callable[[], Tensor]:
@@ -205,7 +205,7 @@ def evaluate_features(name: str, features: Tensor, task: MemoryBatches) -> tuple
     And the singular values of the centred test features, divided by the largest.
     """
     metrics, test = accuracies(task, features)
-    centred, shape = spectrum(test), geometry(test)
+    centred, shape = spectrum(test), pairwise_cosines(test)
     metrics |= {
         "effective_rank": centred.effective_rank,
         "effective_rank_uncentred": spectrum(test, centre=False).effective_rank,

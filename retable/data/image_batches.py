@@ -25,6 +25,7 @@ HELD_OUT = 10
 Augmentation = Callable[[Tensor], Tensor]
 Statistics = tuple[Sequence[float], Sequence[float]]
 """Mean and std of each channel, of pixels in [0, 1]."""
+IMAGENET: Statistics = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ImageBatches(ABC):

@@ -1,6 +1,6 @@
 import pytest
 
-from retable.evaluate.answers import final_number, until_stop
+from retable.evaluate.generated import final_number, until_stop
 
 
 @pytest.mark.parametrize(
