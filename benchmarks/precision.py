@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from methods.tricl.baselines import simclr
-from methods.tricl.models import small_resnet
 from methods.umae.mae import MAE
 from methods.umae.vit import SIZES
+from retable.nn.backbones import small_resnet
 
 BATCH, ROUNDS = 128, 11
 FORMS = {

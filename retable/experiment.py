@@ -7,11 +7,12 @@ order, keeps and loads weights, and answers for controls that need no model. A p
 """
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from torch import Tensor, nn
 
 from retable.settings import Settings
+from retable.train.best import BestCheckpoint
 from retable.train.context import Context, Result
 
 S = TypeVar("S", bound=Settings)
@@ -21,11 +22,19 @@ class Experiment(Generic[S]):
     """One seed of one cell."""
 
     settings_class: ClassVar[type[Settings]]
+    """What stands in the brackets of `class Toy(Experiment[ToySettings])`."""
     controls: ClassVar[Mapping[str, Callable]] = {}
     """Variants that are measured without a model, by `function(settings, context)`."""
     parallel: ClassVar[bool] = False
     """Whether several processes can share a run."""
     model: nn.Module
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, Settings):
+                    cls.settings_class = argument
 
     def __init__(self, settings: S, context: Context) -> None:
         self.settings, self.context = settings, context
@@ -47,5 +56,23 @@ class Experiment(Generic[S]):
         raise NotImplementedError
 
     def fixed_batch(self) -> Callable[[], Tensor]:
-        """The loss of the model on one batch without chance in it: a step along its gradient lowers it."""
+        """The loss of the model on one batch: a step along its gradient lowers it.
+
+        The engine seeds torch's streams before each call of it, so chance in it is the same each time.
+        """
         raise NotImplementedError
+
+
+class BestEpochExperiment(Experiment[S]):
+    """Keeps the weights of the last epoch, and in `best` those of the best one, which `train` notes."""
+
+    def __init__(self, settings: S, context: Context) -> None:
+        super().__init__(settings, context)
+        self.best = BestCheckpoint()
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        return {"last": self.model.state_dict(), "best": self.best.weights}
+
+    def load_weights(self, weights: dict[str, dict[str, Tensor]]) -> None:
+        self.model.load_state_dict(weights["last"])
+        self.best.weights = weights["best"]

@@ -220,10 +220,17 @@ def evaluate(module: ModuleType, cell: Cell, context: Context) -> Result:
 
 
 def fixed_batch(module: ModuleType, cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """The untrained model of a cell and its loss on one batch."""
+    """The untrained model of a cell and its loss on one batch, with the same chance in it each time."""
     kind, settings = _experiment(module, cell)
     experiment = kind(settings, context)
-    return experiment.model, experiment.fixed_batch()
+    context.seed_torch("fixed batch")
+    loss = experiment.fixed_batch()
+
+    def seeded_loss() -> Tensor:
+        context.seed_torch("fixed batch")
+        return loss()
+
+    return experiment.model, seeded_loss
 
 
 def _experiment(module: ModuleType, cell: Cell) -> tuple[type[Experiment], Settings]:

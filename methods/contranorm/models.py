@@ -9,35 +9,20 @@ takes a number of channels and makes a normalisation layer, called as ``layer(x,
 from collections.abc import Callable
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retable.nn.graph_layers import Features, GraphAttention, GraphConvolution, dropped
 from retable.nn.mask import NeighbourMask
-from retable.nn.sparse import SparseMatrix, row_indices
+from retable.nn.sparse import SparseMatrix
 
 from .baselines import Identity
 from .settings import LayerNormKind
 
-Features = Tensor | SparseMatrix
 NormFactory = Callable[[int], nn.Module]
 # Called as observe(layer, stage, features) with a stage of STAGES; features are not detached.
 Observer = Callable[[int, str, Features], None]
 STAGES = ("input", "convolution", "norm", "activation")
-
-
-class GraphConvolution(nn.Module):
-    """``propagation @ dropout(x) @ W + b``; W and b uniform in +- 1 / sqrt(out), b of shape (1, out)."""
-
-    def __init__(self, in_dim: int, out_dim: int) -> None:
-        super().__init__()
-        bound = out_dim**-0.5
-        self.weight = nn.Parameter(torch.empty(in_dim, out_dim).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(1, out_dim).uniform_(-bound, bound))
-
-    def forward(self, x: Features, propagation: SparseMatrix) -> Tensor:
-        """(n, in) -> (n, out). The product with W comes first: it is the narrower one to propagate."""
-        return propagation @ (x @ self.weight) + self.bias
 
 
 class DeepGCN(nn.Module):
@@ -83,7 +68,7 @@ class DeepGCN(nn.Module):
         x, saved = features, None
         for i, (layer, norm) in enumerate(zip(self.hidden_layers, self.norms, strict=True)):
             observe(i, "input", x)
-            x = layer(_dropout(x, self.dropout, self.training), propagation)
+            x = layer(dropped(x, self.dropout, self.training), propagation)
             observe(i, "convolution", x)
             x = norm(x, mask)
             observe(i, "norm", x)
@@ -94,7 +79,7 @@ class DeepGCN(nn.Module):
             if self.residual > 0 and i % self.residual == 0:
                 x = x if saved is None else x + saved
                 saved = x
-        return self.out_layer(_dropout(x, self.dropout, self.training), propagation)
+        return self.out_layer(dropped(x, self.dropout, self.training), propagation)
 
 
 class SGC(nn.Module):
@@ -122,43 +107,6 @@ class SGC(nn.Module):
     def classify(self, smoothed: Tensor) -> Tensor:
         """Logits (n, classes) from smoothed features (n, f)."""
         return self.linear(F.dropout(smoothed, self.dropout, self.training))
-
-
-class GraphAttention(nn.Module):
-    """Multi-head graph attention, heads concatenated (Velickovic et al., ICLR 2018), over stored entries.
-
-    Per head ``h = x W``, score ``leaky_relu_0.2(a . [h_i, h_j])`` on each stored entry (i, j) (its value is
-    not used), softmax over j, dropout on the coefficients, sum over j. W, a: xavier normal, ReLU gain.
-    """
-
-    def __init__(self, in_dim: int, out_dim: int, heads: int, dropout: float = 0.6) -> None:
-        super().__init__()
-        if out_dim % heads:
-            raise ValueError(f"GraphAttention: out_dim {out_dim} is not a multiple of heads {heads}")
-        width = out_dim // heads
-        self.weight = nn.Parameter(torch.empty(heads, in_dim, width))
-        self.a = nn.Parameter(torch.empty(heads, 1, 2 * width))
-        gain = nn.init.calculate_gain("relu")
-        for head in range(heads):
-            nn.init.xavier_normal_(self.weight.data[head], gain)
-            nn.init.xavier_normal_(self.a.data[head], gain)
-        self.dropout = dropout
-
-    def forward(self, x: Features, propagation: SparseMatrix) -> Tensor:
-        """(n, in) -> (n, out)."""
-        rows, cols = row_indices(propagation.csr), propagation.csr.col_indices()
-        n, (heads, _, width) = propagation.shape[0], self.weight.shape
-        # One product for all heads: (n, in) @ (in, heads * width) -> (n, heads, width)
-        h = (x @ self.weight.transpose(0, 1).flatten(1)).view(n, heads, width)
-        source, target = (h * self.a[:, 0, :width]).sum(-1), (h * self.a[:, 0, width:]).sum(-1)  # (n, heads)
-        score = F.leaky_relu(source[rows] + target[cols], 0.2)  # (E, heads)
-        index = rows[:, None].expand_as(score)
-        zeros = score.new_zeros(n, heads)
-        highest = zeros.scatter_reduce(0, index, score.detach(), "amax", include_self=False)
-        weight = (score - highest[rows]).exp()
-        weight = weight / zeros.index_add(0, rows, weight)[rows]
-        weight = F.dropout(weight, self.dropout, self.training)
-        return h.new_zeros(n, heads, width).index_add(0, rows, weight[..., None] * h[cols]).flatten(1)
 
 
 class GAT(nn.Module):
@@ -192,11 +140,11 @@ class GAT(nn.Module):
         """Logits (n, classes)."""
         x, saved = features, None
         for i, (layer, norm) in enumerate(zip(self.hidden_layers, self.norms, strict=True)):
-            x = F.elu(norm(layer(_dropout(x, self.dropout, self.training), propagation), mask))
+            x = F.elu(norm(layer(dropped(x, self.dropout, self.training), propagation), mask))
             if self.residual > 0 and i % self.residual == 0:
                 x = x if saved is None else x + saved
                 saved = x
-        return self.out_layer(_dropout(x, self.dropout, self.training), propagation)
+        return self.out_layer(dropped(x, self.dropout, self.training), propagation)
 
 
 def _layer_norms(kind: LayerNormKind, count: int, dim: int) -> nn.ModuleList:
@@ -204,7 +152,3 @@ def _layer_norms(kind: LayerNormKind, count: int, dim: int) -> nn.ModuleList:
     if kind not in counts:
         raise ValueError(f"unknown layer_norm {kind!r}: choose one of {', '.join(counts)}")
     return nn.ModuleList(nn.LayerNorm(dim) for _ in range(counts[kind]))
-
-
-def _dropout(x: Features, p: float, training: bool) -> Features:
-    return x.dropout(p, training) if isinstance(x, SparseMatrix) else F.dropout(x, p, training)

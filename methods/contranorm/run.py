@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from retable.data.containers import NodeGraph, NodeSplit
 from retable.data.edges import distinct_edges
 from retable.evaluate.spectra import effective_rank, feature_variance, mean_cosine_similarity
-from retable.experiment import Experiment
+from retable.experiment import BestEpochExperiment
+from retable.nn.graph_layers import Features
 from retable.nn.mask import NeighbourMask
 from retable.nn.sparse import SparseMatrix, combine, csr_from_entries, edge_set, l1_normalise, row_normalise
-from retable.train.best import BestCheckpoint
 from retable.train.context import Context, Result
 
 from .baselines import make_norm
-from .models import GAT, SGC, DeepGCN, Features
+from .models import GAT, SGC, DeepGCN
 from .settings import NodeSettings
 
 # torch-geometric's loaders, which the authors use, drop self-loops from the citation graphs and keep those of the
@@ -146,10 +146,9 @@ def make_model(s: NodeSettings, features: int, classes: int) -> nn.Module:
     return DeepGCN(*dims, norm=norm, layer_norm=s.layer_norm, dropout=s.dropout, residual=s.residual)
 
 
-class NodeClassification(Experiment[NodeSettings]):
+class NodeClassification(BestEpochExperiment[NodeSettings]):
     """Full-batch training for a fixed number of epochs; metrics of the last and of the best validation epoch."""
 
-    settings_class = NodeSettings
     controls = {"majority": majority, "raw-features": logistic_regression}
 
     def __init__(self, settings: NodeSettings, context: Context) -> None:
@@ -158,7 +157,6 @@ class NodeClassification(Experiment[NodeSettings]):
         self.task = Task(graph, split, context.device)
         context.seed_torch("weights")
         self.model = make_model(settings, graph.x.shape[1], self.task.classes).to(context.device)
-        self.best = BestCheckpoint()
 
     def train(self) -> None:
         s, task, model = self.settings, self.task, self.model.train()
@@ -174,13 +172,6 @@ class NodeClassification(Experiment[NodeSettings]):
                 train, val = metrics["train_accuracy"], metrics["val_accuracy"]
                 self.best.update(val, epoch, model)
                 self.context.log(epoch, loss=loss.item(), train_accuracy=train, val_accuracy=val)
-
-    def weights(self) -> dict[str, dict[str, Tensor]]:
-        return {"last": self.model.state_dict(), "best": self.best.weights}
-
-    def load_weights(self, weights: dict[str, dict[str, Tensor]]) -> None:
-        self.model.load_state_dict(weights["last"])
-        self.best.weights = weights["best"]
 
     def measure(self) -> Result:
         """Accuracies of the last and of the best validation epoch; spectra of the features by layer, last epoch."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from retable.data.folder_images import FolderSet
 from retable.data.image_batches import MemoryBatches
+from retable.data.timm_batches import TimmBatches
 from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
@@ -24,7 +25,7 @@ from retable.train.schedules import set_lr, warmup_cosine_timm
 
 from .settings import VisionSettings
 from .token import TokenContraNorm
-from .vision_data import FromFolder, in_memory
+from .vision_data import in_folder, in_memory
 
 SPECTRUM_IMAGES = 128
 
@@ -82,14 +83,13 @@ def ridge(settings: VisionSettings, context: Context) -> Result:
 class Vision(Experiment[VisionSettings]):
     """Training on labels for a fixed number of epochs; bfloat16 on a GPU."""
 
-    settings_class = VisionSettings
     controls = {"ridge": ridge}
 
     def __init__(self, settings: VisionSettings, context: Context) -> None:
         super().__init__(settings, context)
         images, split = context.data()
-        load = FromFolder if isinstance(images, FolderSet) else in_memory
-        self.images: MemoryBatches | FromFolder = load(images, split, settings, context.device)
+        load = in_folder if isinstance(images, FolderSet) else in_memory
+        self.images: MemoryBatches | TimmBatches = load(images, split, settings, context.device)
         context.seed_torch("weights")
         self.model = make_model(settings, self.images.classes).to(context.device)
 

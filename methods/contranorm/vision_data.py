@@ -1,23 +1,19 @@
 """Batches for the vision experiments: small sets from memory, ImageNet from its folder with DeiT's augmentation."""
 
-import random
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from retable.cards import CardError, unknown
 from retable.data.augment import horizontal_flip, random_crop
-from retable.data.folder_images import FolderImages, FolderSet, FolderSplit
-from retable.data.image_batches import MemoryBatches
+from retable.data.folder_images import FolderSet, FolderSplit
+from retable.data.image_batches import IMAGENET, MemoryBatches
 from retable.data.image_sets import ImageSet, ImageSplit
+from retable.data.timm_batches import TimmBatches
 
 from .settings import VisionSettings
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Of evaluation: the crop's side over the resized image's, 224 / 256.
 CROP_SHARE = 0.875
 
@@ -42,62 +38,25 @@ def crop_flip(x: Tensor) -> Tensor:
     return horizontal_flip(random_crop(x, padding=4))
 
 
-class FromFolder:
+def in_folder(images: FolderSet, split: FolderSplit, s: VisionSettings, device: torch.device) -> TimmBatches:
     """ImageNet's folder. ``augment`` is "deit": the published script's augmentation, made by timm.
 
-    RandAugment, colour jitter, bicubic crops, random erasing, repeated augmentation (an epoch takes the first N of the
-    repeated images), mixup and CutMix by batch, label smoothing: targets are probabilities (B, classes).
+    RandAugment, colour jitter, bicubic crops, random erasing, repeated augmentation, mixup and CutMix by batch, label
+    smoothing: targets are probabilities (B, classes). For evaluation images are resized to 256 and centre-cropped to
+    224 pixels.
     """
+    # timm's loaders take seconds to import.
+    from timm.data.mixup import Mixup
+    from timm.data.transforms_factory import transforms_imagenet_eval, transforms_imagenet_train
 
-    def __init__(self, images: FolderSet, split: FolderSplit, settings: VisionSettings, device: torch.device) -> None:
-        # timm's loaders take seconds to import.
-        from timm.data.distributed_sampler import RepeatAugSampler
-        from timm.data.mixup import Mixup
-        from timm.data.transforms_factory import transforms_imagenet_eval, transforms_imagenet_train
-
-        s = settings
-        if s.augment != "deit":
-            raise CardError(unknown("augment (of images in folders)", s.augment, ["deit"]))
-        self.batch, self.classes, self.device = s.batch, len(images.classes), device
-        self.workers = s.workers
-        side: dict[str, Any] = {"img_size": s.image_size, "interpolation": "bicubic"}
-        colours: dict[str, Any] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-        jittered = transforms_imagenet_train(
-            **side,
-            **colours,
-            color_jitter=s.color_jitter,
-            auto_augment=s.auto_augment,
-            re_prob=s.erasing,
-            re_mode="pixel",
-        )
-        still = transforms_imagenet_eval(**side, **colours, crop_pct=CROP_SHARE)
-        self.train = split.train.transformed(jittered)
-        self.parts = {"test": split.test.transformed(still), "train": split.train.transformed(still)}
-        self.sampler = RepeatAugSampler(self.train, num_replicas=1, rank=0, num_repeats=s.repeats)
-        self.mix = Mixup(
-            mixup_alpha=s.mixup,
-            cutmix_alpha=s.cutmix,
-            switch_prob=s.mix_switch,
-            label_smoothing=s.label_smoothing,
-            num_classes=self.classes,
-        )
-
-    def training(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented images (B, 3, H, W) and target probabilities (B, classes), from torch's global generator."""
-        seed = int(torch.randint(2**32, ()))
-        # timm draws from these two: mixup always, the rest where there are no worker processes.
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        self.sampler.set_epoch(seed)
-        loader = self._loader(self.train, batch_size, sampler=self.sampler, drop_last=True)
-        for x, y in loader:
-            yield self.mix(x.to(self.device, non_blocking=True), y.to(self.device))
-
-    def part(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images of "train" or "test": resized to 256 and centre-cropped to 224 pixels; in order."""
-        for x, y in self._loader(self.parts[name], self.batch):
-            yield x.to(self.device, non_blocking=True), y.to(self.device)
-
-    def _loader(self, images: FolderImages, batch_size: int, **options: Any) -> DataLoader:
-        pinned = self.device.type == "cuda"
-        return DataLoader(images, batch_size, num_workers=self.workers, pin_memory=pinned, **options)  # type: ignore[arg-type]
+    if s.augment != "deit":
+        raise CardError(unknown("augment (of images in folders)", s.augment, ["deit"]))
+    mean, std = IMAGENET
+    common: dict[str, Any] = {"img_size": s.image_size, "interpolation": "bicubic", "mean": mean, "std": std}
+    moved = transforms_imagenet_train(
+        **common, color_jitter=s.color_jitter, auto_augment=s.auto_augment, re_prob=s.erasing, re_mode="pixel"
+    )
+    still = transforms_imagenet_eval(**common, crop_pct=CROP_SHARE)
+    options = {"switch_prob": s.mix_switch, "label_smoothing": s.label_smoothing, "num_classes": len(images.classes)}
+    mix = Mixup(s.mixup, s.cutmix, **options)
+    return TimmBatches(images, split, (moved, still), mix, device, batch=s.batch, repeats=s.repeats, workers=s.workers)

@@ -27,7 +27,6 @@ from .task import controls
 class Graph(Experiment[GraphSettings]):
     """Train a method's encoder on all graphs and score its frozen embeddings."""
 
-    settings_class = GraphSettings
     task_class: ClassVar[type[GraphTask]] = FoldsTask
     controls = controls(FoldsTask.load)
     model: Learner
@@ -76,11 +75,7 @@ class Graph(Experiment[GraphSettings]):
         order = torch.arange(self.graphs.graphs, device=self.context.device)
         batch = next(batches(self.graphs, order, self.settings.batch_size))
 
-        def loss() -> Tensor:
-            self.context.seed_torch("fixed batch")
-            return self.model.loss(batch)
-
-        return loss
+        return lambda: self.model.loss(batch)
 
 
 EXPERIMENT = Graph

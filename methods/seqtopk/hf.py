@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .online import OnlineState, online_mask
+from .online import OnlineState
 from .router import SCORES, check_bounds, gate_weights, router_scores
 from .routers import route
 
@@ -127,30 +127,22 @@ class Patch:
 
     def select(self, layer: int, scores: Tensor, call: "Call") -> Tensor:
         """The mask (B, T, E) of new tokens with scores (B, T, E) in one layer, given what its cache holds."""
-        rule = (self.K, self.lower, self.upper)
         kind = "topk" if self.mode == "topk" else self.router
         if kind == "topk":
-            mask = route(scores, self.K, "topk", valid=call.valid)
-        elif call.cu_seqlens is not None:
+            return route(scores, self.K, "topk", valid=call.valid)
+        if call.cu_seqlens is not None:
             if self.mode == "online":
                 raise ValueError(
                     "mode 'online' needs one sequence a row; sequences packed into a row are routed offline"
                 )
-            mask = route(scores[0], self.K, kind, self.lower, self.upper, cu_seqlens=call.cu_seqlens)[None]
-        elif kind == "batchtopk":
-            if call.start:
-                raise ValueError(
-                    "batchtopk has no causal form: generate with router 'seqtopk', or with use_cache=False"
-                )
-            mask = route(scores, self.K, kind, self.lower, self.upper, call.valid)
-        elif call.experts is not None:
-            together = 0 if call.start else scores.shape[1] if self.mode == "offline" else self.prompt
-            mask = _advance(call.experts.states[layer], scores, call.valid, together)
-        elif self.mode == "online":
-            mask = online_mask(scores, *rule, valid=call.valid, prompt=min(self.prompt, scores.shape[1]))
-        else:
-            mask = route(scores, self.K, kind, self.lower, self.upper, call.valid)
-        return mask
+            return route(scores[0], self.K, kind, self.lower, self.upper, cu_seqlens=call.cu_seqlens)[None]
+        if kind == "batchtopk" and call.start:
+            raise ValueError("batchtopk has no causal form: generate with router 'seqtopk', or with use_cache=False")
+        if kind == "batchtopk" or (call.experts is None and self.mode == "offline"):
+            return route(scores, self.K, kind, self.lower, self.upper, call.valid)
+        together = scores.shape[1] if self.mode == "offline" else min(self.prompt, scores.shape[1])
+        state = call.experts.states[layer] if call.experts else OnlineState(self.K, self.lower, self.upper)
+        return state.advance(scores, call.valid, 0 if call.start else together)
 
 
 # What travels with a forward pass ---------------------------------------------------------------------------------
@@ -271,7 +263,10 @@ def _reroute(handle: Patch, number: int, gate: nn.Module, args: tuple, output: t
     assert call is not None
     scores = router_scores(logits.detach(), handle.score).view(*call.shape, -1)
     mask = handle.select(number, scores, call)
-    _note(handle, number, mask, call)
+    handle.masks[number] = mask
+    if call.experts is not None:
+        before, counts = call.experts.counts[number], mask.sum(-1)
+        call.experts.counts[number] = torch.cat([before, counts], dim=1) if len(before) else counts
     if (handle.mode == "topk" or handle.router == "topk") and gate.top_k == handle.K:
         return None
     p, mask = router_scores(logits), mask.flatten(0, 1)
@@ -281,23 +276,6 @@ def _reroute(handle: Patch, number: int, gate: nn.Module, args: tuple, output: t
     gates = gate_weights(p, mask, normalise=bool(getattr(gate, "norm_topk_prob", True)))
     indices = chosen.masked_fill(~mask.gather(1, chosen), mask.shape[-1])
     return logits, gates.gather(1, chosen).to(weights.dtype), indices
-
-
-def _note(handle: Patch, number: int, mask: Tensor, call: Call) -> None:
-    handle.masks[number] = mask
-    if call.experts is not None:
-        before, counts = call.experts.counts[number], mask.sum(-1)
-        call.experts.counts[number] = torch.cat([before, counts], dim=1) if len(before) else counts
-
-
-def _advance(state: OnlineState, scores: Tensor, valid: Tensor | None, together: int) -> Tensor:
-    """The mask of new columns: the first `together` by the offline rule, the others one by one."""
-    masks = []
-    if together:
-        masks.append(state.prefill(scores[:, :together], None if valid is None else valid[:, :together]))
-    for column in range(together, scores.shape[1]):
-        masks.append(state.step(scores[:, column], None if valid is None else valid[:, column])[:, None])
-    return torch.cat(masks, dim=1)
 
 
 # What is patched --------------------------------------------------------------------------------------------------

@@ -127,17 +127,17 @@ class MoE(nn.Module):
         return y
 
     def _select(self, scores: Tensor, valid: Tensor | None, causal: bool) -> Tensor:
-        bounds = {"lower": self.lower, "upper": self.upper, "valid": valid}
-        if causal and self.router in ("seqtopk", "batchtopk"):
-            return online_mask(scores, self.K, **bounds)  # type: ignore[arg-type]
-        if causal and self.router in ("expert-choice", "expert-choice-batch"):
+        K, kind, bounds = self.K, self.router, (self.lower, self.upper, valid)
+        if causal and kind in ("seqtopk", "batchtopk"):
+            return online_mask(scores, K, *bounds)
+        if causal and kind in ("expert-choice", "expert-choice-batch"):
             # An expert cannot choose among tokens that are not there yet: each token takes its own best.
-            return route(scores, self.K, "topk", valid=valid)
-        if self.router not in WITH_LEVEL:
-            return route(scores, self.K, self.router, **bounds)  # type: ignore[arg-type]
+            return route(scores, K, "topk", valid=valid)
+        if kind not in WITH_LEVEL:
+            return route(scores, K, kind, *bounds)
         if self.training:
-            now = scores.new_tensor(calibrated_level(scores, self.K, self.router, **bounds))  # type: ignore[arg-type]
+            now = scores.new_tensor(calibrated_level(scores, K, kind, *bounds))
             old = now if bool(self.level.isnan()) else self.level
             # Where nothing is to choose the level is infinite, and inf - inf is no number.
             self.level = now if bool(now.isinf()) else old + LEVEL_STEP * (now - old)
-        return route(scores, self.K, self.router, **bounds, level=float(self.level))  # type: ignore[arg-type]
+        return route(scores, K, kind, *bounds, level=float(self.level))

@@ -36,13 +36,13 @@ class OnlineState:
     def reset(self) -> None:
         """Forget all tokens."""
         self.runs: list[Tensor] = []  # each (B, length), ascending
-        self.tokens: Tensor | None = None  # int64 (B,): valid tokens so far
-        self.used: Tensor | None = None  # int64 (B,): experts that they ran
+        self.tokens = torch.zeros(0, dtype=torch.long)  # (B,): valid tokens so far
+        self.used = self.tokens  # int64 (B,): experts that they ran
 
     def reorder(self, index: Tensor) -> None:
         """Keep the sequences `index` int64 (B',), in that order: what beam search does to every cache."""
         self.runs = [run[index] for run in self.runs]
-        if self.tokens is not None and self.used is not None:
+        if len(self.tokens):
             self.tokens, self.used = self.tokens[index], self.used[index]
 
     @property
@@ -55,8 +55,6 @@ class OnlineState:
         """Route a prompt (B, T, E) by the offline rule, with its own budget; returns its mask (B, T, E)."""
         mask = route(scores, self.K, "seqtopk", self.lower, self.upper, valid)
         self._begin(scores)
-        assert self.tokens is not None
-        assert self.used is not None
         self.tokens = self.tokens + (scores.shape[1] if valid is None else valid.sum(1))
         self.used = self.used + mask.sum((1, 2))
         self._insert(self._candidates(scores, valid).flatten(1).sort(-1).values)
@@ -71,8 +69,6 @@ class OnlineState:
         if not math.isfinite(row.sum() if valid is None else row[valid].sum()):
             raise ValueError("router scores are not finite: look for NaN in the router's input or weights")
         self._begin(row)
-        assert self.tokens is not None
-        assert self.used is not None
         lower, upper = check_bounds(self.K, row.shape[-1], self.lower, self.upper)
         here = torch.ones_like(self.tokens) if valid is None else valid.long()
         past, self.tokens = self.tokens * (upper - lower), self.tokens + here
@@ -90,8 +86,16 @@ class OnlineState:
         self._insert(own)
         return best(row.detach(), count)
 
+    def advance(self, scores: Tensor, valid: Tensor | None = None, together: int = 0) -> Tensor:
+        """The masks (B, T, E) of new tokens: the first `together` by the offline rule, the others one by one."""
+        valid = torch.ones_like(scores[..., 0], dtype=torch.bool) if valid is None else valid
+        masks = [self.prefill(scores[:, :together], valid[:, :together])] if together else []
+        for column in range(together, scores.shape[1]):
+            masks.append(self.step(scores[:, column], valid[:, column])[:, None])
+        return torch.cat(masks, dim=1)
+
     def _begin(self, scores: Tensor) -> None:
-        if self.tokens is None:
+        if not len(self.tokens):
             self.tokens = torch.zeros(len(scores), dtype=torch.long, device=scores.device)
             self.used = self.tokens.clone()
         elif len(self.tokens) != len(scores):
@@ -128,10 +132,4 @@ def online_mask(
 
     The first `prompt` positions are routed together by the offline rule.
     """
-    state = OnlineState(K, lower, upper, mode)
-    masks = []
-    if prompt:
-        masks.append(state.prefill(scores[:, :prompt], None if valid is None else valid[:, :prompt]))
-    for position in range(prompt, scores.shape[1]):
-        masks.append(state.step(scores[:, position], None if valid is None else valid[:, position])[:, None])
-    return torch.cat(masks, dim=1)
+    return OnlineState(K, lower, upper, mode).advance(scores, valid, prompt)

@@ -29,18 +29,21 @@ def sequence_topk(s: Tensor, K: int, lower: int, upper: int, valid: Tensor) -> T
     By one threshold a sequence. `valid` bool (B, n) is false at padding, which gets nothing and adds nothing to the
     budget. Scores are finite and without gradient, bounds as `check_bounds` gives them.
     """
-    experts = s.shape[-1]
+    experts, padded = s.shape[-1], not valid.all()
     ordered = ascending(s)
     candidates = ordered[..., experts - upper : experts - lower]
-    if not valid.all():
+    if padded:
         candidates = candidates.masked_fill(~valid[..., None], -math.inf)
     spare = (K - lower) * valid.sum(1)
-    keep = s >= nth_largest(candidates.flatten(1), spare)[:, None, None]
+    # One level a token in place of three comparisons of all scores: (s >= tau and among `upper`) or among `lower`.
+    level = nth_largest(candidates.flatten(1), spare)[:, None]
     if upper < experts:
-        keep &= s >= ordered[..., experts - upper, None]
+        level = level.maximum(ordered[..., experts - upper])
     if lower:
-        keep |= s >= ordered[..., experts - lower, None]
-    keep &= valid[..., None]
+        level = level.minimum(ordered[..., experts - lower])
+    if padded:
+        level = level.masked_fill(~valid, math.inf)
+    keep = s >= level[..., None]
     # The true selection is a part of `keep`: equal size means that no tie lies on a border.
     if int(keep.sum()) == K * int(valid.sum()):
         return keep
@@ -125,11 +128,9 @@ def nth_largest(values: Tensor, n: int | Tensor) -> Tensor:
             result = torch.where(wanted > 0, found, result)
         return result.view(values.shape[:-1])
     # numpy selects several times faster than torch; one call serves all rows that want the same place.
-    array, size = rows.numpy(), rows.shape[1]
-    for number in wanted.unique().tolist():
-        if number:
-            position = size - number
-            same = wanted == number
-            chosen = array if bool(same.all()) else array[same.numpy()]
-            result[same] = torch.from_numpy(np.partition(chosen, position, axis=-1)[:, position])
+    numbers = {n} if isinstance(n, int) else set(n.flatten().tolist())
+    for number in numbers - {0}:
+        same = slice(None) if len(numbers) == 1 else (wanted == number).numpy()
+        place = rows.shape[1] - number
+        result[same] = torch.from_numpy(np.partition(rows.numpy()[same], place, axis=-1)[:, place])
     return result.view(values.shape[:-1])

@@ -10,16 +10,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from retable.data.text_batches import TextBatches
+from retable.evaluate.pictures import heat_map
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
 from retable.train.schedules import set_lr, warmup_cosine_tail
 
 from .losses import lb_from_mask, next_l1_weight, relu_l1
 from .model import MoELM
-from .pictures import heat_map
 from .routers import nested_budgets
 from .settings import FactsSettings
-from .tasks import Task, loss, measure
+from .tasks import loss, measure
+from .tasks import majority as unigram
 
 # What `route` runs for a variant's router: MRL-TopK differs from TopK in training alone, dense is TopK of all experts.
 SAME_RULE = {"mrl": "topk", "dense": "topk"}
@@ -84,22 +86,19 @@ def _used(mask: Tensor) -> float:
 
 def majority(settings: FactsSettings, context: Context) -> Result:
     """Shares of the training part's symbols as the answer to everything."""
-    data, split = context.data()
-    return Result(Task(data, split, settings.tokens, settings.test_windows, context.device).majority())
+    return Result(unigram(TextBatches(*context.data(), settings.tokens, settings.test_windows, context.device)))
 
 
 class Facts(Experiment[FactsSettings]):
     """Train a model by the variant's router, after a TopK model by `pretraining_epochs` of its own."""
 
-    settings_class = FactsSettings
     controls = {"majority": majority}
     model: MoELM
 
     def __init__(self, settings: FactsSettings, context: Context) -> None:
         super().__init__(settings, context)
         s = settings
-        data, split = context.data()
-        self.task = Task(data, split, s.tokens, s.test_windows, context.device)
+        self.task = TextBatches(*context.data(), s.tokens, s.test_windows, context.device)
         self.router = self._router(s.router, s.experts if s.router == "dense" else s.k)
         context.seed_torch("weights")
         self.model = MoELM(
@@ -164,7 +163,6 @@ class Facts(Experiment[FactsSettings]):
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The loss with the level of a threshold held."""
-        self.context.seed_torch("fixed batch")
         rows = self.task.batch(self.settings.batch_size)
         self.router.loss(self.model, rows)
         self.model.eval()
@@ -177,7 +175,7 @@ EXPERIMENT = Facts
 # Evaluation -----------------------------------------------------------------------------------------------------------
 
 
-def numbers(task: Task, model: MoELM, router: Router) -> tuple[dict[str, float], dict[str, list[float]]]:
+def numbers(task: TextBatches, model: MoELM, router: Router) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Test metrics by causal routing, `offline_` ones by the rule that training used, and what the routers did."""
     metrics, masks = measure(model, task, causal=True)
     offline, _ = measure(model, task, causal=False)
@@ -203,12 +201,12 @@ def numbers(task: Task, model: MoELM, router: Router) -> tuple[dict[str, float],
 
 
 @torch.no_grad()
-def draw(task: Task, model: MoELM, router: Router, context: Context) -> None:
+def draw(task: TextBatches, model: MoELM, router: Router, context: Context) -> None:
     """A heat map of the experts of each token of the first test sequence, by causal routing."""
     model.eval()
     row = task.rows[:1, : PICTURED_TOKENS + 1]
     model(row[:, :-1], causal=True)
     counts = torch.stack([layer.routed.mask[0].sum(-1) for layer in model.moe_layers()[:PICTURED_LAYERS]])
-    text = task.text.alphabet.decode(row[0, :-1].cpu().numpy())
+    text = task.alphabet.decode(row[0, :-1].cpu().numpy())
     caption = f"Experts of each token of a test sequence, one line a layer, {router.K} on average being the budget"
-    context.picture("experts-per-token", heat_map(text, counts.cpu().numpy(), router.K), caption)
+    context.picture("experts-per-token", heat_map(text, counts.cpu().numpy(), 2 * router.K), caption)

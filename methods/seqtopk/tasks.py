@@ -1,56 +1,26 @@
-"""Next-symbol prediction on texts: batches for training, and what is counted on the test part."""
+"""Next-symbol prediction on texts: the loss, and what is counted on the test part."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retable.data.text_sets import TextSet, TextSplit
+from retable.data.text_batches import TextBatches
 
 from .model import MoELM
 
 BATCH = 128
 
 
-class Task:
-    """A text as ids, cut into rows of `tokens` + 1.
-
-    Generated sequences are the rows themselves; running text is cut anywhere for training, and end to end for test,
-    of which `windows` rows are taken, evenly spaced.
-    """
-
-    def __init__(self, data: TextSet, split: TextSplit, tokens: int, windows: int, device: torch.device) -> None:
-        self.width = data.length or tokens + 1
-        ids = torch.from_numpy(data.alphabet.encode(data.text))
-        self.symbols = len(data.alphabet)
-        self.train, self.test = (ids[slice(*part)].to(device) for part in (split.train, split.test))
-        self.fixed = bool(data.length)
-        rows = self.test[: len(self.test) // self.width * self.width].view(-1, self.width)
-        picked = np.linspace(0, len(rows) - 1, min(windows, len(rows))).astype(np.int64)
-        self.rows = rows[torch.from_numpy(picked)]
-        self.answer = torch.zeros(self.symbols, dtype=torch.bool)
-        self.answer[torch.from_numpy(data.alphabet.encode(data.answers))] = True
-        self.answer = self.answer.to(device)
-        self.text = data
-
-    def batch(self, size: int) -> Tensor:
-        """`size` rows of the training part (size, tokens + 1), drawn from torch's global stream."""
-        if self.fixed:
-            starts = self.width * torch.randint(len(self.train) // self.width, (size,))
-        else:
-            starts = torch.randint(len(self.train) - self.width + 1, (size,))
-        return self.train[(starts[:, None] + torch.arange(self.width)).to(self.train.device)]
-
-    def majority(self) -> dict[str, float]:
-        """The metrics of always answering with the training part's shares, among answers for answers."""
-        shares = torch.bincount(self.train, minlength=self.symbols).double()
-        targets = self.rows[:, 1:].flatten()
-        metrics = {"nll": _unigram(shares, targets)[0]}
-        if self.answer.any():
-            hard = targets[self.answer[targets]]
-            nll, right = _unigram(shares * self.answer, hard)
-            metrics |= {"hard_accuracy": 100 * right, "hard_nll": nll}
-        return metrics
+def majority(task: TextBatches) -> dict[str, float]:
+    """The metrics of always answering with the training part's shares, among answers for answers."""
+    shares = torch.bincount(task.train, minlength=task.symbols).double()
+    targets = task.rows[:, 1:].flatten()
+    metrics = {"nll": _unigram(shares, targets)[0]}
+    if task.answer.any():
+        hard = targets[task.answer[targets]]
+        nll, right = _unigram(shares * task.answer, hard)
+        metrics |= {"hard_accuracy": 100 * right, "hard_nll": nll}
+    return metrics
 
 
 def _unigram(shares: Tensor, targets: Tensor) -> tuple[float, float]:
@@ -64,7 +34,7 @@ def loss(logits: Tensor, rows: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure(model: MoELM, task: Task, causal: bool) -> tuple[dict[str, float], list[Tensor]]:
+def measure(model: MoELM, task: TextBatches, causal: bool) -> tuple[dict[str, float], list[Tensor]]:
     """Test metrics, and each layer's masks (rows, T, E).
 
     `causal` routes as decoding would. Without it a token's experts may depend on later tokens, so that a number can

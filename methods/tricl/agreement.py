@@ -25,7 +25,6 @@ from .task import MemoryTask
 class Agreement(Experiment[AgreementSettings]):
     """Train the encoders of one seed side by side, and compare them."""
 
-    settings_class = AgreementSettings
     model: nn.ModuleList
 
     def __init__(self, settings: AgreementSettings, context: Context) -> None:
@@ -74,7 +73,7 @@ class Agreement(Experiment[AgreementSettings]):
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The loss of the first encoder."""
-        return fixed_batch_loss(self.encoders[0], self.task, self.context, self.settings)
+        return fixed_batch_loss(self.encoders[0], self.task, self.settings)
 
 
 EXPERIMENT = Agreement

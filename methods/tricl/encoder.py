@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retable.cards import CardError, unknown
-from retable.train.context import Context
+from retable.nn.backbones import make_backbone
 from retable.train.distributed import all_gather_with_grad
 from retable.train.optim import LARS
 from retable.train.schedules import warmup_cosine_step
@@ -16,7 +16,7 @@ from retable.train.schedules import warmup_cosine_step
 from .baselines import scl, scl_original, simclr
 from .importance import second_moment
 from .loss import Importance, TriLoss, tri_scl, tri_scl_paper, tri_simclr, tri_simclr_paper
-from .models import Projector, TriCL, embed, make_backbone, parameter_groups
+from .models import Projector, TriCL, embed, parameter_groups
 from .settings import ImageSettings
 from .task import Task
 
@@ -88,9 +88,8 @@ def train_epoch(
     return {name: value.item() / steps for name, value in sums.items()}
 
 
-def fixed_batch_loss(model: TriCL, task: Task, context: Context, s: ImageSettings) -> Callable[[], Tensor]:
-    """The loss on one batch, with the same views each time."""
-    context.seed_torch("fixed batch")
+def fixed_batch_loss(model: TriCL, task: Task, s: ImageSettings) -> Callable[[], Tensor]:
+    """The loss on one batch."""
     first, second, _ = next(task.batches(s.batch_size, 1))
     return lambda: batch_loss(model, first, second, s)["loss"]
 

@@ -5,22 +5,19 @@ The experiment is that of `images.py`; only the images come from folders, croppe
     retable run tricl/imagenet --scale full --datasets imagenet-100
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from retable.cards import CardError
 from retable.data.folder_images import FolderSet, FolderSplit
-from retable.data.image_batches import FolderBatches, held_out
-from retable.experiment import Experiment
-from retable.train.context import Context, Result
+from retable.data.image_batches import IMAGENET, FolderBatches, held_out
+from retable.train.context import Context
 
-from .encoder import extract_features, fixed_batch_loss, make_encoder, make_optimiser, train_epoch
-from .images import evaluate_features
-from .models import TriCL, embed
+from .images import Images
+from .models import embed
 from .settings import ImageNetSettings
 from .views import VIEWS
 
@@ -31,9 +28,8 @@ class FolderTask(FolderBatches):
     """A `task.Task` whose pixels stay on the disk until a batch is asked for."""
 
     def __init__(self, images: FolderSet, split: FolderSplit, workers: int, context: Context) -> None:
-        statistics = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
         self.crop_low, augment = VIEWS["photograph"]
-        super().__init__(images, split, statistics, augment, context.device, workers=workers, side=SIDE)
+        super().__init__(images, split, IMAGENET, augment, context.device, workers=workers, side=SIDE)
         self.derive = context.derive
         indices = np.arange(len(split.train))
         self.fit, self.choose = (torch.from_numpy(part).to(self.device) for part in held_out(indices, indices[:0]))
@@ -52,33 +48,15 @@ class FolderTask(FolderBatches):
         return [train[self.fit], train[self.choose], test]
 
 
-class ImageNet(Experiment[ImageNetSettings]):
+class ImageNet(Images[ImageNetSettings]):
     """Train one encoder on images from folders."""
 
-    settings_class = ImageNetSettings
-    model: TriCL
-
-    def __init__(self, settings: ImageNetSettings, context: Context) -> None:
-        super().__init__(settings, context)
-        images, split = context.data()
+    def load(self) -> tuple[FolderTask, int]:
+        images, split = self.context.data()
         if not isinstance(images, FolderSet):
-            cell = context.cell
+            cell = self.context.cell
             raise CardError(f"{cell.dataset}: the recipe {cell.recipe} reads images from folders; use importance")
-        self.task = FolderTask(images, split, settings.workers, context)
-        context.seed_torch("weights")
-        self.model = make_encoder(settings, SIDE).to(context.device).to(memory_format=torch.channels_last)
-
-    def train(self) -> None:
-        s, model = self.settings, self.model
-        optimiser = make_optimiser(model, s)
-        for epoch in self.context.epochs(s.epochs if s.trained else 0, model=model, optimiser=optimiser):
-            self.context.log(epoch, **train_epoch(model, optimiser, self.task, epoch, s))
-
-    def measure(self) -> Result:
-        return evaluate_features(extract_features(self.model, self.task), self.task.part_labels, self.settings.top_dims)
-
-    def fixed_batch(self) -> Callable[[], Tensor]:
-        return fixed_batch_loss(self.model, self.task, self.context, self.settings)
+        return FolderTask(images, split, self.settings.workers, self.context), SIDE
 
 
 EXPERIMENT = ImageNet

@@ -6,6 +6,7 @@ On digits the first eight features of tri-SCL are nearly as good as all of them,
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retable.evaluate.neighbours import retrieval, vote_accuracy, weighted_knn
+from retable.evaluate.pictures import image_grid
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
 
@@ -20,8 +22,9 @@ from .encoder import Features, extract_features, fixed_batch_loss, make_encoder,
 from .importance import importance_order, purity, second_moment, selected, spread
 from .models import TriCL
 from .settings import ImageSettings
-from .task import MemoryTask, linear_accuracy
+from .task import MemoryTask, Task, linear_accuracy
 
+S = TypeVar("S", bound=ImageSettings)
 # Points of the curves by number of features.
 STEPS = 16
 NEIGHBOURS = 10
@@ -55,20 +58,24 @@ def majority(s: ImageSettings, context: Context) -> Result:
 # The experiment -------------------------------------------------------------------------------------------------------
 
 
-class Images(Experiment[ImageSettings]):
+class Images(Experiment[S]):
     """Train one encoder on images in memory."""
 
     settings_class = ImageSettings
+
     controls = {"raw-pixels": raw_pixels, "majority": majority}
     model: TriCL
 
-    def __init__(self, settings: ImageSettings, context: Context) -> None:
+    def __init__(self, settings: S, context: Context) -> None:
         super().__init__(settings, context)
-        images, split = context.data()
-        self.task = MemoryTask(images, split, settings.view, context.device)
+        self.task, side = self.load()
         context.seed_torch("weights")
-        model = make_encoder(settings, images.images.shape[2]).to(context.device)
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = make_encoder(settings, side).to(context.device).to(memory_format=torch.channels_last)
+
+    def load(self) -> tuple[Task, int]:
+        """The images and their side in pixels."""
+        images, split = self.context.data()
+        return MemoryTask(images, split, self.settings.view, self.context.device), images.images.shape[2]
 
     def train(self) -> None:
         s, model = self.settings, self.model
@@ -81,12 +88,13 @@ class Images(Experiment[ImageSettings]):
 
     def measure(self) -> Result:
         features = extract_features(self.model, self.task)
-        images = self.task.x[self.task.parts["test"]]
-        self.context.picture("features", top_activating_images(images, features), TOP_ACTIVATING)
+        if isinstance(self.task, MemoryTask):
+            images = self.task.x[self.task.parts["test"]]
+            self.context.picture("features", top_activating_images(images, features), TOP_ACTIVATING)
         return evaluate_features(features, self.task.part_labels, self.settings.top_dims)
 
     def fixed_batch(self) -> Callable[[], Tensor]:
-        return fixed_batch_loss(self.model, self.task, self.context, self.settings)
+        return fixed_batch_loss(self.model, self.task, self.settings)
 
 
 EXPERIMENT = Images
@@ -145,8 +153,6 @@ def top_activating_images(images: Tensor, features: Features) -> np.ndarray:
     `images` uint8 (N, 3, H, W); the picture is uint8 (8 H, 12 W, 3).
     """
     z, order = features.projected[2], importance_order(features.importance)
-    rows = []
-    for column in (*order[:4].tolist(), *order[-4:].tolist()):
-        largest = z[:, column].argsort(descending=True, stable=True)[:12]
-        rows.append(torch.cat(list(images[largest]), dim=2))
-    return torch.cat(rows, dim=1).permute(1, 2, 0).cpu().numpy()
+    columns = z[:, torch.cat([order[:4], order[-4:]])]
+    largest = columns.argsort(dim=0, descending=True, stable=True)[:12]
+    return image_grid(images[largest.T])

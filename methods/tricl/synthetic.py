@@ -37,7 +37,6 @@ class Factors(nn.Module):
 class Identifiability(Experiment[MatrixSettings]):
     """Factor the graph A (n, n) from the starts of one seed, and compare what they found."""
 
-    settings_class = MatrixSettings
     model: Factors
 
     def __init__(self, settings: MatrixSettings, context: Context) -> None:

@@ -67,7 +67,6 @@ def tower(pixels: int, width: int, dim: int) -> nn.Sequential:
 class TwoTower(Experiment[TwoTowerSettings]):
     """Train two towers to find each other's half."""
 
-    settings_class = TwoTowerSettings
     model: Towers
 
     def __init__(self, settings: TwoTowerSettings, context: Context) -> None:
@@ -140,8 +139,6 @@ class TwoTower(Experiment[TwoTowerSettings]):
         return Result(metrics, {"importance": importance[order].tolist()})
 
     def fixed_batch(self) -> Callable[[], Tensor]:
-        """The loss of one batch, with the same views each time."""
-        self.context.seed_torch("fixed batch")
         images, _ = next(self.task.batches(self.settings.batch_size, 1, views=1))
         return lambda: self.batch_loss(images)
 

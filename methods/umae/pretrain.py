@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from retable.cards import CardError
 from retable.data.folder_images import FolderSet
 from retable.data.image_batches import ImageBatches, MemoryBatches
+from retable.evaluate.spectra import pairwise_cosines, spectrum
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
 from retable.train.distributed import world_size
@@ -22,7 +23,6 @@ from retable.train.parallel import all_reduce_mean, ddp, shard
 from retable.train.precision import Stepper, autocast, compile_in_place
 from retable.train.schedules import set_lr, warmup_cosine
 
-from .diagnostics import geometry, spectrum
 from .losses import uniformity_loss
 from .mae import MAE
 from .pictures import reconstructions
@@ -132,7 +132,6 @@ def raw_pixels(settings: PretrainSettings, context: Context) -> Result:
 class Pretrain(Experiment[PretrainSettings]):
     """Pre-train without labels, then evaluate the frozen features of whole images."""
 
-    settings_class = PretrainSettings
     controls = {"majority": majority, "raw-pixels": raw_pixels}
     parallel = True
     model: MAE | SimMIM
@@ -177,7 +176,7 @@ class Pretrain(Experiment[PretrainSettings]):
             loss.append(out.loss * len(images))
             z.append(out.z)
         metrics["test_reconstruction"] = (torch.stack(loss).sum() / task.size("test")).item()
-        metrics["test_uniformity_masked"] = geometry(torch.cat(z))["uniformity"]
+        metrics["test_uniformity_masked"] = pairwise_cosines(torch.cat(z))["uniformity"]
         return Result(metrics, series)
 
     def fixed_batch(self) -> Callable[[], Tensor]:
@@ -185,11 +184,7 @@ class Pretrain(Experiment[PretrainSettings]):
         images, labels = (part[: self.settings.batch_size] for part in next(self.task.part("train")))
         objective = Objective(self.model, self.settings)
 
-        def loss() -> Tensor:
-            self.context.seed_torch("fixed batch")
-            return objective(images, labels, self.model.draw(len(images), images.device))[0]
-
-        return loss
+        return lambda: objective(images, labels, self.model.draw(len(images), images.device))[0]
 
 
 EXPERIMENT = Pretrain
@@ -210,7 +205,7 @@ def evaluate_features(name: str, features: Tensor, task: MemoryBatches) -> tuple
     And the singular values of the centred test features, divided by the largest.
     """
     metrics, test = accuracies(task, features)
-    centred, shape = spectrum(test), geometry(test)
+    centred, shape = spectrum(test), pairwise_cosines(test)
     metrics |= {
         "effective_rank": centred.effective_rank,
         "effective_rank_uncentred": spectrum(test, centre=False).effective_rank,

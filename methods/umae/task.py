@@ -3,13 +3,12 @@
 from collections.abc import Callable
 
 import torch
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from retable.cards import CardError
 from retable.data.augment import horizontal_flip
 from retable.data.folder_images import FolderSet, FolderSplit
-from retable.data.image_batches import FolderBatches, ImageBatches, MemoryBatches, held_out
+from retable.data.image_batches import IMAGENET, FolderBatches, ImageBatches, MemoryBatches, held_out
 from retable.data.image_sets import ImageSet, ImageSplit
 from retable.evaluate.neighbours import vote_accuracy, weighted_knn
 from retable.evaluate.probes import chosen_accuracy, probe
@@ -19,7 +18,7 @@ from .settings import PretrainSettings, TransferSettings
 # Mean and std of each channel.
 STATISTICS = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "imagenet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
+    "imagenet": IMAGENET,
 }
 
 

@@ -84,7 +84,6 @@ class FineTuning:
 class Transfer(Experiment[TransferSettings]):
     """Pre-train, then train a linear probe or the whole network with labels."""
 
-    settings_class = TransferSettings
     parallel = True
 
     def __init__(self, settings: TransferSettings, context: Context) -> None:
@@ -148,7 +147,6 @@ class Transfer(Experiment[TransferSettings]):
         objective = Objective(self.encoder, self.settings)
 
         def loss() -> Tensor:
-            self.context.seed_torch("fixed batch")
             if self.settings.trained:
                 return objective(images, labels, self.encoder.draw(len(images), images.device))[0]
             return F.cross_entropy(self.evaluation.logits(images), labels)

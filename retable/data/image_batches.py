@@ -25,6 +25,7 @@ HELD_OUT = 10
 Augmentation = Callable[[Tensor], Tensor]
 Statistics = tuple[Sequence[float], Sequence[float]]
 """Mean and std of each channel, of pixels in [0, 1]."""
+IMAGENET: Statistics = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ImageBatches(ABC):
@@ -70,6 +71,11 @@ class ImageBatches(ABC):
     def normalised(self, x: Tensor) -> Tensor:
         """Pixels (B, C, S, S) in [0, 1] by channel: minus the mean, over the std."""
         return normalise(x, self.mean, self.std)
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """uint8 pixels of normalised images (B, C, S, S), cut off where they leave 0 to 255."""
+        mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (self.mean, self.std))
+        return ((x * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
 
     def augmented(self, x: Tensor) -> Tensor:
         """One view of pixels (B, C, S, S) in [0, 1], already cropped."""

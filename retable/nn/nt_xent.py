@@ -35,7 +35,7 @@ def nt_xent_interleaved(z: Tensor, temperature: float) -> Tensor:
     if z.ndim != 2 or len(z) < 2 or len(z) % 2:
         raise ValueError(f"nt_xent: views have shape {tuple(z.shape)}; expected (2N, d), two rows for each image")
     u = F.normalize(z, dim=1, eps=1e-8)
-    logits = u @ u.T / temperature
+    logits = (u @ u.T).div_(temperature)
     partners = (u[0::2] * u[1::2]).sum(1) / temperature
     return logits.fill_diagonal_(float("-inf")).logsumexp(1).mean() - partners.mean()
 

@@ -6,6 +6,7 @@ says whose it is. Rules that agree only up to rounding are kept apart: published
 """
 
 import math
+from typing import Literal
 
 from torch.optim import Optimizer
 
@@ -63,6 +64,18 @@ def warmup_cosine_tail(step: int, lr: float, warmup: int, steps: int, floor: flo
     if step < warmup:
         return lr * (step + 1) / warmup
     return lr * cosine_share((step - warmup) / max(1, steps - warmup), floor)
+
+
+def warmup_decay(step: int, lr: float, warmup_share: float, steps: int, shape: Literal["linear", "cosine"]) -> float:
+    """The rate of step 0 to `steps` - 1: a line up over a share of the steps, then a line or half a cosine to 0.
+
+    As the usual scripts that fine-tune language models have it: `lr` is reached in the last step of the warm-up.
+    """
+    warmup = max(1, round(warmup_share * steps))
+    if step < warmup:
+        return lr * ((step + 1) / warmup)
+    done = (step - warmup) / max(1, steps - warmup)
+    return lr * (1 - done if shape == "linear" else cosine_share(done))
 
 
 def cosine_share(done: float, floor: float = 0.0) -> float:

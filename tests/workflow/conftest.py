@@ -66,8 +66,6 @@ class Walk:
 class Numbers(Experiment[TinySettings]):
     """Walk."""
 
-    settings_class = TinySettings
-
     def __init__(self, settings, context):
         super().__init__(settings, context)
         self.model = Walk()

@@ -47,8 +47,6 @@ class Model(torch.nn.Module):
 
 
 class Numbers(Experiment[TinySettings]):
-    settings_class = TinySettings
-
     def __init__(self, settings, context):
         super().__init__(settings, context)
         context.seed_torch("weights")

@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.contranorm.baselines import make_norm
-from methods.contranorm.models import DeepGCN, GraphAttention
+from methods.contranorm.models import DeepGCN
 from methods.contranorm.norm import ContraNorm, FeatureContraNorm, weighted_mean
 from methods.contranorm.settings import VisionSettings
 from methods.contranorm.token import TokenContraNorm
 from methods.contranorm.vision import make_model
 from retable.evaluate.spectra import dispersion, effective_rank, feature_variance, mean_cosine_similarity
+from retable.nn.graph_layers import GraphAttention
 from retable.nn.mask import NeighbourMask
 from retable.nn.rows import normalize_rows
 from retable.nn.sparse import SparseMatrix, combine, edge_set, l1_normalise, row_normalise, sym_normalise

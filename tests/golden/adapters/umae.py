@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from methods.umae import losses, masking
 from methods.umae.classifiers import Classifier, ProbeHead, resized_positions
-from methods.umae.diagnostics import geometry, spectrum
 from methods.umae.mae import MAE
 from methods.umae.mask_graph import MaskGraph
 from methods.umae.simmim import PixelHead
 from methods.umae.vit import Encoder, Size, sincos_positions
+from retable.evaluate.spectra import pairwise_cosines, spectrum
 from retable.train.optim import LARS
 from retable.train.schedules import set_lr, warmup_cosine
 
@@ -242,7 +242,7 @@ def rank_diagnostics(arrays: Arrays) -> Iterator[tuple]:
             for key, name in names.items():
                 options = {} if key == "numrank99" else SPECTRA
                 yield f"{case}__{form}_{key}", getattr(of_z, name), options
-        measured = geometry(z)
+        measured = pairwise_cosines(z)
         for key, name in pairs.items():
             yield f"{case}__{key}", measured[name], SPECTRA
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.contranorm.baselines import NORMS, make_norm
-from methods.contranorm.models import GAT, SGC, STAGES, DeepGCN, GraphAttention, GraphConvolution
+from methods.contranorm.models import GAT, SGC, STAGES, DeepGCN
 from retable.nn.mask import NeighbourMask
 from retable.nn.sparse import SparseMatrix, combine, edge_set, row_normalise
 
@@ -87,16 +87,6 @@ def test_permuting_nodes_permutes_logits(name: str, graph: tuple) -> None:
     )
 
 
-def test_parameters_start_uniform_within_one_over_the_root_of_the_outputs() -> None:
-    torch.manual_seed(0)
-    layer = GraphConvolution(400, 25)
-    assert layer.bias.shape == (1, 25)
-    for parameter in layer.parameters():
-        assert parameter.abs().max() <= 0.2
-    assert layer.weight.abs().max() > 0.199
-    assert layer.weight.var().item() == pytest.approx(0.2**2 / 3, rel=0.05)
-
-
 def test_deep_gcn_hidden_layer_order(graph: tuple) -> None:
     """Convolution with bias -> norm -> LayerNorm -> ReLU, in that order, and a bare output layer."""
     x, propagation, mask = graph
@@ -156,17 +146,6 @@ def test_dropout_of_sparse_features_keeps_their_mean_and_their_zeros(graph: tupl
     assert (draws[:, x == 0] == 0).all()
     kept = (draws[:, x > 0] > 0).float().mean().item()
     assert kept == pytest.approx(0.4, abs=0.01)
-
-
-def test_attention_weights_sum_to_one_and_skip_absent_entries(graph: tuple) -> None:
-    propagation = graph[1]
-    layer = GraphAttention(NODES, 2 * NODES, heads=2).eval()
-    with torch.no_grad():
-        layer.weight.copy_(torch.eye(NODES).expand(2, -1, -1))  # then h = x = I and the output is the weights
-    weights = layer(torch.eye(NODES), propagation).view(NODES, 2, NODES)
-    torch.testing.assert_close(weights.sum(2), torch.ones(NODES, 2))
-    absent = propagation.csr.to_dense() == 0
-    assert (weights.transpose(0, 1)[:, absent] == 0).all()
 
 
 def test_sgc_classifies_smoothed_features(graph: tuple) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from methods.contranorm.settings import VisionSettings
 from methods.contranorm.vision import Vision
-from methods.contranorm.vision_data import FromFolder, in_memory
+from methods.contranorm.vision_data import in_folder, in_memory
 from retable.cards import CardError
 from retable.config import Config, Workspace
 from retable.data.folder_images import FolderImages, FolderSet, FolderSplit
@@ -84,7 +84,7 @@ def test_augmentation_follows_torchs_stream(make, images, folder):
         task = (
             in_memory(*images, settings_of(SMALL), CPU)
             if make == "memory"
-            else FromFolder(*folder, settings_of(DEIT), CPU)
+            else in_folder(*folder, settings_of(DEIT), CPU)
         )
         torch.manual_seed(seed)
         return [tensor for batch in task.training(4) for tensor in batch]
@@ -95,7 +95,7 @@ def test_augmentation_follows_torchs_stream(make, images, folder):
 
 
 def test_deits_batches_are_mixed_targets_of_repeated_images(folder):
-    task = FromFolder(*folder, settings_of(DEIT), CPU)
+    task = in_folder(*folder, settings_of(DEIT), CPU)
     torch.manual_seed(0)
     batches = list(task.training(4))
     assert [tuple(x.shape) for x, _ in batches] == [(4, 3, 32, 32)] * 2  # 10 images, the last two left out
@@ -108,7 +108,7 @@ def test_deits_batches_are_mixed_targets_of_repeated_images(folder):
 
 
 def test_folder_evaluation_is_still_and_in_order(folder):
-    task = FromFolder(*folder, settings_of(DEIT), CPU)
+    task = in_folder(*folder, settings_of(DEIT), CPU)
     runs = [[tensor for batch in task.part("test") for tensor in batch] for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
     assert torch.cat(runs[0][1::2]).tolist() == [0] * 5 + [1] * 5
@@ -118,7 +118,7 @@ def test_an_augmentation_that_does_not_go_with_the_data_is_named(images, folder)
     with pytest.raises(CardError, match=r"unknown augment \(of images in memory\) 'deit'"):
         in_memory(*images, settings_of(SMALL, augment="deit"), CPU)
     with pytest.raises(CardError, match=r"unknown augment \(of images in folders\) 'none'"):
-        FromFolder(*folder, settings_of(DEIT, augment="none"), CPU)
+        in_folder(*folder, settings_of(DEIT, augment="none"), CPU)
 
 
 @pytest.mark.slow

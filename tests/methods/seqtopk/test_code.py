@@ -5,18 +5,15 @@ import gzip
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
-from methods.seqtopk.code import CodeProblems, until_stop
-from methods.seqtopk.finetune import TINY
+from methods.seqtopk.code import FineTuneCode, program
 from retable.cards import load_unpinned
 from retable.config import Config, Workspace
 from retable.data.adopt import write_card
 from retable.data.containers import DataError
 from retable.data.fetch import fetch
-from retable.data.sentence_sets import SentenceSet, SentenceSplit
+from retable.data.sentence_sets import SentenceSet
 from retable.evaluate.programs import PERMISSION, passes
 from retable.plan import recipe_cells
 from retable.records import read_record
@@ -42,33 +39,21 @@ ROWS = SentenceSet(
     (),
     {},
 )
-SPLIT = SentenceSplit(np.array([0]), np.arange(0), np.array([1]))
 
 
-@pytest.fixture
-def problems() -> CodeProblems:
-    return CodeProblems(ROWS, SPLIT, TINY, 200, torch.device("cpu"))
+def test_instructions_are_asked_for_and_functions_are_gone_on_with():
+    asked, answer = FineTuneCode.texts(ROWS, 0)
+    assert asked.startswith("Answer the following question.\n\nPrint a list.\nin reverse")
+    assert answer == " print(x[::-1])"
+    assert FineTuneCode.texts(ROWS, 1) == (ADD["prompt"], ADD["canonical_solution"])
 
 
-def test_instructions_are_asked_for_and_functions_are_gone_on_with(problems):
-    decode = problems.tokenizer.decode
-    assert decode(problems.rows[0][0]).startswith("Answer the following question.\n\nPrint a list.\nin reverse")
-    assert decode(problems.rows[0][1]) == " print(x[::-1])"
-    assert decode(problems.rows[1][0]) == ADD["prompt"]
-    assert decode(problems.rows[1][1]) == ADD["canonical_solution"]
-
-
-def test_a_program_is_the_problem_the_answer_up_to_its_end_and_the_test(problems, monkeypatch):
+def test_a_program_is_the_problem_the_answer_up_to_its_end_and_the_test(monkeypatch):
     monkeypatch.setenv(PERMISSION, "1")
-    assert passes(problems.program(1, "    return a + b\n"))
-    assert passes(problems.program(1, "    return a + b\n\nprint(undefined)\n"))
-    assert not passes(problems.program(1, "    return a - b\n"))
-    assert not passes(problems.program(1, ""))
-
-
-def test_an_answer_ends_where_something_else_begins():
-    assert until_stop("    return 1\n\ndef g():\nclass A") == "    return 1\n"
-    assert until_stop("    if x:\n        return 1") == "    if x:\n        return 1"
+    assert passes(program(ROWS, 1, "    return a + b\n"))
+    assert passes(program(ROWS, 1, "    return a + b\n\nprint(undefined)\n"))
+    assert not passes(program(ROWS, 1, "    return a - b\n"))
+    assert not passes(program(ROWS, 1, ""))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from methods.umae.losses import (
     uniformity_loss,
     unpatchify,
 )
+from retable.evaluate.spectra import pairwise_cosines
 
 
 def features(n: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -109,3 +110,10 @@ def test_simmim_counts_hidden_pixels_only() -> None:
     hidden[:, 1, 2] = 1
     by_hand = (images - pixels)[:, :, 2:4, 4:6].abs().mean()
     torch.testing.assert_close(simmim_loss(pixels, images, hidden), by_hand, rtol=1e-5, atol=0)
+
+
+def test_uniformity_is_that_of_the_loss() -> None:
+    z = torch.randn(20, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = pairwise_cosines(z)
+    assert found["uniformity"] == pytest.approx(uniformity_loss(z).item())
+    assert found["uniformity"] == pytest.approx(1 / 20 + 19 / 20 * found["uniformity_of_pairs"])

@@ -63,6 +63,11 @@ def train(one: Pretrain, *epochs: int) -> list[dict[str, float]]:
     return [losses for _, losses in pretrain(one.task, one.model, one.settings, Loop(*epochs))]  # type: ignore[arg-type]
 
 
+def fixed_loss(one: Pretrain) -> torch.Tensor:
+    one.context.seed_torch("fixed batch")
+    return one.fixed_batch()()
+
+
 def gradients(model: torch.nn.Module, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     named = dict(model.named_parameters())
     model.zero_grad()
@@ -73,7 +78,7 @@ def gradients(model: torch.nn.Module, loss: torch.Tensor) -> dict[str, torch.Ten
 def test_weight_zero_has_the_gradients_of_mae_to_the_bit(context: Context) -> None:
     one = experiment(context, "mae")
     model = one.model
-    found = gradients(model, one.fixed_batch()())
+    found = gradients(model, fixed_loss(one))
     images, labels = (part[:128] for part in next(one.task.part("train")))
     context.seed_torch("fixed batch")
     out = model(images, model.draw(len(images), images.device))
@@ -119,7 +124,7 @@ def test_emulated_processes_scale_only_the_terms_gradient(context: Context) -> N
     found = {}
     for processes, weight in ((1, 0.1), (8, 0.8)):
         one = experiment(context, emulate_world_size=processes, **{"lambda": weight})
-        found[processes] = gradients(one.model, one.fixed_batch()())
+        found[processes] = gradients(one.model, fixed_loss(one))
     for name, gradient in found[1].items():
         torch.testing.assert_close(gradient, found[8][name], rtol=1e-4, atol=1e-6)
 
@@ -165,7 +170,7 @@ def test_mask_ratio_zero_trains(context: Context) -> None:
 
 
 def test_bfloat16_gives_nearly_the_same_loss(context: Context) -> None:
-    losses = [experiment(context, autocast=autocast).fixed_batch()().item() for autocast in (False, True)]
+    losses = [fixed_loss(experiment(context, autocast=autocast)).item() for autocast in (False, True)]
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 

@@ -47,6 +47,13 @@ def test_a_part_comes_in_order_normalised_by_channel() -> None:
     assert torch.cat([y for _, y in batches]).tolist() == LABELS[12:].tolist() == memory().labels("test").tolist()
 
 
+def test_normalised_images_give_their_pixels_back() -> None:
+    batches = memory()
+    x, _ = next(batches.part("test"))
+    assert np.array_equal(batches.pixels(x), PIXELS[12:])
+    assert int(batches.pixels(x + 9).min()) == 255
+
+
 def test_an_epoch_takes_training_images_with_their_labels_in_the_order_of_torchs_stream() -> None:
     torch.manual_seed(3)
     batches = list(memory().training(4))

@@ -5,7 +5,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from retable.evaluate.spectra import dispersion, effective_rank, feature_variance, mean_cosine_similarity
+from retable.evaluate.spectra import (
+    dispersion,
+    effective_rank,
+    feature_variance,
+    mean_cosine_similarity,
+    pairwise_cosines,
+    spectrum,
+)
 
 
 def features(*shape: int) -> Tensor:
@@ -75,3 +82,26 @@ def test_too_few_rows_are_refused() -> None:
         mean_cosine_similarity(features(1, 4))
     with pytest.raises(ValueError, match="dispersion needs"):
         dispersion(features(4))
+
+
+def test_orthogonal_directions_of_one_length_fill_all_of_them() -> None:
+    z = torch.eye(6).repeat(4, 1) * 3
+    found = spectrum(z, centre=False)
+    for name in ("effective_rank", "entropy_rank", "participation_ratio", "stable_rank", "directions_99"):
+        assert getattr(found, name) == pytest.approx(6)
+
+
+def test_one_line_is_one_direction() -> None:
+    z = torch.linspace(-1, 2, 9)[:, None] * torch.tensor([1.0, 2, 3])
+    found = spectrum(z)
+    for name in ("effective_rank", "entropy_rank", "participation_ratio", "stable_rank", "directions_99"):
+        assert getattr(found, name) == pytest.approx(1, abs=1e-5)
+    assert pairwise_cosines(z)["uniformity"] == pytest.approx(1, abs=1e-6)
+    assert pairwise_cosines(z.abs())["mean_cosine"] == pytest.approx(1, abs=1e-6)
+
+
+def test_equal_rows_have_no_direction_after_centring() -> None:
+    found = spectrum(torch.ones(5, 3))
+    assert found.participation_ratio == 0
+    assert found.stable_rank == 0
+    assert not math.isnan(found.effective_rank)

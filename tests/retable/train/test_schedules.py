@@ -17,6 +17,7 @@ from retable.train.schedules import (
     warmup_cosine_step,
     warmup_cosine_tail,
     warmup_cosine_timm,
+    warmup_decay,
 )
 
 
@@ -95,3 +96,13 @@ def test_rates_scale_with_timms_layer_decay():
     assert rates[id(model.blocks[1].mlp.fc1.weight)] == pytest.approx(0.4)
     assert rates[id(model.blocks[0].mlp.fc1.bias)] == pytest.approx(0.2)
     assert rates[id(model.cls_token)] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine"])
+def test_the_rate_of_fine_tuning_rises_and_falls_to_nothing(shape) -> None:
+    rates = [warmup_decay(step, 1.0, 0.1, 100, shape) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == rates[10] == 1
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)

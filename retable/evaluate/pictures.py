@@ -1,16 +1,30 @@
-"""How many experts each token of a text uses, as a picture."""
+"""Pictures of what a model does: images in a grid, and a number under each character of a text."""
 
 import numpy as np
+import torch.nn.functional as F
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 CELL, COLUMNS, MARGIN = 15, 64, 6
-MOST = np.array([33, 84, 143])  # the colour of the largest count; none is white
+MOST = np.array([33, 84, 143])  # the colour of the largest number; none is white
 
 
-def heat_map(text: bytes, counts: np.ndarray, K: int) -> np.ndarray:
-    """Pixels uint8 (H, W, 3): lines of characters, and under each a line a layer with the token's number of experts.
+def image_grid(images: Tensor, least_side: int = 0, frame: int = 0) -> np.ndarray:
+    """Images uint8 (rows, columns, 3, H, W) as one picture (height, width, 3).
 
-    `text` has T bytes, `counts` is int (layers, T). Colour grows with the number, from white at 0 to full at 2 K.
+    Each is enlarged by a whole factor, as far as its height stays within `least_side`, and gets a white frame.
+    """
+    factor = max(1, least_side // images.shape[3])
+    large = images.cpu().repeat_interleave(factor, 3).repeat_interleave(factor, 4)
+    framed = F.pad(large, (frame, frame, frame, frame), value=255)
+    rows, columns, channels, height, width = framed.shape
+    return framed.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels).numpy()
+
+
+def heat_map(text: bytes, counts: np.ndarray, full: int) -> np.ndarray:
+    """Pixels uint8 (H, W, 3): lines of characters, and under each a line a layer with the character's number.
+
+    `text` has T bytes, `counts` is int (layers, T). Colour grows with the number, from white at 0 to full at `full`.
     """
     layers, tokens = counts.shape
     lines = -(-tokens // COLUMNS)
@@ -23,7 +37,7 @@ def heat_map(text: bytes, counts: np.ndarray, K: int) -> np.ndarray:
         _write(pen, x, y, _shown(text[position]), "black")
         for layer in range(layers):
             number = int(counts[layer, position])
-            strength = min(1.0, number / (2 * K))
+            strength = min(1.0, number / full)
             colour = tuple(int(value) for value in np.round(255 + strength * (MOST - 255)))
             top = y + (layer + 1) * CELL
             pen.rectangle((x, top, x + CELL - 2, top + CELL - 2), fill=colour)

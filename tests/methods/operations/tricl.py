@@ -2,12 +2,11 @@
 
 import torch
 
+from methods.tricl.encoder import batch_loss, make_encoder
+from methods.tricl.images import Images
+from methods.tricl.settings import EXPERIMENTS, AgreementSettings, ImageSettings
 from retable.operations import counted
 from retable.plan import Cell
-
-from .encoder import batch_loss, make_encoder
-from .images import Images
-from .settings import EXPERIMENTS, AgreementSettings, ImageSettings
 
 # Training images and their side. ImageNet-100: 1,300 images a class at most, some have fewer.
 DATA = {"cifar10": (50_000, 32), "imagenet-100": (126_689, 224)}

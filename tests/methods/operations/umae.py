@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor
 
+from methods.umae.pretrain import Objective, Pretrain, make_model
+from methods.umae.settings import PretrainSettings, TransferSettings
+from methods.umae.vit import SIZES, Encoder
 from retable.operations import counted
 from retable.plan import Cell
-
-from .pretrain import Objective, Pretrain, make_model
-from .settings import PretrainSettings, TransferSettings
-from .vit import SIZES, Encoder
 
 # Training images, their side, classes. ImageNet-100: 1,300 images a class at most, some have fewer.
 DATA = {"cifar10": (50_000, 32, 10), "imagenet": (1_281_167, 224, 1000), "imagenet-100": (126_689, 224, 100)}

@@ -3,11 +3,10 @@
 import torch
 import torch.nn.functional as F
 
+from methods.contranorm.settings import VisionSettings
+from methods.contranorm.vision import make_model
 from retable.operations import counted
 from retable.plan import Cell
-
-from .settings import VisionSettings
-from .vision import make_model
 
 # Training images and classes. ImageNet-100: 1,300 images a class at most, some have fewer.
 DATA = {"imagenet": (1_281_167, 1000), "imagenet-100": (126_689, 100)}
