@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from retable.data.pretrained import pretrained_folder
 from retable.data.sentence_sets import SentenceSet, SentenceSplit
+from retable.evaluate.answers import beside
 from retable.experiment import Experiment
 from retable.train.best import BestCheckpoint
 from retable.train.context import Context, Result
@@ -117,17 +118,18 @@ class Task:
         logits = torch.cat([model(**inputs).logits for inputs, _ in self.batches(indices, 8)])
         return (logits.argmax(1) if self.classes else logits.squeeze(1)).cpu().numpy()
 
-    def scores(self, model: nn.Module, part: str) -> dict[str, float]:
+    def scores(self, model: nn.Module, part: str, *, counts: bool = False) -> dict[str, float]:
         """`<part>_score`, the task's own metric, and `<part>_accuracy`, or `<part>_pearson` for regression.
 
-        All in percent.
+        All in percent. With `counts` also what is recorded beside an accuracy.
         """
         indices = getattr(self.split, part)
         labels = self.labels.numpy()[indices]
         predictions = self.predictions(model, indices)
         scores = {f"{part}_score": task_score(self.name, labels, predictions)}
         if self.classes:
-            return scores | {f"{part}_accuracy": 100 * float((labels == predictions).mean())}
+            scores |= {f"{part}_accuracy": 100 * float((labels == predictions).mean())}
+            return scores | (beside(f"{part}_accuracy", predictions) if counts else {})
         return scores | {f"{part}_pearson": correlation(pearsonr, labels, predictions)}
 
 
@@ -222,11 +224,11 @@ class FineTuning(Experiment[LanguageSettings]):
     def measure(self) -> Result:
         """Scores of the last epoch and of the best one by validation; "test" is the task's development set."""
         task, model = self.task, self.model
-        metrics = {
-            f"last_{name}": value for part in ("val", "test") for name, value in task.scores(model, part).items()
-        }
+        last = task.scores(model, "val") | task.scores(model, "test", counts=True)
+        metrics = {f"last_{name}": value for name, value in last.items()}
         model.load_state_dict(self.best.weights)
-        return Result(metrics | {f"best_val_{name}": value for name, value in task.scores(model, "test").items()})
+        best = task.scores(model, "test", counts=True)
+        return Result(metrics | {f"best_val_{name}": value for name, value in best.items()})
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The first training rows, without dropout."""

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retable.data.text_sets import TextSet, TextSplit
+from retable.evaluate.answers import beside
 
 from .model import MoELM
 
@@ -50,6 +51,7 @@ class Task:
             hard = targets[self.answer[targets]]
             nll, right = _unigram(shares * self.answer, hard)
             metrics |= {"hard_accuracy": 100 * right, "hard_nll": nll}
+            metrics |= beside("hard_accuracy", (shares * self.answer).argmax().expand(len(hard)))
         return metrics
 
 
@@ -72,15 +74,16 @@ def measure(model: MoELM, task: Task, causal: bool) -> tuple[dict[str, float], l
     """
     was_training = model.training
     model.eval()
-    losses, right, masks = [], [], []
+    losses, answers, masks = [], [], []
     for rows in task.rows.split(BATCH):
         logits = model(rows[:, :-1], causal=causal)
         targets = rows[:, 1:]
         losses.append(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets))
-        right.append(logits.argmax(-1) == targets)
+        answers.append(logits.argmax(-1))
         masks.append(torch.stack([layer.routed.mask for layer in model.moe_layers()]))
     model.train(was_training)
-    nll, correct, mask = torch.cat(losses).double(), torch.cat(right).double(), torch.cat(masks, dim=1)
+    nll, answer, mask = torch.cat(losses).double(), torch.cat(answers), torch.cat(masks, dim=1)
+    correct = (answer == task.rows[:, 1:]).double()
     used = mask.sum(-1).double().mean(0)  # (rows, T), mean over layers
     metrics = {"nll": nll.mean().item(), "experts_used": used.mean().item()}
     hard = task.answer[task.rows[:, 1:]]
@@ -90,4 +93,5 @@ def measure(model: MoELM, task: Task, causal: bool) -> tuple[dict[str, float], l
             "hard_accuracy": 100 * correct[hard].mean().item(),
             "experts_on_hard": used[hard].mean().item(),
         }
+        metrics |= beside("hard_accuracy", answer[hard])
     return metrics, list(mask)

@@ -100,6 +100,8 @@ def test_scores_are_judged_by_both_correlations_and_classes_by_accuracy_too(monk
     task = task_of(rows("glue-mrpc"), split)
     monkeypatch.setattr(task, "predictions", lambda model, indices: np.ones(3))
     assert set(task.scores(None, "test")) == {"test_score", "test_accuracy"}
+    counts = {"test_largest_class_share", "test_items"}
+    assert set(task.scores(None, "test", counts=True)) == {"test_score", "test_accuracy"} | counts
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.1])
