@@ -175,7 +175,7 @@ def probing() -> None:
         accuracy["adam"] = adam_probes(x, y, train, val, test)
 
     def ours() -> None:
-        accuracy["ours"] = chosen_accuracy(probe(x, y, train), val, test)[0].mean().item()
+        accuracy["ours"] = chosen_accuracy(probe(x, y, train).right, val, test)[0].mean().item()
 
     ours()
     times = {}

@@ -113,6 +113,11 @@ class Row:
         whole = {"%": 100.0, "fraction": 1.0}.get(self.recipe.unit) if "accuracy" in metric else None
         return whole / min(known) if whole and len(known) == len(counts) and known else None
 
+    def unconverged(self, metric: str) -> int:
+        """How many fits behind the metric ended before they had converged, over all seeds that count them."""
+        name = metric.replace("accuracy", "unconverged") if "accuracy" in metric else f"{metric}_unconverged"
+        return int(sum(record.metrics.get(name, 0.0) for record in self.records))
+
     def device(self, seed: int) -> str:
         """Kind of device and instruction set of a seed's run; the whole device where none is recorded."""
         (environment,) = (record.environment for record in self.records if record.seed == seed)
@@ -231,8 +236,8 @@ def _of(record: RunRecord, metric: str, name: str) -> float | None:
     """A metric `name` that belongs to `metric`: `last_test_largest_class_share` to `last_test_accuracy`; the name with
     the longest prefix of `metric` that is recorded, or the bare name.
     """
-    replaced = metric.replace("accuracy", name)
+    replaced = metric.replace("accuracy", name).replace("test_test_", "test_")
     parts = metric.split("_")
     names = [replaced] if replaced != metric else []
-    names += ["_".join([*parts[:length], name]) for length in range(len(parts) - 1, -1, -1)]
+    names += ["_".join([*parts[:length], name]) for length in range(len(parts), -1, -1)]
     return next((record.metrics[each] for each in names if each in record.metrics), None)

@@ -19,6 +19,7 @@ from retable.data.pretrained import pretrained_folder
 from retable.data.sentence_batches import LabelledBatches
 from retable.data.sentence_sets import SentenceSet
 from retable.data.tokenizers import PairTokenizer, PretrainedTokenizer, Words
+from retable.evaluate.answers import beside
 from retable.evaluate.glue import glue_scores
 from retable.experiment import BestEpochExperiment
 from retable.train.context import Context, Result
@@ -103,15 +104,21 @@ class FineTuning(BestEpochExperiment[LanguageSettings]):
 
     def measure(self) -> Result:
         """Scores of the last epoch and of the best one by validation; "test" is the task's development set."""
-        metrics = {f"last_{name}": value for part in ("val", "test") for name, value in self.scores(part).items()}
+        last = self.scores("val") | self.scores("test", counts=True)
+        metrics = {f"last_{name}": value for name, value in last.items()}
         self.model.load_state_dict(self.best.weights)
-        return Result(metrics | {f"best_val_{name}": value for name, value in self.scores("test").items()})
+        return Result(metrics | {f"best_val_{name}": value for name, value in self.scores("test", counts=True).items()})
 
-    def scores(self, part: str) -> dict[str, float]:
-        """The task's metrics on a part's rows, in percent; `part` is in front of their names."""
+    def scores(self, part: str, *, counts: bool = False) -> dict[str, float]:
+        """The task's metrics on a part's rows, in percent; `part` is in front of their names.
+
+        With `counts` also what is recorded beside an accuracy.
+        """
         indices = getattr(self.split, part)
-        found = glue_scores(self.name, self.task.labels.numpy()[indices], self.predictions(indices))
-        return {f"{part}_{name}": value for name, value in found.items()}
+        predictions = self.predictions(indices)
+        found = glue_scores(self.name, self.task.labels.numpy()[indices], predictions)
+        scores = {f"{part}_{name}": value for name, value in found.items()}
+        return scores | (beside(f"{part}_accuracy", predictions) if counts and "accuracy" in found else {})
 
     @torch.no_grad()
     def predictions(self, indices: np.ndarray) -> np.ndarray:

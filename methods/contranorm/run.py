@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from retable.data.containers import NodeGraph, NodeSplit
 from retable.data.edges import distinct_edges
+from retable.evaluate.answers import beside
 from retable.evaluate.spectra import effective_rank, feature_variance, mean_cosine_similarity
 from retable.experiment import BestEpochExperiment
 from retable.nn.graph_layers import Features
@@ -92,15 +93,17 @@ class Task:
 
 
 def evaluate(predictions: np.ndarray, graph: NodeGraph, split: NodeSplit) -> dict[str, float]:
-    """Of predictions (N,), in percent: the accuracy on the training, validation and test nodes; the largest share of
-    one class among the test nodes' predictions (100 if constant); the accuracy on the 1,000 test nodes of Planetoid's
-    public split, on the citation graphs that have it.
+    """Of predictions (N,), in percent: the accuracy on the training, validation and test nodes, and on the 1,000 test
+    nodes of Planetoid's public split, on the citation graphs that have it; for both kinds of test nodes the largest
+    share of one class among the predictions (100 if constant), and their number.
     """
     correct = predictions == graph.y
     parts = vars(split) | ({"public_test": graph.splits["public"].test} if "public" in graph.splits else {})
     accuracies = {f"{part}_accuracy": 100 * float(correct[nodes].mean()) for part, nodes in parts.items()}
-    tested = predictions[split.test]
-    return accuracies | {"test_largest_class_share": 100 * float(np.bincount(tested).max() / len(tested))}
+    for part in ("test", "public_test"):
+        if part in parts:
+            accuracies |= beside(f"{part}_accuracy", predictions[parts[part]])
+    return accuracies
 
 
 def by_protocol(last: dict[str, float], best: dict[str, float]) -> dict[str, float]:

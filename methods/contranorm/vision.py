@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from retable.data.folder_images import FolderSet
 from retable.data.image_batches import MemoryBatches
 from retable.data.timm_batches import TimmBatches
+from retable.evaluate.answers import beside
 from retable.evaluate.spectra import effective_rank, mean_cosine_similarity
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
@@ -77,7 +78,13 @@ def ridge(settings: VisionSettings, context: Context) -> Result:
         y[name] = images.labels[indices]
     models = [RidgeClassifier(alpha=alpha).fit(x["train"], y["train"]) for alpha in (1.0, 10.0, 100.0, 1000.0)]
     best = max(models, key=lambda model: model.score(x["val"], y["val"]))
-    return Result({f"last_{name}_accuracy": 100 * float(best.score(x[name], y[name])) for name in ("test", "val")})
+    metrics = {f"last_{name}_accuracy": 100 * float(best.score(x[name], y[name])) for name in ("test", "val")}
+    return Result(metrics | beside("last_test_accuracy", best.predict(x["test"])))
+
+
+def percent_right(predicted: Tensor, labels: Tensor) -> float:
+    """Accuracy in percent of predicted classes (N,)."""
+    return 100 * (predicted == labels).double().mean().item()
 
 
 class Vision(Experiment[VisionSettings]):
@@ -107,21 +114,27 @@ class Vision(Experiment[VisionSettings]):
                 loss.backward()
                 optimiser.step()
                 losses.append(loss.detach())
-            accuracies = {"val_accuracy": self.accuracy("val")} if "val" in self.images.parts else {}
+            accuracies = {"val_accuracy": percent_right(*self.predictions("val"))} if "val" in self.images.parts else {}
             self.context.log(epoch, loss=float(torch.stack(losses).mean()), **accuracies)
 
     def measure(self) -> Result:
         """Accuracies, and the tokens' similarity and effective rank by block on some test images."""
         parts = [name for name in ("test", "val") if name in self.images.parts]
-        metrics = {f"last_{name}_accuracy": self.accuracy(name) for name in parts}
+        metrics: dict[str, float] = {}
+        for name in parts:
+            predicted, labels = self.predictions(name)
+            metrics[f"last_{name}_accuracy"] = percent_right(predicted, labels)
+            if name == "test":
+                metrics |= beside("last_test_accuracy", predicted)
         return Result(metrics, spectra(self.model, first_images(self.images.part("test"), SPECTRUM_IMAGES)))
 
     @torch.no_grad()
-    def accuracy(self, part: str) -> float:
-        """In percent, on "train", "val" or "test"."""
+    def predictions(self, part: str) -> tuple[Tensor, Tensor]:
+        """Predicted and true classes (N,) of "train", "val" or "test"."""
         self.model.eval()
-        correct = [(self.model(x).argmax(1) == y).double() for x, y in self.images.part(part)]
-        return 100 * torch.cat(correct).mean().item()
+        pairs = [(self.model(x).argmax(1), y) for x, y in self.images.part(part)]
+        predicted, labels = zip(*pairs, strict=True)
+        return torch.cat(predicted), torch.cat(labels)
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The first training images, without augmentation."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retable.data.augment import to_float
+from retable.evaluate.answers import beside
 from retable.evaluate.attacks import Model, auto_attack, pgd_examples
 from retable.train.context import Context
 
@@ -33,18 +34,22 @@ def robustness(
     """Accuracies in percent: all test images clean, subsets corrupted, under PGD and under AutoAttack."""
     some, few = task.test.first(s.attacked_images), task.test.first(s.aa_images)
     with frozen(classifier, bn_branch) as model:
-        metrics = {
-            "accuracy": accuracy(model, to_float(task.test.x), task.test.y),
-            "pgd_accuracy": accuracy(model, pgd_images(model, some, s, context), some.y),
-        }
+        metrics = counted("accuracy", predictions(model, to_float(task.test.x)), task.test.y)
+        metrics |= counted("pgd_accuracy", predictions(model, pgd_images(model, some, s, context)), some.y)
         seed = context.derive("autoattack")
-        _, predictions = auto_attack(
+        _, answers = auto_attack(
             model, to_float(few.x), few.y, eps=s.eps, seed=seed, version=s.aa_version, iterations=s.aa_iterations
         )
-        metrics[AUTOATTACK_METRICS[s.aa_version]] = 100 * (predictions == few.y).double().mean().item()
-        correct = torch.stack([model(images).argmax(1) == some.y for _, _, images in corrupted(to_float(some.x))])
-        metrics["corruption_accuracy"] = 100 * correct.double().mean().item()
+        metrics |= counted(AUTOATTACK_METRICS[s.aa_version], answers, few.y)
+        on_corrupted = torch.stack([model(images).argmax(1) for _, _, images in corrupted(to_float(some.x))])
+        metrics |= counted("corruption_accuracy", on_corrupted, some.y)
     return metrics
+
+
+def counted(metric: str, answers: Tensor, y: Tensor) -> dict[str, float]:
+    """Percent of the answers (N,), or of several ones' (M, N), that are y (N,), and what is recorded beside."""
+    right = 100 * (answers == y).double().mean().item()
+    return {metric: right} | beside(metric, *answers.view(-1, len(y)))
 
 
 @contextmanager
@@ -57,10 +62,14 @@ def frozen(classifier: Classifier, bn_branch: Branch) -> Iterator[Model]:
 
 
 @torch.no_grad()
+def predictions(model: Model, x: Tensor) -> Tensor:
+    """Classes (N,) that `model` gives to images (N, 3, H, W) in [0, 1]."""
+    return torch.cat([model(images) for images in x.split(CHUNK)]).argmax(1)
+
+
 def accuracy(model: Model, x: Tensor, y: Tensor) -> float:
     """Percent of images (N, 3, H, W) in [0, 1] that `model` classifies as y (N,)."""
-    correct = torch.cat([model(images) for images in x.split(CHUNK)]).argmax(1) == y
-    return 100 * correct.double().mean().item()
+    return 100 * (predictions(model, x) == y).double().mean().item()
 
 
 def pgd_images(model: Model, part: Part, s: PretrainSettings, context: Context) -> Tensor:

@@ -18,7 +18,7 @@ from .data import Task, training_images, views
 from .lp_aft import check_clusters, lp_aft
 from .models import Branch, Classifier, make_encoder
 from .pretrain import attack, contrastive_loss, make_pair, pretrain, schedule
-from .robustness import robustness, show
+from .robustness import counted, robustness, show
 from .schedules import Augmentation
 from .settings import PretrainSettings
 from .trades import trades_loss
@@ -32,12 +32,11 @@ def majority(settings: PretrainSettings, context: Context) -> Result:
     task = Task(*context.data(), torch.device("cpu"))
     prediction = torch.bincount(task.train.y).argmax()
     images = {"accuracy": len(task.test), "pgd_accuracy": settings.attacked_images}
-    return Result(
-        {
-            name: 100 * (task.test.first(number).y == prediction).double().mean().item()
-            for name, number in images.items()
-        }
-    )
+    metrics: dict[str, float] = {}
+    for name, number in images.items():
+        y = task.test.first(number).y
+        metrics |= counted(name, prediction.expand(len(y)), y)
+    return Result(metrics)
 
 
 class Dynacl(Experiment[PretrainSettings]):

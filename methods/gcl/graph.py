@@ -24,11 +24,17 @@ from .settings import GraphSettings
 from .task import controls
 
 
+def labels_and_degrees(settings: GraphSettings, context: Context) -> Result:
+    """Counts of node labels and of degrees as embeddings: what a graph network has to beat on small graphs."""
+    task = FoldsTask.load(settings, context)
+    return Result(task.evaluate(task.labels_and_degrees()))
+
+
 class Graph(Experiment[GraphSettings]):
     """Train a method's encoder on all graphs and score its frozen embeddings."""
 
     task_class: ClassVar[type[GraphTask]] = FoldsTask
-    controls = controls(FoldsTask.load)
+    controls = controls(FoldsTask.load) | {"labels-and-degrees": labels_and_degrees}
     model: Learner
 
     def __init__(self, settings: GraphSettings, context: Context) -> None:
@@ -51,7 +57,7 @@ class Graph(Experiment[GraphSettings]):
                 total += model.step(batch, optimisers) * batch.graphs
             loss = float(total) / self.graphs.graphs
             if math.isfinite(loss):
-                model.end_epoch(fixed)
+                model.end_epoch(self._shuffled)
             self.context.log(epoch, loss=loss)
 
     def _shuffled(self) -> Iterator[GraphBatch]:

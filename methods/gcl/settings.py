@@ -58,7 +58,9 @@ class NodeSettings(Settings):
 class GraphSettings(Settings):
     """A method on a set of graphs; AD-GCL, JOAO and the SVM have some settings of their own, with defaults."""
 
-    method: Literal["graphcl", "infograph", "adgcl", "joao", "autogcl", "raw-features", "majority"]
+    method: Literal[
+        "graphcl", "infograph", "adgcl", "joao", "autogcl", "raw-features", "labels-and-degrees", "majority"
+    ]
     loss: Literal[Terms, "none"]
     """The terms that are kept; "none" in rows without an encoder."""
     encoder: Literal["gin", "mlp"]
@@ -82,6 +84,10 @@ class GraphSettings(Settings):
     svm_inner_folds: int = 5
     svm_lowest_cost: float = 0.001
     svm_highest_cost: float = 1000.0
+    svm_divisions: int = 10
+    """Divisions into folds, drawn from the training seed, over which a seed's number is the mean."""
+    linear_svc: bool = False
+    """Whether scikit-learn's LinearSVC is fitted too, on the first division."""
 
     @property
     def terms(self) -> Terms:

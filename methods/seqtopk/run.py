@@ -156,9 +156,7 @@ class Facts(Experiment[FactsSettings]):
         if self.settings.pretraining_epochs:
             self.model.load_state_dict(self.context.load_weights("pretrained"))
             untuned, _ = numbers(self.task, self.model, self.router)
-            metrics |= {
-                f"untuned_{name}": value for name, value in untuned.items() if "nll" in name or "hard_acc" in name
-            }
+            metrics |= {f"untuned_{name}": value for name, value in untuned.items() if "nll" in name or "hard_" in name}
         return Result(metrics, series)
 
     def fixed_batch(self) -> Callable[[], Tensor]:

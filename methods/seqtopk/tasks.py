@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retable.data.text_batches import TextBatches
+from retable.evaluate.answers import beside
 
 from .model import MoELM
 
@@ -20,6 +21,7 @@ def majority(task: TextBatches) -> dict[str, float]:
         hard = targets[task.answer[targets]]
         nll, right = _unigram(shares * task.answer, hard)
         metrics |= {"hard_accuracy": 100 * right, "hard_nll": nll}
+        metrics |= beside("hard_accuracy", (shares * task.answer).argmax().expand(len(hard)))
     return metrics
 
 
@@ -42,15 +44,16 @@ def measure(model: MoELM, task: TextBatches, causal: bool) -> tuple[dict[str, fl
     """
     was_training = model.training
     model.eval()
-    losses, right, masks = [], [], []
+    losses, answers, masks = [], [], []
     for rows in task.rows.split(BATCH):
         logits = model(rows[:, :-1], causal=causal)
         targets = rows[:, 1:]
         losses.append(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets))
-        right.append(logits.argmax(-1) == targets)
+        answers.append(logits.argmax(-1))
         masks.append(torch.stack([layer.routed.mask for layer in model.moe_layers()]))
     model.train(was_training)
-    nll, correct, mask = torch.cat(losses).double(), torch.cat(right).double(), torch.cat(masks, dim=1)
+    nll, answer, mask = torch.cat(losses).double(), torch.cat(answers), torch.cat(masks, dim=1)
+    correct = (answer == task.rows[:, 1:]).double()
     used = mask.sum(-1).double().mean(0)  # (rows, T), mean over layers
     metrics = {"nll": nll.mean().item(), "experts_used": used.mean().item()}
     hard = task.answer[task.rows[:, 1:]]
@@ -60,4 +63,5 @@ def measure(model: MoELM, task: TextBatches, causal: bool) -> tuple[dict[str, fl
             "hard_accuracy": 100 * correct[hard].mean().item(),
             "experts_on_hard": used[hard].mean().item(),
         }
+        metrics |= beside("hard_accuracy", answer[hard])
     return metrics, list(mask)

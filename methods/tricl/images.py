@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retable.evaluate.neighbours import retrieval, vote_accuracy, weighted_knn
+from retable.evaluate.answers import beside
+from retable.evaluate.neighbours import retrieval, vote_accuracy, voted, weighted_knn
 from retable.evaluate.pictures import image_grid
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
@@ -28,6 +29,7 @@ S = TypeVar("S", bound=ImageSettings)
 # Points of the curves by number of features.
 STEPS = 16
 NEIGHBOURS = 10
+RANKS = ("first", "middle", "last")
 # Images with the largest values of a feature, over which its purity is taken.
 PURE = 100
 TOP_ACTIVATING = (
@@ -50,9 +52,12 @@ def raw_pixels(s: ImageSettings, context: Context) -> Result:
 def majority(s: ImageSettings, context: Context) -> Result:
     """The most frequent class."""
     fit, _, test = MemoryTask(*context.data(), s.view, context.device).part_labels
-    accuracy = 100 * (test == fit.bincount().argmax()).double().mean().item()
-    names = ("backbone", "all", "first", "middle", "last", "unordered")
-    return Result({f"probe_{name}": accuracy for name in names} | {"probe_gap": 0.0, "knn_accuracy": accuracy})
+    answer = fit.bincount().argmax()
+    accuracy = 100 * (test == answer).double().mean().item()
+    metrics = {"probe_gap": 0.0}
+    for name in (*(f"probe_{which}" for which in ("backbone", "all", *RANKS, "unordered")), "knn_accuracy"):
+        metrics |= {name: accuracy} | beside(name, answer.expand(len(test)))
+    return Result(metrics)
 
 
 # The experiment -------------------------------------------------------------------------------------------------------
@@ -107,15 +112,12 @@ def evaluate_features(features: Features, labels: list[Tensor], k: int) -> Resul
     """Probes, k-NN and retrieval, in percent, by all features and by `k` of the first, middle and last ranks."""
     backbone, projected, importance = features
     order = importance_order(importance)
-    metrics = {
-        "probe_backbone": linear_accuracy(labels, backbone),
-        "probe_all": linear_accuracy(labels, projected),
-        "probe_first": linear_accuracy(labels, [selected(z, order, "first", k) for z in projected]),
-        "probe_middle": linear_accuracy(labels, [selected(z, order, "middle", k) for z in projected]),
-        "probe_last": linear_accuracy(labels, [selected(z, order, "last", k) for z in projected]),
-        "probe_unordered": linear_accuracy(labels, [z[:, :k] for z in projected]),
-        "knn_accuracy": vote_accuracy(weighted_knn(backbone[0], labels[0], backbone[2]), labels[2]),
-    }
+    metrics = linear_accuracy("probe_backbone", labels, backbone) | linear_accuracy("probe_all", labels, projected)
+    for which in RANKS:
+        metrics |= linear_accuracy(f"probe_{which}", labels, [selected(z, order, which, k) for z in projected])
+    metrics |= linear_accuracy("probe_unordered", labels, [z[:, :k] for z in projected])
+    votes = weighted_knn(backbone[0], labels[0], backbone[2])
+    metrics |= {"knn_accuracy": vote_accuracy(votes, labels[2])} | beside("knn_accuracy", voted(votes))
     metrics["probe_gap"] = metrics["probe_first"] - metrics["probe_last"]
 
     z, y = projected[2], labels[2]

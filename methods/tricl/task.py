@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from retable.cards import CardError
 from retable.data.image_batches import MemoryBatches, held_out
 from retable.data.image_sets import ImageSet, ImageSplit
-from retable.evaluate.probes import chosen_accuracy, probe
+from retable.evaluate.probes import chosen_accuracy, chosen_answers, probe
 
 from .models import BATCH, embed
 from .settings import ViewName
@@ -70,9 +70,13 @@ def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
     return means, stds
 
 
-def linear_accuracy(labels: list[Tensor], features: list[Tensor]) -> float:
-    """Test accuracy in percent of logistic regression; features (N, d) of the parts that fit, choose and test."""
+def linear_accuracy(metric: str, labels: list[Tensor], features: list[Tensor]) -> dict[str, float]:
+    """Test accuracy in percent of logistic regression, as a metric with what is recorded beside one; features (N, d) of
+    the parts that fit, choose and test.
+    """
     y = torch.cat(labels)
     part = torch.cat([torch.full((len(rows),), number) for number, rows in enumerate(labels)]).to(y.device)
     fit, choose, test = ((part == number)[None] for number in range(3))
-    return chosen_accuracy(probe(torch.cat(features), y, fit), choose, test)[0].item()
+    probed = probe(torch.cat(features), y, fit)
+    accuracy = chosen_accuracy(probed.right, choose, test)[0].item()
+    return {metric: accuracy} | chosen_answers(metric, probed, choose, test)

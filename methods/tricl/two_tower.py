@@ -133,7 +133,7 @@ class TwoTower(Experiment[TwoTowerSettings]):
             scores[own, own] = -torch.inf
             same_class = labels[2][largest(scores, NEIGHBOURS)[1]] == labels[2][:, None]
             metrics[f"precision_{name}"] = 100 * same_class.double().mean().item()
-            metrics[f"probe_{name}"] = linear_accuracy(labels, [selected(z, order, which, number) for z in left])
+            metrics |= linear_accuracy(f"probe_{name}", labels, [selected(z, order, which, number) for z in left])
         metrics["precision_gap"] = metrics["precision_first"] - metrics["precision_last"]
         metrics["importance_effective_number"] = spread(importance).effective_number.item()
         return Result(metrics, {"importance": importance[order].tolist()})

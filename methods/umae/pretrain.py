@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from retable.cards import CardError
 from retable.data.folder_images import FolderSet
 from retable.data.image_batches import ImageBatches, MemoryBatches
+from retable.evaluate.answers import beside
 from retable.evaluate.spectra import pairwise_cosines, spectrum
 from retable.experiment import Experiment
 from retable.train.context import Context, Result
@@ -117,8 +118,10 @@ def majority(settings: PretrainSettings, context: Context) -> Result:
     answer = task.labels("fit").bincount(minlength=task.classes).argmax()
     share = {name: (task.labels(name) == answer).double().mean() for name in ("test", "val")}
     test, val = 100 * share["test"].item(), 100 * share["val"].item()
-    metrics = {"probe": test, "probe_val": val, "knn20": test, "knn10": test}
-    return Result({f"cls_{name}_accuracy": value for name, value in metrics.items()})
+    metrics = {"cls_probe_val_accuracy": val}
+    for name in ("cls_probe_accuracy", "cls_knn20_accuracy", "cls_knn10_accuracy"):
+        metrics |= {name: test} | beside(name, answer.expand(task.size("test")))
+    return Result(metrics)
 
 
 def raw_pixels(settings: PretrainSettings, context: Context) -> Result:

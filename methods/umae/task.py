@@ -10,8 +10,9 @@ from retable.data.augment import horizontal_flip
 from retable.data.folder_images import FolderSet, FolderSplit
 from retable.data.image_batches import IMAGENET, FolderBatches, ImageBatches, MemoryBatches, held_out
 from retable.data.image_sets import ImageSet, ImageSplit
-from retable.evaluate.neighbours import vote_accuracy, weighted_knn
-from retable.evaluate.probes import chosen_accuracy, probe
+from retable.evaluate.answers import beside
+from retable.evaluate.neighbours import vote_accuracy, voted, weighted_knn
+from retable.evaluate.probes import chosen_accuracy, chosen_answers, probe
 
 from .settings import PretrainSettings, TransferSettings
 
@@ -44,8 +45,17 @@ def from_folder(images: FolderSet, split: FolderSplit, s: TransferSettings, devi
 @torch.no_grad()
 def accuracy(task: ImageBatches, part: str, logits: Callable[[Tensor], Tensor]) -> float:
     """Accuracy in percent of the logits (B, classes) of a part's images (B, C, S, S)."""
-    correct = sum(int((logits(images).argmax(1) == labels).sum()) for images, labels in task.part(part))
-    return 100 * correct / task.size(part)
+    return counted_accuracy(task, part, logits, "accuracy")["accuracy"]
+
+
+@torch.no_grad()
+def counted_accuracy(
+    task: ImageBatches, part: str, logits: Callable[[Tensor], Tensor], metric: str
+) -> dict[str, float]:
+    """`accuracy` as a metric, and what is recorded beside one."""
+    answers = [(logits(images).argmax(1), labels) for images, labels in task.part(part)]
+    correct = sum(int((answer == labels).sum()) for answer, labels in answers)
+    return {metric: 100 * correct / task.size(part)} | beside(metric, torch.cat([answer for answer, _ in answers]))
 
 
 def accuracies(task: MemoryBatches, features: Tensor) -> tuple[dict[str, float], Tensor]:
@@ -58,18 +68,16 @@ def accuracies(task: MemoryBatches, features: Tensor) -> tuple[dict[str, float],
     labels = torch.cat([task.labels(name) for name in names])
     part = torch.cat([torch.full((task.size(name),), i, device=task.device) for i, name in enumerate(names)])
     fit, val, test = (part == i for i in range(3))
-    on_test, on_val = chosen_accuracy(probe(features, labels, fit[None]), val[None], test[None])
+    probed = probe(features, labels, fit[None])
+    on_test, on_val = chosen_accuracy(probed.right, val[None], test[None])
     known, queries = features[fit].float(), features[test].float()
 
-    def knn(k: int, temperature: float) -> float:
+    def knn(metric: str, k: int, temperature: float) -> dict[str, float]:
         votes = weighted_knn(known, labels[fit], queries, k=k, temperature=temperature)
-        return vote_accuracy(votes, labels[test])
+        return {metric: vote_accuracy(votes, labels[test])} | beside(metric, voted(votes))
 
-    found = {
-        "probe_accuracy": on_test.item(),
-        "probe_val_accuracy": on_val.item(),
-        "knn20_accuracy": knn(20, 0.07),
-        # At so high a temperature all votes are equal.
-        "knn10_accuracy": knn(10, 1e9),
-    }
-    return found, queries
+    found = {"probe_accuracy": on_test.item(), "probe_val_accuracy": on_val.item()}
+    found |= chosen_answers("probe_accuracy", probed, val[None], test[None])
+    found |= knn("knn20_accuracy", 20, 0.07)
+    # At so high a temperature all votes are equal.
+    return found | knn("knn10_accuracy", 10, 1e9), queries

@@ -26,7 +26,7 @@ from .classifiers import Classifier, ProbeHead
 from .mae import MAE
 from .pretrain import Objective, make_model, pretrain
 from .settings import TransferSettings
-from .task import accuracy, from_folder, in_memory
+from .task import counted_accuracy, from_folder, in_memory
 from .vit import SIZES
 
 
@@ -139,7 +139,7 @@ class Transfer(Experiment[TransferSettings]):
     def measure(self) -> Result:
         """Test accuracy in percent."""
         self.evaluation.model.eval()
-        return Result({"test_accuracy": accuracy(self.task, "test", self.evaluation.logits)})
+        return Result(counted_accuracy(self.task, "test", self.evaluation.logits, "test_accuracy"))
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The pre-training loss, or that of the evaluation if nothing is pre-trained."""

@@ -64,6 +64,11 @@ def vote_accuracy(votes: Tensor, labels: Tensor, top: int = 1) -> float:
     return 100 * (best == labels[:, None]).any(1).double().mean().item()
 
 
+def voted(votes: Tensor) -> Tensor:
+    """The class (M,) with most votes of each row (M, C), the lowest of equals."""
+    return votes.argsort(dim=1, descending=True, stable=True)[:, 0]
+
+
 @dataclass(frozen=True, eq=False)
 class Retrieval:
     """Scores by number of dimensions, float64 (len(dims),) each, in [0, 1].

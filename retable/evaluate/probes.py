@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retable.evaluate.answers import beside, unconverged
+
 # Strongest first, so that of penalties with equal validation accuracy the strongest is taken. Per mean loss, for
 # features of variance 1; scikit-learn's C is 1 / (penalty * training rows).
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -15,10 +17,14 @@ _HISTORY = 10
 
 @dataclass(frozen=True, eq=False)
 class LogisticFit:
-    """``weight`` (S, R, d, C) and ``bias`` (S, R, C) for S splits and R penalties, for features of width d."""
+    """``weight`` (S, R, d, C) and ``bias`` (S, R, C) for S splits and R penalties, for features of width d.
+
+    ``converged`` bool (S, R): false where the last iteration still moved and left a gradient above the tolerance.
+    """
 
     weight: Tensor
     bias: Tensor
+    converged: Tensor
 
     def predict(self, x: Tensor) -> Tensor:
         """Most likely class of each row of ``x`` (N, d): int64 (S, R, N)."""
@@ -58,12 +64,25 @@ def fit_logistic(
         gradient = torch.bmm(columns, error.flatten(2)).view_as(theta) + ridge * theta
         return value + (ridge * theta.square()).sum((1, 3)) / 2, gradient
 
-    theta = _minimise(objective, x.new_zeros(splits, width, number, classes), tolerance, max_iterations)
-    return LogisticFit(theta[:, :-1].transpose(1, 2).contiguous(), theta[:, -1].contiguous())
+    start = x.new_zeros(splits, width, number, classes)
+    theta, converged = _minimise(objective, start, tolerance, max_iterations)
+    return LogisticFit(theta[:, :-1].transpose(1, 2).contiguous(), theta[:, -1].contiguous(), converged)
 
 
-def probe(x: Tensor, y: Tensor, train: Tensor, penalties: Sequence[float] = PENALTIES) -> Tensor:
-    """Whether each row is classified rightly, bool (S, R, N), by logistic regression on each split's training rows.
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """Classes that S x R probes give to all rows, ``answers`` int64 (S, R, N), and whether these are ``right``.
+
+    ``converged`` bool (S, R), of each fit.
+    """
+
+    answers: Tensor
+    right: Tensor
+    converged: Tensor
+
+
+def probe(x: Tensor, y: Tensor, train: Tensor, penalties: Sequence[float] = PENALTIES) -> Probed:
+    """Classes of all rows by logistic regression on each split's training rows, at each penalty.
 
     The mean row is taken off and all features share one factor that makes their variance 1: neither changes what a
     linear classifier can do, and penalties mean the same for every encoder.
@@ -72,19 +91,33 @@ def probe(x: Tensor, y: Tensor, train: Tensor, penalties: Sequence[float] = PENA
     x = x - x.mean(0)
     deviation = x.square().mean().sqrt()
     x = x / torch.where(deviation > 0, deviation, 1.0)
-    return fit_logistic(x, y, train, penalties).predict(x) == y
+    fit = fit_logistic(x, y, train, penalties)
+    answers = fit.predict(x)
+    return Probed(answers, answers == y, fit.converged)
 
 
 def chosen_accuracy(right: Tensor, val: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Test and validation accuracy (S,) in percent, at the penalty with the best validation accuracy of each split.
 
-    ``right`` bool (S, R, N) from :func:`probe`; ``val``, ``test`` bool (S, N). Of equals the first penalty is taken.
+    ``right`` bool (S, R, N) of :func:`probe`; ``val``, ``test`` bool (S, N). Of equals the first penalty is taken.
     """
     right = right.double()
     on_val = (right * val[:, None]).sum(2) / val.sum(1, keepdim=True)
     on_test = (right * test[:, None]).sum(2) / test.sum(1, keepdim=True)
     best = on_val.argmax(1, keepdim=True)
     return 100 * on_test.gather(1, best)[:, 0], 100 * on_val.gather(1, best)[:, 0]
+
+
+def chosen_answers(metric: str, probed: Probed, val: Tensor, test: Tensor) -> dict[str, float]:
+    """What is recorded beside the accuracy ``metric`` of :func:`chosen_accuracy`: see :mod:`retable.evaluate.answers`.
+
+    ``val``, ``test`` bool (S, N). Of the fits only those at the chosen penalties count, one a split.
+    """
+    on_val = (probed.right.double() * val[:, None]).sum(2) / val.sum(1, keepdim=True)
+    chosen = list(enumerate(on_val.argmax(1).tolist()))
+    answers = [probed.answers[split, penalty][test[split]] for split, penalty in chosen]
+    stopped_early = [not probed.converged[place] for place in chosen]
+    return beside(metric, *answers) | unconverged(metric, stopped_early)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,10 +180,11 @@ def _side_by_side(x: Tensor, y: Tensor, train: Tensor) -> tuple[Tensor, Tensor, 
     return x[order], y[order], torch.gather(train, 1, order).to(x.dtype) / counts[:, None]
 
 
-def _minimise(objective, theta: Tensor, tolerance: float, max_iterations: int) -> Tensor:
+def _minimise(objective, theta: Tensor, tolerance: float, max_iterations: int) -> tuple[Tensor, Tensor]:
     """L-BFGS for convex problems side by side: ``theta`` (S, k, R, C) holds one problem for each (S, R).
 
-    Step lengths are halved until the value falls enough (Armijo); each problem stops by itself.
+    Step lengths are halved until the value falls enough (Armijo); each problem stops by itself. Also returns which
+    problems (S, R) did, before the iterations ran out.
     """
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -187,7 +221,8 @@ def _minimise(objective, theta: Tensor, tolerance: float, max_iterations: int) -
         useful = curvature > 1e-10 * dot(change, change).clamp(min=1e-30)
         inverse = torch.where(useful, 1 / torch.where(useful, curvature, 1.0), 0.0)
         history = [*history[-_HISTORY + 1 :], (moved, change, inverse)]
-    return theta
+    open_ = active & (gradient.abs().amax((1, 3), keepdim=True) > tolerance)
+    return theta, ~open_[:, 0, :, 0]
 
 
 def _inverse_hessian_times(gradient: Tensor, history: list[tuple[Tensor, Tensor, Tensor]], dot) -> Tensor:

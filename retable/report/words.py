@@ -119,14 +119,19 @@ def mean_spread(values: Sequence[float], unit: str = "") -> str:
 
 
 def measured(row: Row, metric: str, unit: str = "") -> str:
-    """Mean ± sample deviation of a row; of a mixture each part with its share of the seeds."""
+    """Mean ± sample deviation of a row; of a mixture each part with its share of the seeds. Fits that did not converge
+    are counted beside.
+    """
     values = list(row.values(metric).values())
+    count = row.unconverged(metric)
+    note = f" ({count} fit{'s' if count > 1 else ''} did not converge)" if count else ""
     if row.condition(metric) != "mixture":
-        return mean_spread(values, unit)
-    return "; ".join(
+        return mean_spread(values, unit) + note
+    parts = (
         f"{mean_spread(part, unit)} in {len(part)} of {len(values)}" + (f" ({kind})" if kind else "")
         for kind, part in row.parts(metric)
     )
+    return "; ".join(parts) + note
 
 
 def row_state(row: Row) -> str:

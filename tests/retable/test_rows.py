@@ -148,3 +148,31 @@ def test_only_a_log_potential_near_zero_is_a_collapse(world, uniformity, conditi
         metrics = {"accuracy": 80.0 + seed, "uniformity": uniformity}
         world.measure(world.cell("plain", depth=2), [0.0], first_seed=seed, metrics=metrics)
     assert row(world, "plain", depth=2).condition("accuracy") == condition
+
+
+@pytest.mark.parametrize(
+    ("metric", "share", "items"),
+    [
+        ("accuracy", "largest_class_share", "test_items"),
+        ("last_test_accuracy", "last_test_largest_class_share", "last_test_items"),
+        ("test_accuracy_10_80_10", "test_largest_class_share_10_80_10", "test_items_10_80_10"),
+        ("svm_accuracy", "svm_largest_class_share", "svm_test_items"),
+        ("aff_pgd_accuracy", "aff_pgd_largest_class_share", "aff_pgd_test_items"),
+        ("probe_first", "probe_first_largest_class_share", "probe_first_test_items"),
+    ],
+)
+def test_each_accuracy_finds_its_own_share_and_number_of_items(world, metric, share, items):
+    metrics = {metric: 25.0, share: 100.0, items: 40.0, "other_largest_class_share": 10.0, "other_test_items": 7.0}
+    world.measure(world.cell("plain", depth=2), [0.0], metrics=metrics)
+    found = row(world, "plain", depth=2)
+    assert found.seeds_that("constant answer", metric) == {0: True}
+    if "accuracy" in metric:
+        assert found.resolution(metric) == 2.5
+
+
+def test_fits_that_did_not_converge_are_counted_over_seeds(world):
+    metrics = {"svm_accuracy": 80.0, "svm_unconverged": 3.0, "probe_first": 1.0, "probe_first_unconverged": 1.0}
+    world.measure(world.cell("plain", depth=2), [0.0, 0.0], metrics=metrics)
+    found = row(world, "plain", depth=2)
+    assert (found.unconverged("svm_accuracy"), found.unconverged("probe_first")) == (6, 2)
+    assert found.unconverged("svm_unconverged") == found.unconverged("accuracy") == 0

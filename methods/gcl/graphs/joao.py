@@ -4,6 +4,8 @@ The distribution over augmentations takes a step towards those with a high loss 
 uniform one by gamma, and is projected back onto the simplex.
 """
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -56,6 +58,7 @@ def project_to_simplex(b: np.ndarray) -> np.ndarray:
 class JOAO(Learner):
     """An encoder with one projection head for each augmentation, and the distribution over them."""
 
+    reshuffles = True
     p: Tensor
 
     def __init__(self, features: int, settings: GraphSettings) -> None:
@@ -80,13 +83,15 @@ class JOAO(Learner):
         return self._contrast(batch, choice, self.head)
 
     @torch.no_grad()
-    def end_epoch(self, batches: list[GraphBatch]) -> None:
-        """Move p by each augmentation's loss on the first batches, head 0, in training mode.
+    def end_epoch(self, shuffled: Callable[[], Iterable[GraphBatch]]) -> None:
+        """Move p by each augmentation's loss on the first batches of an order of its own, head 0, in training mode.
 
         The loss is the sum over batches over (number of batches x batch size), as in the authors' code.
         """
-        losses, sample = [], batches[: len(batches) // UPDATED_BY + 1]
+        losses = []
         for number in range(len(AUGMENTATIONS)):
+            batches = list(shuffled())
+            sample = batches[: len(batches) // UPDATED_BY + 1]
             values = [self._contrast(batch, torch.full((batch.graphs,), number), 0) * batch.graphs for batch in sample]
             losses.append(float(torch.stack(values).sum()) / (len(sample) * self.settings.batch_size))
         updated = update_distribution(self.p.cpu().numpy(), np.array(losses), self.settings.gamma)

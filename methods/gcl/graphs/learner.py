@@ -1,5 +1,6 @@
 """What every method on sets of graphs implements."""
 
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import torch
@@ -13,7 +14,7 @@ class Learner(nn.Module):
     """An encoder of graphs with its objective: ``loss`` is minimised, ``encoder`` alone is kept and evaluated."""
 
     reshuffles: ClassVar[bool] = False
-    """Whether each epoch has a new order of the graphs; the others keep the first one, as in the authors' code."""
+    """Whether each epoch has a new order of the graphs; GraphCL and InfoGraph keep one, as in the authors' code."""
     uses_features: ClassVar[bool] = True
     """Whether nodes have their features as input, or the constant 1."""
     encoder: nn.Module
@@ -45,5 +46,5 @@ class Learner(nn.Module):
     def begin_epoch(self) -> None:
         """Called before the first batch of an epoch."""
 
-    def end_epoch(self, batches: list[GraphBatch]) -> None:
-        """Called after an epoch with its batches."""
+    def end_epoch(self, shuffled: Callable[[], Iterable[GraphBatch]]) -> None:
+        """Called after an epoch; each call of `shuffled` gives batches of all graphs in a new order."""

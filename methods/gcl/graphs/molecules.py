@@ -8,6 +8,7 @@ from torch import Tensor
 
 from retable.data.containers import DataError, NodeSplit
 from retable.data.molecules import MoleculeSet
+from retable.evaluate.answers import unconverged
 from retable.evaluate.ogb import ogb_score
 from retable.evaluate.probes import PENALTIES, fit_logistic
 from retable.train.context import Context
@@ -53,7 +54,8 @@ class MoleculeTask(GraphTask):
         logits = (z @ active.T).T.cpu().numpy()
         on_val = [self._auc(row, self.split.val) for row in logits]
         best = max(range(len(logits)), key=on_val.__getitem__)
-        return {"ogb_test_auc": self._auc(logits[best], self.split.test), "ogb_val_auc": on_val[best]}
+        metrics = {"ogb_test_auc": self._auc(logits[best], self.split.test), "ogb_val_auc": on_val[best]}
+        return metrics | unconverged("ogb_test_auc", [not fit.converged[0, best]])
 
     def majority_scores(self) -> dict[str, float]:
         same = np.zeros(len(self.y))

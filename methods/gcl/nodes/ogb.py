@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from retable.data.containers import NodeGraph
+from retable.evaluate.answers import beside, unconverged
 from retable.evaluate.ogb import ogb_score
-from retable.evaluate.probes import PENALTIES, fit_logistic
+from retable.evaluate.probes import PENALTIES, LogisticFit, fit_logistic
 from retable.nn.rows import normalize_rows
 from retable.train.context import Context
 
@@ -25,22 +26,25 @@ class OgbTask(NodeTask):
         self.dataset = context.cell.dataset
 
     def scores(self, z: Tensor) -> dict[str, float]:
-        return self._ogb_scores(self._probe(z))
+        fit, z = self._probe(z)
+        answers = fit.predict(z)[0]
+        best, metrics = self._ogb_scores(answers)
+        return metrics | unconverged("ogb_test_accuracy", [not fit.converged[0, best]])
 
     def majority_scores(self) -> dict[str, float]:
         most = torch.bincount(self.y[self.train[0]]).argmax()
-        return self._ogb_scores(most.expand(1, len(self.y)))
+        return self._ogb_scores(most.expand(1, len(self.y)))[1]
 
-    def _probe(self, z: Tensor) -> Tensor:
-        """Classes (R, N) by logistic regression, R penalties, on z (N, d), centred and divided by its std."""
+    def _probe(self, z: Tensor) -> tuple[LogisticFit, Tensor]:
+        """Logistic regression, R penalties, on z (N, d), centred and divided by its std, which is returned so."""
         z = z.detach().float()
         z = z - z.mean(0)
         std = z.square().mean().sqrt()
         z = z / torch.where(std > 0, std, 1.0)
-        return fit_logistic(z, self.y, self.train, PENALTIES).predict(z)[0]
+        return fit_logistic(z, self.y, self.train, PENALTIES), z
 
-    def _ogb_scores(self, answers: Tensor) -> dict[str, float]:
-        """Scores on the test nodes, for those of the answers (R, N) that are best on the validation nodes."""
+    def _ogb_scores(self, answers: Tensor) -> tuple[int, dict[str, float]]:
+        """Which of the answers (R, N) are best on the validation nodes, and their scores on the test nodes."""
         ((val, test),) = self.protocols.values()
         y = self.y.cpu().numpy()
 
@@ -50,7 +54,8 @@ class OgbTask(NodeTask):
 
         on_val = [score(row, val) for row in answers]
         best = max(range(len(answers)), key=on_val.__getitem__)
-        return {"ogb_test_accuracy": score(answers[best], test), "ogb_val_accuracy": on_val[best]}
+        metrics = {"ogb_test_accuracy": score(answers[best], test), "ogb_val_accuracy": on_val[best]}
+        return best, metrics | beside("ogb_test_accuracy", answers[best][test[0]])
 
     def geometry(self, z: Tensor) -> dict[str, float]:
         """The measures of `NodeTask.geometry`, without an array of all edges' features.

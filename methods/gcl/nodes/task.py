@@ -9,7 +9,8 @@ from torch import Tensor
 
 from retable.data.containers import DataError, NodeGraph, distinct_edges
 from retable.evaluate import contrast
-from retable.evaluate.probes import chosen_accuracy, probe
+from retable.evaluate.answers import beside
+from retable.evaluate.probes import chosen_accuracy, chosen_answers, probe
 from retable.nn.sparse import SparseMatrix, csr_from_entries, row_normalise
 from retable.train.context import Context
 
@@ -58,13 +59,14 @@ class NodeTask(Task):
         """For each protocol: mean test and validation accuracy of a linear probe on z (N, d), the std over splits."""
         if "fixed" in self.protocols:
             z = F.normalize(z, dim=1)
-        right = probe(z, self.y, self.train)
+        probed = probe(z, self.y, self.train)
         metrics = {}
         for name, (val, test) in self.protocols.items():
-            on_test, on_val = chosen_accuracy(right, val, test)
+            on_test, on_val = chosen_accuracy(probed.right, val, test)
             metrics[f"test_accuracy_{name}"] = on_test.mean().item()
             metrics[f"val_accuracy_{name}"] = on_val.mean().item()
             metrics[f"split_deviation_{name}"] = on_test.std().item() if len(on_test) > 1 else 0.0
+            metrics |= chosen_answers(f"test_accuracy_{name}", probed, val, test)
         return metrics
 
     def majority_scores(self) -> dict[str, float]:
@@ -72,7 +74,11 @@ class NodeTask(Task):
         answers = torch.stack([torch.bincount(self.y[mask]).argmax() for mask in self.train])
         right = (self.y == answers[:, None]).double()
         shares = {name: 100 * (right * test).sum(1) / test.sum(1) for name, (_, test) in self.protocols.items()}
-        return {f"test_accuracy_{name}": share.mean().item() for name, share in shares.items()}
+        metrics = {f"test_accuracy_{name}": share.mean().item() for name, share in shares.items()}
+        for name, (_, test) in self.protocols.items():
+            constant = [answer.expand(int(mask.sum())) for answer, mask in zip(answers, test, strict=True)]
+            metrics |= beside(f"test_accuracy_{name}", *constant)
+        return metrics
 
     def geometry(self, z: Tensor) -> dict[str, float]:
         """Measures of z (N, d), over edges too."""

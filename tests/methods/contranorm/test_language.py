@@ -67,6 +67,14 @@ def test_scores_are_learnt_by_their_squared_error():
     torch.testing.assert_close(one.loss(inputs, labels), ((outputs.squeeze(1) - torch.tensor([0.5, 4.0])) ** 2).mean())
 
 
+def test_beside_an_accuracy_stand_the_share_of_one_class_and_the_number_of_rows(monkeypatch):
+    one = FineTuning(settings_of(), Given(rows()))
+    monkeypatch.setattr(one, "predictions", lambda indices: np.ones(len(indices)))
+    assert set(one.scores("test")) == {"test_score", "test_accuracy"}
+    counts = {"test_largest_class_share", "test_items"}
+    assert set(one.scores("test", counts=True)) == {"test_score", "test_accuracy"} | counts
+
+
 @pytest.mark.parametrize("scale", [0.0, 0.1])
 def test_a_scale_of_zero_is_the_plain_model(scale):
     assert patched(FineTuning(settings_of(norm_scale=scale), Given(rows())).model) == (scale > 0)

@@ -86,9 +86,12 @@ def test_predictions_are_evaluated_by_their_largest_share_and_on_the_public_node
     split, public = NodeSplit(mask(4, 5), mask(5), mask(0, 1, 2, 3)), NodeSplit(mask(0), mask(2), mask(1, 4, 5))
     x, edges = scipy.sparse.csr_matrix((6, 1)), np.zeros((2, 0), int)
     plain, citations = (NodeGraph("made-up", x, edges, y, splits) for splits in ({}, {"public": public}))
-    expected = {"train_accuracy": 50, "val_accuracy": 0, "test_accuracy": 75, "test_largest_class_share": 75.0}
+    expected = {"train_accuracy": 50, "val_accuracy": 0, "test_accuracy": 75}
+    expected |= {"test_largest_class_share": 75.0, "test_items": 4}
     assert evaluate(predictions, plain, split) == expected
-    assert evaluate(predictions, citations, split) == expected | {"public_test_accuracy": pytest.approx(100 / 3)}
+    third, two_thirds = pytest.approx(100 / 3), pytest.approx(200 / 3)
+    public = {"public_test_accuracy": third, "public_test_largest_class_share": two_thirds, "public_test_items": 3}
+    assert evaluate(predictions, citations, split) == expected | public
     assert evaluate(np.full(6, 2), plain, split)["test_largest_class_share"] == 100.0
 
 

@@ -111,6 +111,7 @@ def test_first_images_stop_at_the_number():
 def test_a_short_training_learns_the_digits(workspace):
     measured = result_of(workspace, cell_of(workspace, "demo", "contranorm", epochs=8, depth=2))
     assert measured.metrics["last_test_accuracy"] > 40  # chance: 10
+    assert 10 <= measured.metrics["last_test_largest_class_share"] < 100
     assert {len(series) for series in measured.series.values()} == {2}
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from methods.dynacl.models import make_encoder
-from methods.dynacl.robustness import CURVE_SHARES, LearningCurve, representations
+from methods.dynacl.robustness import CURVE_SHARES, LearningCurve, counted, representations
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 6, 1000])
@@ -27,6 +27,15 @@ def test_the_curve_is_part_of_a_saved_state():
     other.load_state_dict(curve.state_dict())
     assert torch.equal(curve.values, other.values)
     assert other.series()["probe_accuracy_by_epoch"][0] == 30
+
+
+def test_beside_an_accuracy_stand_the_largest_share_of_one_class_and_the_number_of_images():
+    y = torch.tensor([0, 1, 1, 3])
+    found = counted("pgd_accuracy", torch.tensor([1, 1, 1, 3]), y)
+    assert found == {"pgd_accuracy": 75, "pgd_largest_class_share": 75, "pgd_test_items": 4}
+    twice = counted("corruption_accuracy", torch.tensor([[1, 1, 1, 3], [1, 1, 1, 1]]), y)
+    expected = {"corruption_accuracy": 62.5, "corruption_largest_class_share": 87.5, "corruption_test_items": 4}
+    assert twice == expected
 
 
 def test_representations_are_those_of_eval_mode():

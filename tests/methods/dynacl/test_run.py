@@ -88,6 +88,7 @@ def test_the_answer_that_does_not_look_is_robust(tmp_path):
     asked = cell("demo", "majority", attacked_images=500)
     metrics = measure(module, asked, context(asked, tmp_path)).metrics
     assert metrics["accuracy"] == metrics["pgd_accuracy"] == pytest.approx(10, abs=1)
+    assert metrics["largest_class_share"] == metrics["pgd_largest_class_share"] == 100
 
 
 def test_clusters_that_do_not_fit_the_data_are_refused_before_anything_is_trained(tmp_path):

@@ -43,6 +43,7 @@ SETTINGS = {
     "svm_inner_folds": 3,
     "svm_lowest_cost": 0.1,
     "svm_highest_cost": 1.0,
+    "svm_divisions": 2,
 }
 
 
@@ -153,6 +154,34 @@ def test_controls_need_no_encoder(start, graph_set):
     sums = measure(graph, cell, context).metrics
     assert sums["svm_standardised_accuracy"] > 90  # degrees tell rings from stars
     assert evaluate(graph, cell, context).metrics == sums
+    unlabelled = graph_set(30, labels=False)
+    rows = ("labels-and-degrees", "raw-features")
+    counts, sizes = (measure(graph, *start(unlabelled, method=row)).metrics["svm_accuracy"] for row in rows)
+    assert counts == 100 > sizes
+
+
+def test_rows_share_the_divisions_of_their_seed(start):
+    rows = [experiment(*start(**change)).task.divisions for change in ({}, {"method": "infograph", "hidden": 8})]
+    assert np.array_equal(*rows)
+    assert not np.array_equal(rows[0], experiment(*start(seed=1)).task.divisions)
+
+
+def test_joao_has_a_new_order_in_each_epoch(start, monkeypatch):
+    orders = []
+    cut = graph.batches
+    monkeypatch.setattr(graph, "batches", lambda *parts: orders.append(parts[1].tolist()) or cut(*parts))
+    experiment(*start(method="joao", epochs=3)).train()
+    assert len(orders) == 3 * (1 + 5)  # its own, and one for each augmentation's loss
+    assert len(set(map(tuple, orders))) == len(orders)
+
+
+def test_the_rows_beside_linear_svc_are_those_of_the_graph_table():
+    card, datasets = load_papers(ROOT)["gcl"], load_datasets(ROOT)
+    table, beside = (recipe_cells("gcl", card.recipe(name), datasets, "full") for name in ("graph", "graph-linear-svc"))
+    asked = {(cell.dataset, cell.variant): cell.settings for cell in table}
+    changed = {"svm_divisions": 1, "linear_svc": True}
+    assert len(beside) == 8
+    assert all(cell.settings == asked[cell.dataset, cell.variant] | changed for cell in beside)
 
 
 @pytest.mark.parametrize(

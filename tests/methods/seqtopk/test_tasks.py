@@ -19,9 +19,12 @@ def sequences() -> TextBatches:
 
 
 def test_the_control_answers_with_shares_and_among_answers_for_answers():
-    metrics = majority(sequences())
+    task = sequences()
+    metrics = majority(task)
     assert metrics["hard_accuracy"] == 100
     assert metrics["hard_nll"] == pytest.approx(0.0)
+    assert metrics["hard_largest_class_share"] == 100
+    assert metrics["hard_test_items"] == int((task.rows[:, 1:] == 2).sum())
     assert metrics["nll"] > 0.5
 
 
@@ -36,6 +39,9 @@ def test_measures_are_the_losses_of_the_rows_and_leave_the_mode_alone():
     assert metrics["experts_used"] == 2
     assert masks[0].shape == (4, 6, 4)
     assert 0 <= metrics["hard_accuracy"] <= 100
+    # The only answer is one symbol: the share of it among the answers is the accuracy, unless another is given more.
+    assert metrics["hard_largest_class_share"] >= max(metrics["hard_accuracy"], 100 / task.symbols)
+    assert metrics["hard_test_items"] == int((task.rows[:, 1:] == 2).sum())
     assert metrics["experts_on_hard"] == pytest.approx(
         torch.stack(masks).sum(-1).double()[:, task.rows[:, 1:] == 2].mean().item()
     )

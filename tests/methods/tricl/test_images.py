@@ -27,6 +27,7 @@ def test_the_majority_class_needs_no_network(make, run) -> None:
     metrics = run(*make("importance", "majority")).metrics
     assert metrics["probe_all"] == pytest.approx(10, abs=1)
     assert metrics["probe_gap"] == 0.0
+    assert {value for name, value in metrics.items() if name.endswith("largest_class_share")} == {100}
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,11 @@ def test_images_without_a_label_train_and_evaluate_nothing() -> None:
 def test_probe_finds_what_one_channel_says() -> None:
     task = MemoryTask(images(400), parts(200, 300, 400), "digit", torch.device("cpu"))
     rows = task.features(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()))
-    assert linear_accuracy(task.part_labels, rows) > 95
-    assert linear_accuracy(task.part_labels, [row[:, 1:] for row in rows]) < 70
+    found = linear_accuracy("probe_all", task.part_labels, rows)
+    assert found["probe_all"] > 95
+    assert 10 <= found["probe_all_largest_class_share"] < 100
+    assert (found["probe_all_test_items"], found["probe_all_unconverged"]) == (100, 0)
+    assert linear_accuracy("probe", task.part_labels, [row[:, 1:] for row in rows])["probe"] < 70
 
 
 def test_a_split_without_labels_is_named() -> None:

@@ -81,11 +81,19 @@ def test_crops_and_flips_keep_the_size() -> None:
     assert images.shape == (8, 3, 8, 8)
 
 
+COUNTS = ("largest_class_share", "test_items")
+
+
 def test_features_that_are_the_label_are_classified_perfectly() -> None:
     task = task_of(val=4)
     labels = torch.cat([labels for part in ("fit", "val", "test") for _, labels in task.part(part)])
     found, test = accuracies(task, torch.nn.functional.one_hot(labels, 4).float())
-    assert set(found) == {"probe_accuracy", "probe_val_accuracy", "knn20_accuracy", "knn10_accuracy"}
+    accuracies_of = {"probe_accuracy", "probe_val_accuracy", "knn20_accuracy", "knn10_accuracy"}
+    counts = {f"{name}_{what}" for name in ("probe", "knn20", "knn10") for what in COUNTS}
+    assert set(found) == accuracies_of | counts | {"probe_unconverged"}
+    most = 100 * int(labels[-task.size("test") :].bincount().max()) / task.size("test")
+    assert found["probe_largest_class_share"] == found["knn10_largest_class_share"] == pytest.approx(most)
+    assert found["probe_test_items"] == task.size("test")
     assert found["probe_accuracy"] == found["knn20_accuracy"] == 100
     assert len(test) == task.size("test")
 

@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from retable.evaluate import neighbours
-from retable.evaluate.neighbours import largest, retrieval, vote_accuracy, weighted_knn
+from retable.evaluate.neighbours import largest, retrieval, vote_accuracy, voted, weighted_knn
 
 
 def features(rows: int = 40, columns: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -76,6 +76,7 @@ def test_accuracy_counts_the_first_classes_and_breaks_ties_by_class() -> None:
     votes = torch.tensor([[1.0, 3.0, 2.0], [0.0, 0.0, 0.0], [5.0, 0.0, 0.0]])
     labels = torch.tensor([2, 1, 0])
     assert vote_accuracy(votes, labels) == pytest.approx(100 / 3)
+    assert vote_accuracy(votes, voted(votes)) == 100
     assert vote_accuracy(votes, labels, top=2) == 100.0
 
 

@@ -3,7 +3,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from retable.evaluate.probes import adam_probe, chosen_accuracy, fit_logistic, probe
+from retable.evaluate.probes import Probed, adam_probe, chosen_accuracy, chosen_answers, fit_logistic, probe
 
 
 def digits(splits: int = 3, rows: int = 600) -> tuple[torch.Tensor, ...]:
@@ -42,7 +42,7 @@ def test_each_problem_is_solved_as_if_alone() -> None:
 def test_accuracy_is_no_worse_than_that_of_many_adam_steps() -> None:
     x, y, train, val, test = digits(splits=2)
     x = x.float()
-    ours, _ = chosen_accuracy(probe(x, y, train), val, test)
+    ours, _ = chosen_accuracy(probe(x, y, train).right, val, test)
     torch.manual_seed(0)
     fit = adam_probe(x, y, train, val, steps=1500)
     theirs = 100 * ((fit.predictions == y) & test).sum(1) / test.sum(1)
@@ -51,15 +51,18 @@ def test_accuracy_is_no_worse_than_that_of_many_adam_steps() -> None:
 
 def test_shift_and_scale_of_features_do_not_matter() -> None:
     x, y, train, _, _ = digits()
-    assert (probe(x, y, train) == probe(1000 + 50 * x, y, train)).double().mean() > 0.99
+    assert (probe(x, y, train).right == probe(1000 + 50 * x, y, train).right).double().mean() > 0.99
 
 
 def test_features_without_variation_give_the_majority_class() -> None:
     _, y, train, _, _ = digits()
-    right = probe(torch.ones(len(y), 4), y, train)
+    probed = probe(torch.ones(len(y), 4), y, train)
     for s, mask in enumerate(train):
         counts = torch.bincount(y[mask])
-        assert counts[y[right[s, 0]].unique()].tolist() == [counts.max().item()]
+        assert counts[y[probed.right[s, 0]].unique()].tolist() == [counts.max().item()]
+    everywhere = torch.ones_like(train)
+    recorded = chosen_answers("test_accuracy", probed, everywhere, everywhere)
+    assert recorded == {"test_largest_class_share": 100, "test_items": len(y), "test_unconverged": 0}
 
 
 def test_a_class_missing_from_training_is_not_answered() -> None:
@@ -75,6 +78,27 @@ def test_the_penalty_is_chosen_on_validation_and_the_first_of_equals_is_taken() 
     val, test = torch.tensor([[1, 1, 0, 0]]).bool(), torch.tensor([[0, 0, 1, 0]]).bool()
     on_test, on_val = chosen_accuracy(right, val, test)
     assert (on_test.item(), on_val.item()) == (100, 50)
+
+
+def test_the_answers_at_the_chosen_penalties_are_recorded() -> None:
+    answers = torch.tensor([[[0, 0, 1, 1, 1], [0, 0, 1, 1, 0]], [[1, 1, 0, 1, 1], [0, 1, 0, 1, 1]]])
+    val = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 0, 0, 0]]).bool()
+    y = torch.tensor([0, 1, 1, 1, 1])
+    # Of split 0 the first of two equals is chosen, of split 1 the second, which did not converge.
+    probed = Probed(answers, answers == y, torch.tensor([[True, False], [True, False]]))
+    recorded = chosen_answers("accuracy", probed, val, ~val)
+    assert recorded == {
+        "largest_class_share": pytest.approx((100 + 100 * 2 / 3) / 2),
+        "test_items": 3,
+        "unconverged": 1,
+    }
+
+
+def test_a_fit_that_runs_out_of_steps_has_not_converged() -> None:
+    x, y, train, _, _ = digits()
+    penalties = (1e-1, 1e-6)
+    assert fit_logistic(x, y, train, penalties, tolerance=1e-4, max_iterations=5000).converged.all()
+    assert not fit_logistic(x, y, train, penalties, tolerance=1e-4, max_iterations=5).converged.any()
 
 
 def test_a_split_without_training_rows_is_refused() -> None:

@@ -122,3 +122,26 @@ def test_a_recipe_that_waits_for_a_card_says_so(world):
     assert words.summary(world.assess(), world.paper.recipes[0]) == [
         "It runs once there is a card of your own download: wordy."
     ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [((0, 0), "80.50 ± 0.71"), ((1, 0), "80.50 ± 0.71 (1 fit did not converge)"),
+     ((2, 420), "80.50 ± 0.71 (422 fits did not converge)")],
+)  # fmt: skip
+def test_fits_that_did_not_converge_are_said_at_the_number(world, counts, text):
+    cell = world.cell("plain", depth=2)
+    for seed, count in enumerate(counts):
+        metrics = {"accuracy": 80.0 + seed, "val_accuracy": 1.0, "unconverged": float(count)}
+        world.measure(cell, [0.0], first_seed=seed, metrics=metrics)
+    (row,) = (row for row in world.assess().rows if row.variant == "plain" and row.axes == {"depth": 2})
+    assert words.measured(row, "accuracy", "%") == text
+
+
+def test_a_mixture_says_it_too(world):
+    cell = world.cell("plain", depth=2)
+    for seed, share in enumerate((100.0, 50.0)):
+        metrics = {"accuracy": 80.0, "val_accuracy": 1.0, "test_largest_class_share": share, "unconverged": 1.0}
+        world.measure(cell, [0.0], first_seed=seed, metrics=metrics)
+    (row,) = (row for row in world.assess().rows if row.variant == "plain" and row.axes == {"depth": 2})
+    assert words.measured(row, "accuracy", "%").endswith("(constant answer) (2 fits did not converge)")

@@ -77,7 +77,9 @@ def test_the_update_moves_the_distribution_and_no_weight(batch, graph_settings):
     torch.manual_seed(0)
     model = JOAO(2, graph_settings(method="joao", tau=1.0, gamma=0.1, batch_size=6))
     weights = [parameter.detach().clone() for parameter in model.parameters()]
-    model.end_epoch([batch])
+    orders = []
+    model.end_epoch(lambda: orders.append(1) or [batch])
+    assert len(orders) == len(AUGMENTATIONS)  # each augmentation is judged in an order of its own
     assert float(model.p.sum()) == pytest.approx(1)
     assert model.p.min() >= 0
     assert not torch.allclose(model.p, torch.full((5,), 0.2, dtype=torch.float64))
