@@ -25,7 +25,6 @@ from torch_geometric.nn import GINConv, global_add_pool
 from turns import medians
 
 from methods.gcl.graphs.augment import cut, drop_nodes
-from methods.gcl.graphs.batch import GraphBatch, batches, with_self_loops
 from methods.gcl.graphs.graphcl import GraphCL
 from methods.gcl.losses import graphcl_loss
 from methods.gcl.settings import GraphSettings
@@ -33,6 +32,7 @@ from retable.cards import load_dataset
 from retable.data.fetch import fetch
 from retable.data.graph_sets import node_features, simple_edges
 from retable.data.load import load
+from retable.nn.graph_batch import GraphBatch, batches, with_self_loops
 
 ROOT = Path(__file__).resolve().parents[1]
 # PROTEINS

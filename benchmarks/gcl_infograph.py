@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 from turns import medians, run_parts
 
-from methods.gcl.graphs.batch import GraphBatch, select_graphs, wl_classes
 from methods.gcl.graphs.infograph import InfoGraph
 from methods.gcl.losses import infograph_loss
 from methods.gcl.settings import GraphSettings
@@ -28,6 +27,7 @@ from retable.cards import load_dataset
 from retable.data.fetch import fetch
 from retable.data.graph_sets import node_features, simple_edges
 from retable.data.load import load
+from retable.nn.graph_batch import GraphBatch, select_graphs, wl_classes
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {"mutag": (512, 4), "ptc-mr": (512, 8), "imdb-binary": (128, 12)}

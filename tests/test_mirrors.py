@@ -9,7 +9,6 @@ ROOT = Path(__file__).resolve().parents[1]
 TEST = re.compile(r"^(    )?def test_", re.MULTILINE)
 # Module -> where it is tested instead, and why there.
 ELSEWHERE = {
-    "methods/dynacl/operations.py": "tests/methods/test_operations.py",  # all papers' counts against torch's
     **dict.fromkeys(
         (f"methods/{paper}/settings.py" for paper in ("contranorm", "gcl", "seqtopk")), "tests/retable/test_settings.py"
     ),  # every cell of every paper is held against them

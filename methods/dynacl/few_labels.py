@@ -116,7 +116,6 @@ def lr_at(epoch: int, epochs: int, lr: float, drops: tuple[float, float]) -> flo
 class FewLabels(Experiment[FewLabelsSettings]):
     """Pre-training, with LP-AFT for DYNACL++, then a teacher on the labelled images, then a student on all."""
 
-    settings_class = FewLabelsSettings
     model: Classifier
     """The student."""
 
@@ -227,7 +226,6 @@ class FewLabels(Experiment[FewLabelsSettings]):
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         """Images and attacks are drawn once."""
-        self.context.seed_torch("fixed batch")
         first, rest, s = self.labelled.first(16), self.unlabelled.first(48), self.settings
         x = training_images(torch.cat([first.x, rest.x]), s.crop_padding, flip=s.flip)
         attacked, soft = self.attack(x, first.y)

@@ -42,7 +42,6 @@ def majority(settings: PretrainSettings, context: Context) -> Result:
 class Dynacl(Experiment[PretrainSettings]):
     """Pre-training, with LP-AFT for DYNACL++, then the evaluations SLF, ALF and AFF; or supervised TRADES."""
 
-    settings_class = PretrainSettings
     controls = {"majority": majority}
 
     def __init__(self, settings: PretrainSettings, context: Context) -> None:
@@ -108,7 +107,6 @@ class Dynacl(Experiment[PretrainSettings]):
     def fixed_batch(self) -> Callable[[], Tensor]:
         """Views and adversarial images are drawn once."""
         s, pair, branch = self.settings, self.pair, self.bn_branch
-        self.context.seed_torch("fixed batch")
         if s.method == "supervised":
             classifier, batch = self.classifiers["supervised"], self.task.train.first(s.batch_size)
             x = training_images(batch.x, s.crop_padding, flip=s.flip)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from retable.experiment import Experiment
+from retable.nn.graph_batch import GraphBatch, batches
 from retable.train.context import Context, Result
 
-from .graphs.batch import GraphBatch, batches
 from .graphs.learner import Learner
 from .graphs.learners import LEARNERS
 from .graphs.task import FoldsTask, GraphTask

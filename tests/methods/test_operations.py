@@ -25,8 +25,6 @@ def counted_cells() -> list[Cell]:
 
 def of_seed(cell: Cell) -> float:
     path = Path(__file__).with_name("operations") / f"{cell.paper}.py"
-    if not path.exists():
-        return importlib.import_module(f"methods.{cell.paper}.operations").of_seed(cell)
     spec = importlib.util.spec_from_file_location(f"operations_{cell.paper}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

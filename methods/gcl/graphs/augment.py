@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .batch import GraphBatch
+from retable.nn.graph_batch import GraphBatch
 
 MASK_MEAN, MASK_STD = 0.5, 0.5
 

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retable.nn.graph_batch import GraphBatch
+
 from ..losses import symmetric_loss
 from ..settings import GraphSettings
-from .batch import GraphBatch
 from .gin import GIN, GINLayer, projection_head, reset_linear
 from .learner import Learner
 

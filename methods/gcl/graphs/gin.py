@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retable.nn.graph_batch import GraphBatch
+
 from ..settings import GraphSettings
-from .batch import GraphBatch
 
 
 class GINLayer(nn.Module):

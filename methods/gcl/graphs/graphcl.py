@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from retable.nn.graph_batch import GraphBatch, with_self_loops
+
 from ..losses import graphcl_loss
 from ..settings import GraphSettings
 from .augment import (
@@ -14,7 +16,6 @@ from .augment import (
     shared_uniform_noise,
     subgraph,
 )
-from .batch import GraphBatch, with_self_loops
 from .gin import make_encoder, projection_head, reset_linear
 from .learner import Learner
 

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from retable.nn.graph_batch import GraphBatch, wl_classes
+
 from ..losses import infograph_loss
 from ..settings import GraphSettings
-from .batch import GraphBatch, wl_classes
 from .gin import GIN, make_encoder, reset_linear
 from .learner import Learner
 

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from retable.nn.graph_batch import GraphBatch, with_self_loops
+
 from ..losses import graphcl_loss
 from ..settings import GraphSettings
 from .augment import cut, drop_edges, drop_nodes, mask_attributes, subgraph
-from .batch import GraphBatch, with_self_loops
 from .gin import make_encoder, projection_head, reset_linear
 from .learner import Learner
 

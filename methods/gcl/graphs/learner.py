@@ -6,8 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from retable.nn.graph_batch import GraphBatch
+
 from ..settings import GraphSettings
-from .batch import GraphBatch
 
 
 class Learner(nn.Module):

@@ -11,10 +11,10 @@ from retable.data.molecules import MoleculeSet
 from retable.evaluate.answers import unconverged
 from retable.evaluate.ogb import ogb_score
 from retable.evaluate.probes import PENALTIES, fit_logistic
+from retable.nn.graph_batch import GraphBatch
 from retable.train.context import Context
 
 from ..settings import GraphSettings
-from .batch import GraphBatch
 from .task import GraphTask, learner_class
 
 # OGB's evaluator of the area under the ROC curve, for its own set and for those that stand in for it.

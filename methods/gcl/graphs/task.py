@@ -17,13 +17,13 @@ from retable.evaluate.svm import (
     majority_cross_validation,
     svm_cross_validation,
 )
+from retable.nn.graph_batch import GraphBatch
 from retable.train.context import Context
 
 from ..geometry import geometry
 from ..settings import GraphSettings
 from ..task import Task
 from .autogcl import DEGREE_CAP
-from .batch import GraphBatch
 from .learner import Learner
 from .learners import LEARNERS
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from methods.gcl.graphs.adgcl import ContrastModel, ViewLearner, dropped_share, gate, view_objective
 from methods.gcl.graphs.augment import cut, edges_without, kept_nodes
-from methods.gcl.graphs.batch import GraphBatch, with_self_loops
 from methods.gcl.graphs.graphcl import GraphCL
 from methods.gcl.graphs.infograph import FeedForward
 from methods.gcl.graphs.joao import update_distribution
 from methods.gcl.losses import graphcl_loss, infograph_loss, symmetric_loss
+from retable.nn.graph_batch import GraphBatch, with_self_loops
 
 Arrays = dict[str, np.ndarray]
 # Float64 sums in another order than the authors'.

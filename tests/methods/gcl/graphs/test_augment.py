@@ -13,7 +13,7 @@ from methods.gcl.graphs.augment import (
     shared_uniform_noise,
     subgraph,
 )
-from methods.gcl.graphs.batch import GraphBatch, with_self_loops
+from retable.nn.graph_batch import GraphBatch, with_self_loops
 
 SIZES = [9, 1, 30, 12, 4]
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from methods.gcl.graphs.autogcl import DEGREE_CAP, AutoGCL, ViewGenerator, view, with_degrees
-from methods.gcl.graphs.batch import GraphBatch
 from methods.gcl.losses import TERMS
+from retable.nn.graph_batch import GraphBatch
 
 
 @pytest.fixture

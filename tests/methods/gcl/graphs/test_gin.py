@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from methods.gcl.graphs.adgcl import WeightedGIN
-from methods.gcl.graphs.batch import GraphBatch, select_graphs
 from methods.gcl.graphs.gin import GIN, MLPEncoder, projection_head, reset_linear
+from retable.nn.graph_batch import GraphBatch, select_graphs
 
 
 @pytest.fixture

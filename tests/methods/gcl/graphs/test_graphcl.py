@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from methods.gcl.graphs.batch import GraphBatch, select_graphs, with_self_loops
 from methods.gcl.graphs.graphcl import AUGMENTATIONS, GraphCL, two_views
 from methods.gcl.losses import TERMS
 from methods.gcl.settings import GraphSettings
+from retable.nn.graph_batch import GraphBatch, select_graphs, with_self_loops
 
 SIZES = [9, 1, 12, 5]
 

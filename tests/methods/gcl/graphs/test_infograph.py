@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from methods.gcl.graphs.batch import GraphBatch, wl_classes
 from methods.gcl.graphs.infograph import FeedForward, InfoGraph
 from methods.gcl.losses import TERMS, infograph_loss
+from retable.nn.graph_batch import GraphBatch, wl_classes
 
 
 def test_the_shortcut_is_linear_and_stands_beside_three_layers():

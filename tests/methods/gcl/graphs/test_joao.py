@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from methods.gcl.graphs.batch import GraphBatch, with_self_loops
 from methods.gcl.graphs.joao import (
     AUGMENTATIONS,
     JOAO,
@@ -11,6 +10,7 @@ from methods.gcl.graphs.joao import (
     project_to_simplex,
     update_distribution,
 )
+from retable.nn.graph_batch import GraphBatch, with_self_loops
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from methods.gcl.graphs.batch import GraphBatch
 from methods.gcl.graphs.learner import Learner
+from retable.nn.graph_batch import GraphBatch
 
 
 class Toy(Learner):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from methods.gcl.graphs.batch import GraphBatch, batches, select_graphs, with_self_loops, wl_classes
 from methods.gcl.graphs.gin import GIN
+from retable.nn.graph_batch import GraphBatch, batches, select_graphs, with_self_loops, wl_classes
 
 
 def random_batch(sizes: list[int], seed: int = 0, features: int = 3) -> GraphBatch:

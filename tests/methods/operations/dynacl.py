@@ -3,15 +3,14 @@
 import torch
 from torch import Tensor, nn
 
+from methods.dynacl.few_labels import share_of_labels
+from methods.dynacl.models import Classifier, folded_batchnorm, make_encoder
+from methods.dynacl.pretrain import contrastive_loss, make_pair
+from methods.dynacl.settings import FewLabelsSettings, PretrainSettings
+from methods.dynacl.trades import trades_loss
+from methods.dynacl.tuning import alf_iterations
 from retable.operations import counted
 from retable.plan import Cell
-
-from .few_labels import share_of_labels
-from .models import Classifier, folded_batchnorm, make_encoder
-from .pretrain import contrastive_loss, make_pair
-from .settings import FewLabelsSettings, PretrainSettings
-from .trades import trades_loss
-from .tuning import alf_iterations
 
 # Training images of CIFAR-10.
 IMAGES, SIDE, CLASSES = 50_000, 32, 10
