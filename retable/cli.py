@@ -230,6 +230,13 @@ def _verify(chosen: argparse.Namespace) -> int:
                 bad += 1
                 cell = cells[record.identity]
                 print(f"published {_name(cell)} seed {record.seed}: {state} ({reason}); measure: {cell.command}")
+    held = Counter[str]()
+    for record in store.published.records:
+        held[record.identity] = max(held[record.identity], record.seed + 1)
+    for identity, cell in cells.items():
+        if refused := store.looks.refusal(cell, max(held[identity], len(cell.seeds))):
+            bad += 1
+            print(refused)
     total = sum(len(cell.seeds) for cell in workspace.cells)
     states = [state for cell in workspace.cells for state, _ in store.states(cell).values()]
     scale = workspace.config.scale
@@ -309,8 +316,15 @@ def _publish(chosen: argparse.Namespace) -> None:
             left["measured with uncommitted changes" if record.commit else "measured outside of a git repository"] += 1
         else:
             good.append(record)
+    published = Counter({cell.identity: 0 for cell in workspace.cells})
+    for record in [*store.published.records, *good]:
+        if record.identity in wanted:
+            published[record.identity] = max(published[record.identity], record.seed + 1)
+    fresh = {record.identity for record in good}
+    looks = store.looks.after([(cell, published[cell.identity]) for cell in workspace.cells if cell.identity in fresh])
     for path in publish(good, workspace.results):
         print(path.relative_to(workspace.root))
+    looks.write(workspace.results)
     print(f"{len(good)} records published" + "".join(f", {number} left out as {why}" for why, number in left.items()))
 
 

@@ -42,7 +42,9 @@ def test_rows_of_a_recipe_without_claims_are_drawn_together(world):
             world.measure(cell, VALUES)
     (source,) = world.currency.sources.values()
     currency = replace(world.currency, sources={("toy", recipe): source for recipe in ("depth", "again")})
-    drawn = figures.draw(assess(world.paper, world.claims, cells, world.records, currency), {"cora": world.dataset})
+    drawn = figures.draw(
+        assess(world.paper, world.claims, cells, world.records, currency, world.looks), {"cora": world.dataset}
+    )
     assert [figure.name for figure in drawn] == ["toy_again_full_cora_by-depth"]
     assert {point["method"] for point in drawn[0].data} == {"plain", "Ours"}
 
