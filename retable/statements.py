@@ -52,16 +52,13 @@ class Part:
             return "undecided"
         return "supported" if favours(self.p_for, self.p_against) else "contradicted"
 
-    @property
-    def look_two(self) -> int | None:
-        """Seeds of the second look that shows it or its opposite, one-sided at 5 %, with 80 % power; None where there
-        is none.
-        """
+    def seeds_to_decide(self, alpha: float, tails: int) -> int | None:
+        """Seeds of the second look that shows it or its opposite at `alpha` with 80 % power; None where none does."""
         if len(self.looks) == 2:
             return None
         if self.verdict is not None:
-            return self.verdict.seeds_to_decide(ALPHA, tails=1)
-        return look_two(self.gap, ALPHA, tails=1) if self.gap else None
+            return self.verdict.seeds_to_decide(alpha, tails)
+        return look_two(self.gap, alpha, tails=tails) if self.gap else None
 
 
 @dataclass(frozen=True)
@@ -167,8 +164,8 @@ def _hopeless(parts: Sequence[Part]) -> str:
 
 
 def _decides(parts: Sequence[Part]) -> tuple[int | None, float | None]:
-    """The seeds of the second look that decides every one of the parts, and the hours that they take."""
-    needed = [part.look_two for part in parts]
+    """The seeds of the second look that shows each of the parts or its opposite, and the hours that they take."""
+    needed = [part.seeds_to_decide(ALPHA, tails=1) for part in parts]
     if not needed or not all(needed):
         return None, None
     # A row is in several parts: it needs what the most demanding of them does.

@@ -24,7 +24,7 @@ class StateVerdict(Verdict):
         return self.asked_state
 
     def seeds_to_decide(self, alpha: float, tails: int = 2) -> int | None:
-        return look_two_of_share(self.hits, self.n, alpha, tails)
+        return look_two_of_share(self.hits, self.n, alpha, tails) if self.n else None
 
 
 def judge_states(paper: PaperCard, rows: list[Row]) -> list[StateVerdict]:

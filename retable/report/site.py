@@ -69,7 +69,7 @@ def build(
 
 def build_site(workspace: Workspace) -> Path:
     """Draw `reports/site` of a checkout, all papers and scales whatever the selection; return its index."""
-    papers, claims, cells, store = _inputs(workspace)
+    papers, claims, cells, store = inputs(workspace)
     return build(
         papers,
         claims,
@@ -84,7 +84,10 @@ def build_site(workspace: Workspace) -> Path:
     )
 
 
-def _inputs(workspace: Workspace):
+def inputs(
+    workspace: Workspace,
+) -> tuple[Mapping[str, PaperCard], dict[str, list[Claim]], dict[Scale, list[Cell]], RecordStore]:
+    """Papers, claims by paper, the planned cells by scale, and the records: all papers and scales."""
     papers, datasets = workspace.papers, workspace.datasets
     claims = {}
     for name, paper in papers.items():
