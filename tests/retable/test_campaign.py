@@ -1,6 +1,5 @@
 """What a campaign asks, in which order and at which price; what it measures is tested in tests/workflow."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -8,8 +7,6 @@ import pytest
 from retable.campaign import Campaign, View, place_of
 from retable.cards import CardError
 from retable.config import Config
-from retable.rehearsal import load_rehearsal
-from retable.tasks import Task, read_list, write_list
 
 CLOSE = [80.0, 80.1, 79.9, 80.05, 79.95]
 WIDE = [78.0, 82.0, 80.5, 79.0, 80.0]
@@ -165,9 +162,6 @@ def test_without_records_a_cell_has_the_price_of_its_rehearsal_or_none(world, ca
     (choice,) = campaign().choose()
     assert (choice.seeds, choice.seconds) == (5, 60.0)
     assert choice.worth == pytest.approx(0.5)
-    table.write_text("a,b\n1,2\n")
-    with pytest.raises(CardError, match="no table of rehearsals"):
-        load_rehearsal(tmp_path)
 
 
 def test_it_says_what_it_will_ask_and_what_is_left(world, campaign):
@@ -185,18 +179,3 @@ def test_it_says_what_it_will_ask_and_what_is_left(world, campaign):
 def test_no_jobs_and_no_time_are_refused(campaign, jobs, hours):
     with pytest.raises(CardError, match="needs at least one job and more than no time"):
         campaign(jobs=jobs, hours=hours)
-
-
-def test_a_list_is_read_as_it_was_written_and_anything_else_is_told_in_one_line(workspace, tmp_path):
-    cells = [cell for cell in workspace.cells if cell.recipe == "node-depth"]
-    path = tmp_path / "list.json"
-    write_list(path, [Task(scale="demo", cell=cells[1].identity, seeds=[3, 7])])
-    (cell,) = read_list(workspace, path)
-    assert (cell.identity, cell.seeds) == (cells[1].identity, (3, 7))
-    for text in ("", "{}", json.dumps([{"scale": "demo"}]), json.dumps([1])):
-        path.write_text(text)
-        with pytest.raises(CardError, match="no list of cells"):
-            read_list(workspace, path)
-    write_list(path, [Task(scale="demo", cell="gone", seeds=[0])])
-    with pytest.raises(CardError, match="no card of this commit plans the cell gone"):
-        read_list(workspace, path)
