@@ -329,8 +329,8 @@ class Campaign:
         return 1 if left else 0
 
     def rehearse(self, steps: int) -> int:
-        """Run each cell of the whole list, also those without a price, cut short; see `rehearse`."""
+        """Run each cell of the whole list cut short, those without a price first; see `rehearse`."""
         limit, self.seconds = self.seconds, math.inf
         self.choose()
-        names = dict.fromkeys([*(task.cell for task in self.tasks()), *self.unpriced])
+        names = dict.fromkeys([*self.unpriced, *(task.cell for task in self.tasks())])
         return rehearse(self.workspace, [self.view.cells[name] for name in names], steps, limit, self.say)

@@ -131,7 +131,7 @@ def test_a_curve_of_the_card_has_a_line_a_row_with_the_deviation_over_runs(world
     with_curve(world, at=[0.0, 0.5])
     for value in (1.0, 3.0):
         cell = world.cell("plain", depth=2)
-        world.measure(cell, [80.0], first_seed=int(value), series={"spectrum": [value, 2.0]})
+        world.measure(cell, [80.0], first_seed=int(value) // 2, series={"spectrum": [value, 2.0]})
     world.measure(world.cell("plain", depth=4), VALUES, series={"spectrum": [5.0, 4.0]})
     (figure,) = curves_of(world)
     points = {(point["method"], point["x"]): (point["low"], point["mean"], point["high"]) for point in figure.data}
