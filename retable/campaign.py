@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from retable.background import Background
-from retable.cards import CardError
+from retable.cards import CardError, unknown
 from retable.checkout import require_clean, running_tree
 from retable.config import Workspace
 from retable.currency import RecordStore
@@ -31,7 +31,7 @@ FOLDER = ".background/campaign"
 NUMBER, STATEMENT = 1.0, 5.0
 # Of look one, where none was taken yet that could tell.
 EVEN = 0.5
-SECONDS_BETWEEN_LOOKS_AT_RESULTS = 60.0
+PUBLISH_SECONDS = 60.0
 POLL_SECONDS = 1.0
 Key = tuple[str, ...]
 UNMEASURED = ("not run", "incomplete", "stale", "failed")
@@ -152,12 +152,15 @@ def _seeds(rows: Sequence[Row], seeds: int) -> dict[str, int]:
 class Campaign:
     """What is not decided, priced for a device, and its measurement. `hours` are those of the clock; `say` gets lines.
 
-    Raises CardError for no jobs and no time.
+    Raises CardError for no jobs, no time and an unknown paper.
     """
 
     def __init__(self, workspace: Workspace, jobs: int, hours: float, say: Callable[[str], None]) -> None:
         if jobs < 1 or not hours > 0:
             raise CardError(f"--jobs {jobs} for {hours:g} hours: needs at least one job and more than no time")
+        for name in workspace.config.papers or ():
+            if name not in workspace.papers:
+                raise CardError(unknown("paper", name, list(workspace.papers)))
         self.workspace, self.jobs, self.say = workspace, jobs, say
         self.seconds = hours * 3600
         self.device = device_of(workspace)
@@ -277,7 +280,8 @@ class Campaign:
     def measure(self, at: str = "HEAD") -> int:
         """Measure the list in a clone, publish each cell once it is complete, and say what was decided.
 
-        The same call after a stop goes on. Raises CardError for uncommitted changes: what is published names a commit.
+        The same call goes on where the time was over. Returns 1 where the workers ended with seeds left. Raises
+        CardError for uncommitted changes: what is published names a commit.
         """
         require_clean(running_tree(), "begin a campaign")
         if not (tasks := self.tasks()):
@@ -288,21 +292,26 @@ class Campaign:
         write_list(path, tasks)
         arguments = ["--list", str(path), "--device", self.device, "--runs-per-gpu", str(self.jobs)]
         deadline = time.monotonic() + self.seconds
+        if background.alive():  # those of a call that was killed
+            background.stop()
         for line in background.start(arguments, self.jobs, at)[:-1]:
             self.say(line)
         self.say(f"{plural(self.jobs, 'worker')} in {background.clone}; their logs: {background.folder}/worker-*.log")
+        published = time.monotonic()
         try:
-            published = time.monotonic()
             while background.alive() and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
-                if time.monotonic() - published > SECONDS_BETWEEN_LOOKS_AT_RESULTS:
+                if time.monotonic() - published > PUBLISH_SECONDS:
                     self._publish(background, tasks)
                     published = time.monotonic()
-        finally:
-            if background.alive():
-                background.stop()
-            self._publish(background, tasks)
-        return self._conclude(tasks)
+        except KeyboardInterrupt:
+            self.say("interrupted; the same command goes on")
+        cut_short = bool(background.alive())
+        if cut_short:
+            background.stop()
+        self._publish(background, tasks)
+        left = self._conclude(tasks)
+        return 1 if left and not cut_short else 0
 
     def _publish(self, background: Background, tasks: Sequence[Task]) -> None:
         """Collect what is finished and publish the cells of which all seeds are."""
@@ -325,8 +334,8 @@ class Campaign:
         for key, state in now.items():
             if state != before.get(key):
                 self.say(f"{' '.join(key)}: {before.get(key)} -> {state}")
-        self.say(f"{total - left} of {plural(total, 'seed')} measured and published; commit results/published")
-        return 1 if left else 0
+        self.say(f"{total - left} of {plural(total, 'seed')} are measured; commit results/published")
+        return left
 
     def rehearse(self, steps: int) -> int:
         """Run each cell of the whole list cut short, those without a price first; see `rehearse`."""

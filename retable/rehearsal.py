@@ -25,6 +25,7 @@ REHEARSAL = "benchmarks/rehearsal.csv"
 CPU_RATE = 5e10
 # What takes longer though it is cut is left out: the tests take single steps of it.
 LONGEST_SECONDS = 600.0
+SHORT_SECONDS = 1.0
 GOOD = ("ok", "diverged")
 
 
@@ -53,7 +54,7 @@ def load_rehearsal(root: Path) -> dict[str, Rehearsed]:
 def rehearse(workspace: Workspace, cells: Sequence[Cell], steps: int, limit: float, say: Callable[[str], None]) -> int:
     """Run cells on the processor, every phase cut to `steps` epochs, until `limit` seconds are over.
 
-    A second run of twice the length tells what an epoch takes. Cells that ran well before are left out. Returns how
+    A second, longer run tells what an epoch takes. Cells that ran well before are left out. Returns how
     many failed. Raises CardError for less than one step.
     """
     if steps < 1:
@@ -103,8 +104,10 @@ def _rehearse_cell(workspace: Workspace, tree: Tree, cell: Cell, steps: int, scr
     state, seconds = run(steps)
     if state not in GOOD:
         return Rehearsed(cell=cell.identity, name=_name(cell), state=state)
-    longer = run(2 * steps)[1] if times > 1 else seconds
-    whole = seconds + max(longer - seconds, 0.0) * (times - 1)
+    # What takes a moment is told better by a longer second run.
+    factor = min(times, 2.0 if seconds > SHORT_SECONDS else 10.0)
+    longer = run(round(factor * steps))[1] if times > 1 else seconds
+    whole = seconds + max(longer - seconds, 0.0) * (times - 1) / max(factor - 1, 1.0)
     return Rehearsed(
         cell=cell.identity, name=_name(cell), state=state, seconds=round(seconds, 2), whole_seconds=round(whole, 1)
     )

@@ -19,9 +19,9 @@ def campaign(world, tmp_path, monkeypatch):
     """A campaign on what the world has measured, by default on a processor; the lines it says are its `said`."""
     monkeypatch.setattr("retable.campaign.View.of", lambda _: view(world))
 
-    def make(device="cpu", jobs=1, hours=1000.0):
+    def make(device="cpu", jobs=1, hours=1000.0, papers=None):
         workspace = SimpleNamespace(
-            config=Config(device=device),
+            config=Config(device=device, papers=papers),
             root=tmp_path,
             raw=tmp_path,
             datasets={"cora": world.dataset},
@@ -173,6 +173,11 @@ def test_it_says_what_it_will_ask_and_what_is_left(world, campaign):
     assert "toy: ours-is-better at full scale: “Ours” better than “plain” on cora" in text
     assert "asks 0 numbers and 1 statement, expected to decide 0.0 and 1.0" in text
     assert "left for more time: 0 questions" in text
+
+
+def test_an_unknown_paper_gets_the_valid_ones(campaign):
+    with pytest.raises(CardError, match=r"unknown paper 'toi'.*toy"):
+        campaign(papers="toi")
 
 
 @pytest.mark.parametrize(("jobs", "hours"), [(0, 1.0), (1, 0.0), (1, float("nan"))])

@@ -10,6 +10,7 @@ class Tree:
     """In place of the process that runs cells: a second for a start and three for an epoch."""
 
     asked: list[dict] = []
+    speed = 1.0
 
     def __init__(self, *_):
         Tree.asked = []
@@ -19,7 +20,7 @@ class Tree:
         self.asked.append(request)
         if request["identity"] in self.broken:
             return {"error": "OSError: no weights"}
-        return {"state": "ok", "cpu_s": 1.0 + 3.0 * request["settings"]["epochs"]}
+        return {"state": "ok", "cpu_s": (1.0 + 3.0 * request["settings"]["epochs"]) / self.speed}
 
     def close(self):
         pass
@@ -42,6 +43,14 @@ def test_two_short_runs_tell_what_a_whole_one_takes_and_leave_no_record(workspac
     assert found.whole_seconds == pytest.approx(1.0 + 3.0 * cells[0].settings["epochs"])
     assert "1 of 1 cells ran, 0 had before" in said[-1]
     assert not (workspace.root / "results").exists()
+
+
+def test_what_takes_a_moment_has_a_longer_second_run(workspace, cells, monkeypatch):
+    monkeypatch.setattr(Tree, "speed", 10.0)
+    rehearse(workspace, cells[:1], 1, 60.0, print)
+    assert [request["settings"]["epochs"] for request in Tree.asked] == [1, 10]
+    found = load_rehearsal(workspace.root)[cells[0].identity]
+    assert found.whole_seconds == pytest.approx((1.0 + 3.0 * cells[0].settings["epochs"]) / 10)
 
 
 def test_what_ran_well_is_not_run_again_and_what_failed_is(workspace, cells):

@@ -61,7 +61,7 @@ def test_a_campaign_decides_what_is_open_and_publishes_it(repository):
     text = said("campaign", "--minutes", "60", "--jobs", "2")  # it ends when all is measured
     assert "2 workers in " in text
     assert "tiny statement constant reduced: not measured -> holds" in text
-    assert "10 of 10 seeds measured and published" in text
+    assert "10 of 10 seeds are measured" in text
     (path,) = (repository.folder / "results" / "published" / "tiny").glob("*.jsonl")
     records = [json.loads(line) for line in path.read_text().splitlines()]
     assert {(record["variant"], record["seed"]) for record in records} == {
