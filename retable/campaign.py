@@ -15,10 +15,11 @@ from retable.background import Background
 from retable.cards import CardError, unknown
 from retable.checkout import require_clean, running_tree
 from retable.config import Workspace
-from retable.currency import RecordStore
+from retable.currency import FINISHED, RecordStore
 from retable.plan import Cell
 from retable.preflight import GPU_RATE, HOURS, History, device_of, operations
 from retable.publishing import publish_finished
+from retable.records import RunRecord
 from retable.rehearsal import CPU_RATE, load_rehearsal, rehearse
 from retable.report.site import inputs
 from retable.report.words import claim_name, duration, part, plural
@@ -82,10 +83,9 @@ class View:
             {cell.identity: cell for cell in cells},
         )
         kinds: dict[Key, Counter[str]] = defaultdict(Counter)
-        for record in store.records:
-            if record.state != "failed" and store.currency.reason(record) is None:
-                view.have.add((record.identity, record.seed))
-                kinds[place_of(record.cell)][record.environment.get("device", "").partition(":")[0]] += 1
+        for record in current(store):
+            view.have.add((record.identity, record.seed))
+            kinds[place_of(record.cell)][record.environment.get("device", "").partition(":")[0]] += 1
         view.places = {place: counts.most_common(1)[0][0] for place, counts in kinds.items()}
         return view
 
@@ -103,6 +103,11 @@ class View:
             for verdict in assessment.statements:
                 found[name, "statement", verdict.statement.id, verdict.scale] = verdict.state
         return found
+
+
+def current(store: RecordStore) -> list[RunRecord]:
+    """The records that a campaign does not measure again."""
+    return [r for r in store.records if r.state in FINISHED and store.currency.reason(r) is None]
 
 
 def place_of(cell: Cell) -> Key:
@@ -317,7 +322,7 @@ class Campaign:
         """Collect what is finished and publish the cells of which all seeds are."""
         background.collect()
         store = RecordStore.open(self.workspace)
-        have = {(record.identity, record.seed) for record in store.records if record.state in ("ok", "diverged")}
+        have = {(record.identity, record.seed) for record in current(store)}
         complete = [
             replace(self.view.cells[task.cell], seeds=tuple(range(self.planned[task.cell])))
             for task in tasks
