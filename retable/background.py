@@ -109,18 +109,18 @@ class Survey:
 class Background:
     """The measurements beside the work in the checkout at `root`. What its methods return is told to the user."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, folder: str = FOLDER) -> None:
         self.root = root.resolve()
-        self.folder = self.root / FOLDER
+        self.folder = self.root / folder
         self.clone = self.folder / "clone"
 
     @classmethod
-    def around(cls, place: Path) -> "Background":
+    def around(cls, place: Path, folder: str = FOLDER) -> "Background":
         """That of the checkout that `place` lies in. Raises CardError outside of one, and inside of a clone."""
         root = find_root(place)
-        if root.parent.name == FOLDER:
+        if (root.parent / "state.json").exists() or root.parent.name == FOLDER:
             raise CardError(f"{root} is a background clone; give the command in {root.parent.parent}")
-        return cls(root)
+        return cls(root, folder)
 
     # Commands
 
@@ -361,7 +361,7 @@ class Background:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the folder, and keep git from seeing it at commits that do not ignore it yet."""
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / ".gitignore").exists():
             write_atomically(self.folder / ".gitignore", b"*\n")
         try:

@@ -1,6 +1,7 @@
 """The command line for people. The job graph calls the same functions."""
 
 import argparse
+import math
 import os
 import sys
 from collections import Counter
@@ -60,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--skip-published", action="store_true", help="leave out seeds whose published record is current")
     run.add_argument("--threads", type=int, default=1, help="CPU threads (default 1; run cells side by side instead)")
     run.add_argument("--evaluate-only", action="store_true", help="evaluate kept weights without training")
+    run.add_argument("--list", type=Path, help="only the cells and seeds of this file, which `retable campaign` writes")
+    run.add_argument("--runs-per-gpu", type=int, help="how many runs share a GPU (default: config/config.yaml)")
     run.add_argument("--no-wait", action="store_true", help="leave out seeds that another process is measuring")
     command("status", _status, "how many seeds of each cell were measured here, failed, are stale or missing, and why")
     command("estimate", _estimate, "what would run: time, disk, memory, licences")
@@ -80,6 +83,17 @@ def _parser() -> argparse.ArgumentParser:
     prove.add_argument("selection", nargs="?", help="<paper> or <paper>/<recipe>, default all")
     prove.add_argument("--datasets", help="comma-separated, default all: a part of what takes long")
     prove.add_argument("--base", required=True, help="the commit whose records stay current where nothing differs")
+    campaign = command("campaign", _campaign, "measure what is not decided, by value per hour", select=False)
+    campaign.add_argument("--papers", help="comma-separated, default all")
+    campaign.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default cpu")
+    campaign.add_argument("--hours", type=float, default=math.inf, help="how long it may take (default: without end)")
+    campaign.add_argument("--minutes", dest="hours", type=lambda text: float(text) / 60, help="the same in minutes")
+    campaign.add_argument("--jobs", type=int, default=1, help="runs side by side, on one GPU with --device cuda")
+    campaign.add_argument("--at", default="HEAD", metavar="COMMIT", help="the commit to measure (default HEAD)")
+    campaign.add_argument("--dry-run", action="store_true", help="say what it would measure, and end")
+    campaign.add_argument(
+        "--steps", type=int, help="rehearse: each cell once on the processor, every phase cut to this"
+    )
     command("wandb", _wandb, "replay measured runs to Weights & Biases")
     background = command("background", _background, "measure in a clone, at the lowest priority", select=False)
     actions = background.add_subparsers(required=True, metavar="action", dest="action")
@@ -98,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 def open_workspace(chosen: argparse.Namespace) -> Workspace:
     """The checkout around the current folder, with the command line's selection over its config file."""
     root = find_root(Path.cwd())
-    names = ("scale", "papers", "datasets", "recipes", "seeds", "device", "mirror")
+    names = ("scale", "papers", "datasets", "recipes", "seeds", "device", "mirror", "runs_per_gpu")
     overrides = {name: getattr(chosen, name, None) for name in names}
     paper, _, recipe = (getattr(chosen, "recipe", None) or "").partition("/")
     overrides |= {"papers": paper} if paper else {}
@@ -118,6 +132,7 @@ def _run(chosen: argparse.Namespace) -> int:
     from retable.background import TURN, in_turn
     from retable.data.fetch import fetch
     from retable.run import evaluate_cell, find_cell, run_cell
+    from retable.tasks import read_list
     from retable.train.context import StopRequest
     from retable.train.determinism import threads
     from retable.train.distributed import process_group
@@ -125,7 +140,10 @@ def _run(chosen: argparse.Namespace) -> int:
     if chosen.seed is not None and chosen.seed < 0:
         raise CardError(f"--seed {chosen.seed}: seeds are counted from 0")
     workspace = open_workspace(chosen)
-    cells = [find_cell(workspace.cells, chosen.cell)] if chosen.cell else workspace.cells
+    if chosen.list:
+        cells = read_list(workspace, chosen.list)
+    else:
+        cells = [find_cell(workspace.cells, chosen.cell)] if chosen.cell else workspace.cells
     known = _published_seeds(workspace) if chosen.skip_published else set()
     wanted = {
         cell.identity: [
@@ -230,6 +248,13 @@ def _verify(chosen: argparse.Namespace) -> int:
                 bad += 1
                 cell = cells[record.identity]
                 print(f"published {_name(cell)} seed {record.seed}: {state} ({reason}); measure: {cell.command}")
+    held = Counter[str]()
+    for record in store.published.records:
+        held[record.identity] = max(held[record.identity], record.seed + 1)
+    for identity, cell in cells.items():
+        if refused := store.looks.refusal(cell, max(held[identity], len(cell.seeds))):
+            bad += 1
+            print(refused)
     total = sum(len(cell.seeds) for cell in workspace.cells)
     states = [state for cell in workspace.cells for state, _ in store.states(cell).values()]
     scale = workspace.config.scale
@@ -291,27 +316,24 @@ def _report(chosen: argparse.Namespace) -> None:
 
 
 def _publish(chosen: argparse.Namespace) -> None:
-    from retable.checkout import require_clean, running_tree
-    from retable.records import publish
+    from retable.publishing import publish_finished
 
     workspace = open_workspace(chosen)
-    require_clean(running_tree(), "publish")
     store = _open_store(workspace)
     _print_troubles(store)
-    wanted = {cell.identity for cell in workspace.cells}
-    good, left = [], Counter[str]()
-    for record in store.own.records:
-        if record.identity not in wanted:
-            continue
-        if store.currency.reason(record):
-            left["stale"] += 1
-        elif record.clean is not True:
-            left["measured with uncommitted changes" if record.commit else "measured outside of a git repository"] += 1
-        else:
-            good.append(record)
-    for path in publish(good, workspace.results):
-        print(path.relative_to(workspace.root))
-    print(f"{len(good)} records published" + "".join(f", {number} left out as {why}" for why, number in left.items()))
+    for line in publish_finished(store, workspace.cells):
+        print(line)
+
+
+def _campaign(chosen: argparse.Namespace) -> int:
+    from retable.campaign import Campaign
+
+    # It looks at all scales, and narrows to papers only.
+    campaign = Campaign(open_workspace(chosen), chosen.jobs, chosen.hours, print)
+    if chosen.steps is not None:
+        return campaign.rehearse(chosen.steps)
+    campaign.announce()
+    return 0 if chosen.dry_run else campaign.measure(chosen.at)
 
 
 def _prove(chosen: argparse.Namespace) -> int:

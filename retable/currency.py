@@ -9,6 +9,7 @@ from pathlib import Path
 from retable.cards import CardError, DatasetCard
 from retable.config import Workspace
 from retable.ledger import LEDGER, Entry, Ledger, load_ledger
+from retable.looks import Looks, load_looks
 from retable.plan import Cell
 from retable.records import (
     Loaded,
@@ -120,6 +121,11 @@ class RecordStore:
     @cached_property
     def published(self) -> Loaded:
         return load_published(self.workspace.results, self.renames)
+
+    @cached_property
+    def looks(self) -> Looks:
+        """The stored looks of the cells as today's cards name them."""
+        return load_looks(self.workspace.results, self.published.older)
 
     @property
     def records(self) -> list[RunRecord]:

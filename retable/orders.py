@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, TypeVar
 
 from retable.cards import SCALES, Asked, Equivalence, Ordering, PaperCard, Recipe, Scale, Trend
-from retable.rows import Row
+from retable.looks import in_common
+from retable.rows import Row, hours_to
 from retable.significance import (
     ALPHA,
     MOST_SEEDS,
@@ -23,13 +24,14 @@ from retable.significance import (
     gap_of_values,
     holm,
     least_p_signed_rank,
+    look_two,
+    look_two_of_ranks,
     p_beyond,
     p_equal,
     p_greater,
     p_of_two,
     p_rank_sum,
     p_signed_rank,
-    seeds_needed,
     side,
     slopes,
 )
@@ -45,8 +47,10 @@ RANKED = ("mixture", "not known")
 class Verdict:
     """What orderings, equivalences and trends have in common.
 
-    `p_for` and `p_against` are unadjusted: of the statement, and of its opposite. `p` is Holm's over the `tests` of the
-    family, both directions together. `test` names the test, `devices` the kinds of device if the rows have several.
+    `p_for` and `p_against` are over the `looks` and unadjusted otherwise: of the statement, and of its opposite; `raw`
+    holds them look by look. `p` is Holm's over the `tests` of the family, both directions together. `test` names the
+    test, `devices` the kinds of device if the rows have several. An inconclusive one with one look says how many seeds
+    in all `look_two` needs and what `hours` they take; None where that is not known.
     """
 
     rows: tuple[Row, ...]
@@ -61,6 +65,10 @@ class Verdict:
     note: str = ""
     devices: tuple[str, ...] = ()
     gap: Gap | None = field(default=None, repr=False)
+    looks: tuple[int, ...] = ()
+    raw: tuple[tuple[float | None, float | None], ...] = ()
+    look_two: int | None = None
+    hours: float | None = None
 
     kind: ClassVar[Literal["ordering", "equivalence", "trend", "state"]]
 
@@ -82,6 +90,10 @@ class Verdict:
         """Whether the seeds lean to the statement rather than to its opposite."""
         return favours(self.p_for, self.p_against)
 
+    def seeds_to_decide(self, alpha: float, tails: int = 2) -> int | None:
+        """Seeds of a second look that decides at `alpha` with 80 % power; None where that is not known."""
+        return look_two(self.gap, alpha, tails=tails) if self.gap else None
+
 
 @dataclass(frozen=True)
 class OrderingVerdict(Verdict):
@@ -102,6 +114,13 @@ class OrderingVerdict(Verdict):
     def worse(self) -> Row:
         return self.rows[1]
 
+    def seeds_to_decide(self, alpha: float, tails: int = 2) -> int | None:
+        if self.gap or self.p_for is None:
+            return super().seeds_to_decide(alpha, tails)
+        metric = metric_of(self.first.recipe, self.ordering)
+        first, second = (list(row.values(metric).values()) for row in self.rows)
+        return look_two_of_ranks(first, second, alpha, tails)
+
 
 @dataclass(frozen=True)
 class EquivalenceVerdict(Verdict):
@@ -113,6 +132,13 @@ class EquivalenceVerdict(Verdict):
     @property
     def asked(self) -> Equivalence:
         return self.equivalence
+
+    def seeds_to_decide(self, alpha: float, tails: int = 2) -> int | None:
+        if self.gap is None:
+            return None
+        # It is the distance to the margin that must be shown, whichever side the truth is on.
+        distance = replace(self.gap, difference=abs(self.gap.difference) - self.equivalence.within)
+        return look_two(distance, alpha, tails=tails)
 
 
 @dataclass(frozen=True)
@@ -167,7 +193,7 @@ def judge_orderings(paper: PaperCard, rows: list[Row]) -> list[OrderingVerdict]:
     """Every ordering where the plan has both rows: same scale and data set, equal in the axes they share."""
     return adjust(
         [
-            _judge_ordering(ordering, *pair, rows)
+            over_looks(lambda at, asked=ordering: _judge_ordering(asked, at, rows), pair)
             for recipe in paper.recipes
             for ordering in recipe.orderings
             for pair in _pairs(recipe, ordering, ordering.better, ordering.worse, rows)
@@ -176,8 +202,8 @@ def judge_orderings(paper: PaperCard, rows: list[Row]) -> list[OrderingVerdict]:
     )
 
 
-def _judge_ordering(ordering: Ordering, better: Row, worse: Row, rows: list[Row]) -> OrderingVerdict:
-    recipe, pair = better.recipe, (better, worse)
+def _judge_ordering(ordering: Ordering, pair: tuple[Row, Row], rows: list[Row]) -> OrderingVerdict:
+    recipe = pair[0].recipe
     metric, sign = metric_of(recipe, ordering), sign_of(recipe, ordering)
     if lack := missing(pair, metric, rows):
         return OrderingVerdict(pair, lack[0], note=lack[1], ordering=ordering)
@@ -208,8 +234,7 @@ def _settle_direction(verdict: Directed) -> Directed:
     assert verdict.p is not None
     if verdict.p <= ALPHA:
         return replace(verdict, state="holds" if verdict.favours else "reversed")
-    power = _power(verdict.gap, ALPHA / verdict.tests) if verdict.gap else ""
-    return replace(verdict, state="inconclusive", note=join(verdict.note, power))
+    return replace(verdict, state="inconclusive", note=join(verdict.note, _power(verdict)))
 
 
 # Equivalences
@@ -219,7 +244,7 @@ def judge_equivalences(paper: PaperCard, rows: list[Row]) -> list[EquivalenceVer
     """Every equivalence where the plan has both rows."""
     return adjust(
         [
-            _judge_equivalence(equivalence, *pair, rows)
+            over_looks(lambda at, asked=equivalence: _judge_equivalence(asked, at, rows), pair)
             for recipe in paper.recipes
             for equivalence in recipe.equivalences
             for pair in _pairs(recipe, equivalence, equivalence.first, equivalence.second, rows)
@@ -228,8 +253,8 @@ def judge_equivalences(paper: PaperCard, rows: list[Row]) -> list[EquivalenceVer
     )
 
 
-def _judge_equivalence(equivalence: Equivalence, first: Row, second: Row, rows: list[Row]) -> EquivalenceVerdict:
-    pair, metric = (first, second), metric_of(first.recipe, equivalence)
+def _judge_equivalence(equivalence: Equivalence, pair: tuple[Row, Row], rows: list[Row]) -> EquivalenceVerdict:
+    metric = metric_of(pair[0].recipe, equivalence)
     if lack := missing(pair, metric, rows) or _mixed(pair, metric):
         return EquivalenceVerdict(pair, lack[0], note=lack[1], equivalence=equivalence)
     a, b, difference, test = _side_by_side(pair, metric)
@@ -261,7 +286,11 @@ def judge_trends(paper: PaperCard, rows: list[Row]) -> list[TrendVerdict]:
                 if is_asked(recipe, trend, row) and row.variant == trend.variant and trend.along in row.axes:
                     fixed = tuple((key, value) for key, value in row.axes.items() if key != trend.along)
                     lines[row.scale, row.dataset, fixed].append(row)
-            found += [_judge_trend(trend, tuple(line), rows) for line in lines.values() if len(line) > 1]
+            found += [
+                over_looks(lambda at, asked=trend: _judge_trend(asked, at, rows), tuple(line))
+                for line in lines.values()
+                if len(line) > 1
+            ]
     return adjust(found, _settle_direction)
 
 
@@ -348,6 +377,31 @@ def _devices(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(found) if len(found) > 1 else ()
 
 
+def over_looks(judge: Callable[..., AnyVerdict], rows: tuple[Row, ...]) -> AnyVerdict:
+    """The verdict of `judge` on some rows, not adjusted yet, over the looks that they have in common.
+
+    Each look has half of the level, also while the second one is not taken: p is twice the smaller one.
+    """
+    if not all(row.looks for row in rows):
+        return judge(rows)
+    looks = in_common([row.looks for row in rows])
+    found = [judge(tuple(row.at(seeds) for row in rows)) for seeds in looks]
+    last = replace(found[-1], looks=looks, raw=tuple((each.p_for, each.p_against) for each in found))
+    if last.p_for is None or last.p_against is None:
+        return last
+    p_for, p_against = (p_of_two(*directions) for directions in zip(*last.raw, strict=True))
+    return replace(last, p_for=p_for, p_against=p_against)
+
+
+def designed(verdict: AnyVerdict) -> AnyVerdict:
+    """An inconclusive verdict with the second look that would decide it at the strictest level of the adjustment."""
+    if len(verdict.looks) == 2:
+        return replace(verdict, note=join(verdict.note, BOTH_LOOKS))
+    seeds = verdict.seeds_to_decide(ALPHA / verdict.tests)
+    hours = hours_to(verdict.rows, seeds) if seeds else None
+    return replace(verdict, look_two=seeds, hours=hours, note=join(design(seeds, hours), verdict.note))
+
+
 def adjust(verdicts: list[AnyVerdict], settle: Callable[[AnyVerdict], AnyVerdict]) -> list[AnyVerdict]:
     """Holm over each recipe's verdicts at a scale; both directions of one are one test, of twice the smaller p."""
     families: dict[tuple, list[int]] = defaultdict(list)
@@ -358,7 +412,8 @@ def adjust(verdicts: list[AnyVerdict], settle: Callable[[AnyVerdict], AnyVerdict
     for family in families.values():
         raw = [p_of_two(verdicts[index].p_for, verdicts[index].p_against) for index in family]
         for index, p in zip(family, holm(raw), strict=True):
-            verdicts[index] = settle(replace(verdicts[index], p=p, tests=len(family)))
+            settled = settle(replace(verdicts[index], p=p, tests=len(family)))
+            verdicts[index] = designed(settled) if settled.state == "inconclusive" else settled
     return verdicts
 
 
@@ -370,8 +425,9 @@ class Compared:
     """A variant against a reference at one scale, over all places (data sets, settings) where both are measured.
 
     `differences` are variant minus reference, by place and then by seed: the pairs of the signed-rank test, whose
-    p-value is Holm's over the `tests` comparisons of the recipe at the scale. `datasets` are those of the pairs;
-    `unpaired` places have rows of which equal seeds are no pairs (`paired`).
+    p-value is Holm's over the `tests` comparisons of the recipe at the scale. They are those of the second look once
+    all measured places have one, and then `first` those of the first. `datasets` are those of the pairs; `unpaired`
+    places have rows of which equal seeds are no pairs (`paired`).
     """
 
     recipe: Recipe
@@ -384,9 +440,15 @@ class Compared:
     places: int
     measured: int
     unpaired: int = 0
+    first: tuple[float, ...] = ()
     p: float | None = None
     tests: int = 0
     note: str = ""
+
+    @property
+    def raw(self) -> float:
+        """The p-value over the looks, without the adjustment."""
+        return p_of_two(p_signed_rank(self.differences), p_signed_rank(self.first) if self.first else None)
 
     @property
     def mean(self) -> float | None:
@@ -409,7 +471,12 @@ class Compared:
     @property
     def too_few(self) -> bool:
         """Whether its unequal pairs would decide nothing even if all lay on one side."""
-        return self.unequal > 0 and least_p_signed_rank(self.unequal) > ALPHA
+        return self.unequal > 0 and self.least > ALPHA
+
+    @property
+    def least(self) -> float:
+        """The smallest p-value that its unequal pairs could give in one of two looks."""
+        return p_of_two(least_p_signed_rank(self.unequal))
 
 
 def compare(paper: PaperCard, rows: list[Row]) -> list[Compared]:
@@ -427,7 +494,22 @@ def compare(paper: PaperCard, rows: list[Row]) -> list[Compared]:
 
 def _compare_pairs(pairs: list[tuple[Row, Row]], source: str) -> Compared:
     first, reference = pairs[0]
-    metric = first.recipe.metric
+    found = Compared(first.recipe, first.scale, first.variant, reference.variant, source, (), (), len(pairs), 0)
+    measured = [(pair, in_common([row.looks for row in pair])) for pair in pairs if all(row.looks for row in pair)]
+    if not measured:
+        return found
+    both = all(len(looks) == 2 for _, looks in measured)
+    last = _pairs_at(found, [tuple(row.at(looks[-1 if both else 0]) for row in pair) for pair, looks in measured])
+    if not both:
+        return last
+    return replace(
+        last,
+        first=_pairs_at(found, [tuple(row.at(looks[0]) for row in pair) for pair, looks in measured]).differences,
+    )
+
+
+def _pairs_at(found: Compared, pairs: Sequence[tuple[Row, ...]]) -> Compared:
+    metric = found.recipe.metric
     differences: list[float] = []
     datasets: dict[str, None] = {}
     measured = unpaired = 0
@@ -440,17 +522,8 @@ def _compare_pairs(pairs: list[tuple[Row, Row]], source: str) -> Compared:
         if alike and row.recipe.protocol.shared:
             differences += [_difference(ours[seed], theirs[seed]) for seed in alike]
             datasets[row.dataset] = None
-    return Compared(
-        recipe=first.recipe,
-        scale=first.scale,
-        variant=first.variant,
-        reference=reference.variant,
-        source=source,
-        differences=tuple(differences),
-        datasets=tuple(datasets),
-        places=len(pairs),
-        measured=measured,
-        unpaired=unpaired,
+    return replace(
+        found, differences=tuple(differences), datasets=tuple(datasets), measured=measured, unpaired=unpaired
     )
 
 
@@ -467,7 +540,7 @@ def _adjust_comparisons(found: list[Compared]) -> list[Compared]:
             families[compared.recipe.name, compared.scale].append(index)
     found = list(found)
     for family in families.values():
-        adjusted = holm([p_signed_rank(found[index].differences) for index in family])
+        adjusted = holm([found[index].raw for index in family])
         for index, p in zip(family, adjusted, strict=True):
             note = _few_pairs(found[index], len(family)) if p > ALPHA else ""
             found[index] = replace(found[index], p=p, tests=len(family), note=note)
@@ -478,27 +551,33 @@ def _few_pairs(found: Compared, tests: int) -> str:
     """Why a comparison that shows no difference could hardly have shown one; empty where it could."""
     if not found.unequal:
         return "all pairs are equal"
-    least = least_p_signed_rank(found.unequal)
     if found.too_few:
-        return f"too few unequal pairs: all on one side give p = {least:.3g}, which decides nothing at 5 %"
-    if least * tests > ALPHA:
-        return f"few unequal pairs: all on one side give p = {least:.3g} before the adjustment for {tests} tests"
+        return f"too few unequal pairs: all on one side give p = {found.least:.3g}, which decides nothing at 5 %"
+    if found.least * tests > ALPHA:
+        return f"few unequal pairs: all on one side give p = {found.least:.3g} before the adjustment for {tests} tests"
     return ""
 
 
 # In words
 
 
-def more_seeds(gap: Gap, alpha: float, margin: float | None, tails: int) -> str:
-    """How many seeds would decide, at the strictest level of the adjustment."""
-    more = seeds_needed(gap, alpha, margin, tails)
-    return f"about {more} more seeds would settle it" if more else f"{MOST_SEEDS} seeds would not settle it"
+BOTH_LOOKS = "both looks are taken, further seeds count no more"
 
 
-def _power(gap: Gap, alpha: float) -> str:
-    """What would settle an ordering, and what these seeds could have shown at the strictest level of the adjustment."""
-    more, least = more_seeds(gap, alpha, None, tails=2), detectable(gap, alpha / 2)
-    return f"{more}; these {gap.n} would show a difference of {least:.3g} in 4 of 5 cases"
+def design(seeds: int | None, hours: float | None) -> str:
+    """What a second look would need to decide; `seeds` are those in all."""
+    if seeds is None:
+        return f"a look two of up to {MOST_SEEDS} seeds would not settle it"
+    return f"look two at {seeds} seeds would settle it" + ("" if hours is None else f" ({hours:.2g} hours)")
+
+
+def _power(verdict: Verdict) -> str:
+    """What these seeds could have shown at the strictest level of the adjustment."""
+    if verdict.gap is None:
+        return ""
+    # Half of the level for each direction, half of that for a look.
+    least = detectable(verdict.gap, ALPHA / verdict.tests / 4)
+    return f"these {verdict.gap.n} would show a difference of {least:.3g} in 4 of 5 cases"
 
 
 def join(*parts: str) -> str:

@@ -63,6 +63,11 @@ class RunRecord(Model):
     ended: str
 
     @property
+    def device_seconds(self) -> float:
+        """Seconds of a GPU, or of the processor where the run had none: other users of the machine take none of it."""
+        return self.cost.gpu_s or self.cost.cpu_s
+
+    @property
     def cell(self) -> Cell:
         """The cell that the record's own fields describe."""
         names = ("paper", "recipe", "dataset", "split", "variant", "axes", "settings", "scale", "protocol")
@@ -108,10 +113,11 @@ class Trouble:
 
 @dataclass
 class Loaded:
-    """Records that are what they say, and those that are not."""
+    """Records that are what they say, and those that are not; `older` identities of cells, each with today's."""
 
     records: list[RunRecord] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
+    older: dict[str, str] = field(default_factory=dict)
 
 
 def parse_record(text: str | bytes, where: str) -> RunRecord:
@@ -176,7 +182,10 @@ def load_published(results: Path, renames: Renames | None = None) -> Loaded:
                     raise CardError(
                         f"{where}: belongs into {published_path(results, record).relative_to(results)}; move it there"
                     )
-                loaded.records.append(reader.read(record, where))
+                renamed = reader.read(record, where)
+                loaded.records.append(renamed)
+                if renamed.identity != record.identity:
+                    loaded.older[record.identity] = renamed.identity
             except CardError as error:
                 loaded.troubles.append(_trouble(where, error))
     return loaded

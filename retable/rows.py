@@ -2,12 +2,13 @@
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from retable.cards import SCALES, PaperCard, Recipe, Scalar, Scale, Selection
 from retable.currency import Currency
+from retable.looks import Looks, in_common
 from retable.plan import Cell
 from retable.records import RunRecord
 
@@ -24,7 +25,9 @@ class Row:
 
     `cells` are the candidates of a tuned variant (one cell otherwise), `chosen` the one that is shown for the row,
     `records` its finished runs by seed; those of a tuned row are of the candidate that the other seeds choose, which
-    need not be `chosen`. `state` is `measured` or the reason why there is no result.
+    need not be `chosen`. `state` is `measured` or the reason why there is no result; an untuned row that is
+    `incomplete` shows its records, which are judged nowhere. `looks` are the numbers of seeds of its complete looks,
+    `alive` the runs by seed of the cells that did not diverge.
     """
 
     recipe: Recipe
@@ -37,6 +40,8 @@ class Row:
     note: str = ""
     chosen: Cell | None = None
     records: tuple[RunRecord, ...] = ()
+    looks: tuple[int, ...] = ()
+    alive: tuple[tuple[Cell, dict[int, RunRecord]], ...] = field(default=(), repr=False)
 
     @property
     def label(self) -> str:
@@ -129,6 +134,10 @@ class Row:
         """The kinds of device that its runs had, sorted."""
         return sorted({self.device(record.seed) for record in self.records})
 
+    def at(self, seeds: int) -> "Row":
+        """The row as the first `seeds` of its seeds alone give it; itself where these are all."""
+        return self if seeds == self.looks[-1] else _choose_runs(self, (seeds,))
+
     def part(self, name: str) -> Scalar | None:
         """What a part of a claim's id is: `dataset`, `variant`, or a setting if all candidates share it."""
         if name in ("dataset", "variant"):
@@ -137,8 +146,26 @@ class Row:
         return next(iter(found.values())) if len(found) == 1 else None
 
 
+def hours_to(rows: Iterable[Row], seeds: int) -> float | None:
+    """Hours that the rows take to have so many seeds, of a processor or of a GPU, whichever ran them; None where a cell
+    has no runs to tell.
+    """
+    needed = {cell.identity: (runs, seeds - row.looks[-1]) for row in rows for cell, runs in row.alive}
+    if not all(runs for runs, _ in needed.values()):
+        return None
+    total = sum(
+        max(more, 0) * statistics.mean(record.device_seconds for record in runs.values())
+        for runs, more in needed.values()
+    )
+    return total / 3600
+
+
 def group_rows(
-    paper: PaperCard, cells: Iterable[Cell], by_cell: Mapping[str, list[RunRecord]], currency: Currency
+    paper: PaperCard,
+    cells: Iterable[Cell],
+    by_cell: Mapping[str, list[RunRecord]],
+    currency: Currency,
+    looks: Looks,
 ) -> list[Row]:
     """Rows of a paper's planned cells, in the plan's order; `by_cell` holds records by cell identity."""
     groups: dict[tuple, list[Cell]] = defaultdict(list)
@@ -147,51 +174,76 @@ def group_rows(
         fixed = tuple((key, value) for key, value in cell.axes.items() if key not in tuned)
         groups[cell.recipe, cell.scale, cell.dataset, cell.variant, fixed].append(cell)
     return [
-        _row(paper.recipe(recipe), dict(fixed), group, by_cell, currency)
+        _row(paper.recipe(recipe), dict(fixed), group, by_cell, currency, looks)
         for (recipe, _, _, _, fixed), group in groups.items()
     ]
 
 
-def _row(recipe: Recipe, axes: dict, cells: list[Cell], by_cell: Mapping, currency: Currency) -> Row:
+def _row(recipe: Recipe, axes: dict, cells: list[Cell], by_cell: Mapping, currency: Currency, looks: Looks) -> Row:
     first = cells[0]
     row = Row(recipe, first.scale, first.dataset, first.variant, axes, tuple(cells), "not run")
-    found = [cell_state(cell, by_cell.get(cell.identity, []), currency) for cell in cells]
+    found = [cell_state(cell, by_cell.get(cell.identity, []), currency, looks) for cell in cells]
     states = [state for state, _, _ in found]
     for state in ("failed", "stale"):
         if state in states:
             return replace(row, state=state, note=found[states.index(state)][1])
     if set(states) == {"diverged"}:
         return replace(row, state="diverged", note=found[0][1])
-    if "not run" in states:
-        ready = len(cells) - states.count("not run")
-        return replace(row, state="incomplete", note=f"{ready} of {len(cells)} candidates") if ready else row
-    alive = [index for index, state in enumerate(states) if state == "ok"]
-    select = recipe.variants[first.variant].select
+    if len(cells) == 1 and states == ["incomplete"]:
+        _, note, records = found[0]
+        return replace(row, state="incomplete", note=note, records=tuple(records))
+    if open_cells := states.count("not run") + states.count("incomplete"):
+        if states.count("not run") == len(cells):
+            return row
+        return replace(row, state="incomplete", note=f"{len(cells) - open_cells} of {len(cells)} candidates")
+    alive = tuple(
+        (cell, {record.seed: record for record in records})
+        for cell, (state, _, records) in zip(cells, found, strict=True)
+        if state == "ok"
+    )
+    complete = [tuple(n for n in looks.of(cell) if runs.keys() >= set(range(n))) for cell, runs in alive]
+    begun = min(len(runs) for _, runs in alive)
+    row = _choose_runs(replace(row, alive=alive), in_common(complete))
+    planned = in_common([looks.of(cell) for cell, _ in alive])
+    if row.state == "measured" and len(planned) > len(row.looks):
+        left = f"look two has {begun} of {planned[-1]} seeds, until then look one counts"
+        row = replace(row, note="; ".join(filter(None, [row.note, left])))
+    return row
+
+
+def _choose_runs(row: Row, looks: tuple[int, ...]) -> Row:
+    """A row with the runs of the last of some complete looks: of a tuned row those of the candidate that is chosen."""
+    select = row.recipe.variants[row.variant].select
+    cells = [cell for cell, _ in row.alive]
+    runs = [{seed: record for seed, record in by.items() if seed < looks[-1]} for _, by in row.alive]
     if select is None:
-        chosen, records, note = cells[0], found[0][2], ""
-    else:
-        runs = {index: {record.seed: record for record in found[index][2]} for index in alive}
-        judged = [{seed for seed, record in by.items() if select.metric in record.metrics} for by in runs.values()]
-        common = sorted(set.intersection(*judged))
-        if not common:
-            lack = f"the {len(cells)} candidates share no seed with a value of {select.metric}"
-            return replace(row, state="incomplete", note=lack)
-        by_seed = {seed: _choose(select, runs, common, seed) for seed in common}
-        chosen = cells[_choose(select, runs, common)]
-        records = [runs[index][seed] for seed, index in by_seed.items()]
-        note = _chosen_note(select, cells, by_seed, len(cells) - len(alive))
-    if len(records) < (planned := len(chosen.seeds)):
-        note = "; ".join(filter(None, [note, f"{len(records)} of {planned} planned seeds"]))
-    return replace(row, state="measured", note=note, chosen=chosen, records=tuple(records))
+        return replace(row, state="measured", chosen=cells[0], records=tuple(runs[0].values()), looks=looks)
+    judged = [{seed for seed, record in by.items() if select.metric in record.metrics} for by in runs]
+    common = sorted(set.intersection(*judged))
+    if not common:
+        lack = f"the {len(row.cells)} candidates share no seed with a value of {select.metric}"
+        return replace(row, state="incomplete", note=lack)
+    by_seed = {seed: _choose(select, runs, common, seed) for seed in common}
+    return replace(
+        row,
+        state="measured",
+        note=_chosen_note(select, row.cells, cells, by_seed),
+        chosen=cells[_choose(select, runs, common)],
+        records=tuple(runs[index][seed] for seed, index in by_seed.items()),
+        looks=looks,
+    )
 
 
-def cell_state(cell: Cell, records: Iterable[RunRecord], currency: Currency) -> tuple[str, str, list[RunRecord]]:
-    """State (`ok`, `failed`, `diverged`, `stale`, `not run`), reason and usable runs of a cell.
+def cell_state(
+    cell: Cell, records: Iterable[RunRecord], currency: Currency, looks: Looks
+) -> tuple[str, str, list[RunRecord]]:
+    """State (`ok`, `incomplete`, `failed`, `diverged`, `stale`, `not run`), reason and usable runs of a cell.
 
-    One bad seed is enough to have no result: the mean of the others would flatter. A seed that the plan does not list
-    is no part of the result.
+    One bad seed is enough to have no result: the mean of the others would flatter. A seed beyond the looks is no part
+    of the result, and without all seeds of look one there is none yet.
     """
-    records = [record for record in records if record.seed in cell.seeds]
+    counts = looks.of(cell)
+    records = [record for record in records if record.seed < counts[-1]]
     fresh, reasons = [], []
     for record in sorted(records, key=lambda record: record.seed):
         reason = currency.reason(record)
@@ -204,31 +256,37 @@ def cell_state(cell: Cell, records: Iterable[RunRecord], currency: Currency) -> 
         if bad:
             cause = f": {bad[0].error}" if bad[0].error else ""
             return state, f"{len(bad)} of {len(fresh)} seeds {state}{cause}", []
-    if fresh:
-        return "ok", "", fresh
-    return ("stale", reasons[0], []) if reasons else ("not run", "", [])
+    if not fresh:
+        return ("stale", reasons[0], []) if reasons else ("not run", "", [])
+    ready = sum(1 for record in fresh if record.seed < counts[0])
+    if ready < counts[0]:
+        return "incomplete", "; ".join([f"{ready} of {counts[0]} seeds of look one", *reasons[:1]]), fresh
+    return "ok", "", fresh
 
 
 def _choose(
-    select: Selection, runs: Mapping[int, Mapping[int, RunRecord]], seeds: list[int], without: int | None = None
+    select: Selection, runs: Sequence[Mapping[int, RunRecord]], seeds: list[int], without: int | None = None
 ) -> int:
     """Index of the candidate with the best mean of its metric over the seeds, the one `without` left out."""
     others = [seed for seed in seeds if seed != without] or seeds
-    means = {i: statistics.mean(by[seed].metrics[select.metric] for seed in others) for i, by in runs.items()}
+    means = {i: statistics.mean(by[seed].metrics[select.metric] for seed in others) for i, by in enumerate(runs)}
     return (max if select.mode == "max" else min)(means, key=means.__getitem__)
 
 
-def _chosen_note(select: Selection, cells: list[Cell], by_seed: Mapping[int, int], lost: int) -> str:
-    """Which candidates the seeds have, and how they were chosen."""
-    if len(cells) == 1:
+def _chosen_note(
+    select: Selection, candidates: Sequence[Cell], alive: Sequence[Cell], by_seed: Mapping[int, int]
+) -> str:
+    """Which of the candidates that are `alive` the seeds have, and how they were chosen."""
+    if len(candidates) == 1:
         return ""
-    varied = [key for key in cells[0].axes if len({cell.axes[key] for cell in cells}) > 1]
+    varied = [key for key in alive[0].axes if len({cell.axes[key] for cell in candidates}) > 1]
     counts = Counter(by_seed.values()).most_common()
-    names = {index: ", ".join(f"{key}={cells[index].axes[key]}" for key in varied) for index, _ in counts}
+    names = {index: ", ".join(f"{key}={alive[index].axes[key]}" for key in varied) for index, _ in counts}
     text = " and ".join(f"{names[i]} for {count}" if len(counts) > 1 else names[i] for i, count in counts)
-    how = f"chosen for each seed among {len(cells)} by {select.metric} of the remaining seeds"
+    how = f"chosen for each seed among {len(candidates)} by {select.metric} of the remaining seeds"
     if len(by_seed) == 1:
-        how = f"chosen among {len(cells)} by {select.metric} of the only seed"
+        how = f"chosen among {len(candidates)} by {select.metric} of the only seed"
+    lost = len(candidates) - len(alive)
     return f"{text}, {how}" + (f", {lost} diverged" if lost else "")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri, stdtr
-from scipy.stats import beta, nct, rankdata
+from scipy.stats import beta, binom, nct, rankdata
 from scipy.stats import t as student
 
 ALPHA = 0.05
@@ -147,14 +147,14 @@ def p_greater(gap: Gap) -> float:
     return float(stdtr(gap.freedom, -gap.difference / gap.error))
 
 
-def undecidable(gap: Gap, margin: float) -> bool:
-    """Whether no number of seeds can decide a claim.
+def undecidable(gaps: Sequence[Gap], margin: float) -> bool:
+    """Whether no number of seeds can decide a claim, from its gap at each look.
 
     Our mean is shown to lie outside the margin (5 %), so that the claim cannot become reproduced, and the paper's own
-    error is so large that even our exact mean would not differ from it (5 %).
+    error is so large that even our exact mean would not differ from it (5 %, of which a look has half).
     """
-    reach = -float(ndtri(ALPHA / 2)) * math.sqrt(gap.fixed)
-    return p_beyond(gap, margin) <= ALPHA and abs(gap.difference) <= reach
+    reach = -float(ndtri(ALPHA / 4)) * math.sqrt(gaps[-1].fixed)
+    return p_of_two(*(p_beyond(gap, margin) for gap in gaps)) <= ALPHA and abs(gaps[-1].difference) <= reach
 
 
 def p_signed_rank(differences: Sequence[float]) -> float:
@@ -220,9 +220,9 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def p_of_two(first: float | None, second: float | None) -> float:
+def p_of_two(first: float | None, second: float | None = None) -> float:
     """The p-value of two tests of which the smaller one counts: both directions of a statement, or two looks at growing
-    data. A test that was not made is None; one was.
+    data. A test that was not made is None, such as a second look that may still come; one was made.
     """
     return min(1.0, 2 * min(p for p in (first, second) if p is not None))
 
@@ -239,25 +239,45 @@ def exact_interval(hits: int, n: int) -> tuple[float, float]:
     return low, high
 
 
-def seeds_needed(gap: Gap, alpha: float, margin: float | None = None, tails: int = 2) -> int | None:
-    """Seeds beyond `gap.n` that reach a decision with 80 % power, if mean and spread stay as they are.
+def look_two(gap: Gap, alpha: float, margin: float | None = None, tails: int = 2) -> int | None:
+    """Seeds of a second look that reaches a decision with 80 % power, if mean and spread stay as they are in `gap`.
 
-    A decision is a significant difference (`tails`-sided at `alpha`) or, given a margin, equivalence at 5 %. The power
-    is that of the shifted central t distribution, an approximation. None when MOST_SEEDS would not do.
+    A decision is a significant difference (`tails`-sided at `alpha`) or, given a margin, equivalence at 5 %; the look
+    has half of either level. The power is that of the shifted central t distribution, an approximation. None when
+    MOST_SEEDS would not do.
     """
     n = np.arange(gap.n + 1, MOST_SEEDS + 1)
     if not n.size:
         return None
     error, freedom, difference = np.sqrt(gap.per_seed / n), n - 1.0, abs(gap.difference)
     full = np.sqrt(gap.per_seed / n + gap.fixed)
-    decided = student.cdf(difference / full - student.isf(alpha / tails, freedom), freedom)
+    decided = student.cdf(difference / full - student.isf(alpha / 2 / tails, freedom), freedom)
     if margin is not None:
-        critical = student.isf(ALPHA, freedom)
+        critical = student.isf(ALPHA / 2, freedom)
         near = student.cdf((margin - difference) / error - critical, freedom)
         far = student.cdf((margin + difference) / error - critical, freedom)
         decided = np.maximum(decided, near + far - 1)
     enough = np.flatnonzero(decided >= POWER)
-    return int(n[enough[0]]) - gap.n if enough.size else None
+    return int(n[enough[0]]) if enough.size else None
+
+
+def look_two_of_ranks(first: Sequence[float], second: Sequence[float], alpha: float, tails: int = 2) -> int | None:
+    """As `look_two`, for the rank-sum test of two samples; after Noether (1987)."""
+    above = np.subtract.outer(first, second)
+    lead = abs(float(np.mean(above > 0) + np.mean(above == 0) / 2) - 0.5)
+    if not lead:
+        return None
+    n = math.ceil(float(ndtri(1 - alpha / 2 / tails) + ndtri(POWER)) ** 2 / (6 * lead**2))
+    return max(n, len(first) + 1, len(second) + 1) if n <= MOST_SEEDS else None
+
+
+def look_two_of_share(hits: int, n: int, alpha: float, tails: int = 2) -> int | None:
+    """As `look_two`, for the exact binomial test of a share, seen in `hits` of `n` seeds, against one half."""
+    share = max(hits, n - hits) / n
+    for more in range(n + 1, MOST_SEEDS + 1):
+        if binom.sf(binom.isf(alpha / 2 / tails, more, 0.5), more, share) >= POWER:
+            return more
+    return None
 
 
 def detectable(gap: Gap, alpha: float) -> float:

@@ -3,15 +3,14 @@
 `docs/statistics.md` gives the rules.
 """
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from retable.cards import SCALES, Claim, PaperCard, Scalar, Scale, Statement
-from retable.orders import EquivalenceVerdict, TrendVerdict, Verdict, join
-from retable.rows import Row
-from retable.significance import ALPHA, MOST_SEEDS, Gap, favours, holm, p_of_two, seeds_needed
+from retable.orders import TrendVerdict, Verdict, join
+from retable.rows import Row, hours_to
+from retable.significance import ALPHA, MOST_SEEDS, Gap, favours, holm, look_two, p_of_two
 
 Finding = Literal["supported", "contradicted", "undecided", "open"]
 STATEMENT_STATES = ("holds", "holds in part", "reversed", "undecided", "not measured")
@@ -21,9 +20,9 @@ STATEMENT_STATES = ("holds", "holds in part", "reversed", "undecided", "not meas
 class Part:
     """An ordering, equivalence, trend or state at one place, or a number of the paper, as evidence for a statement.
 
-    `state` and `note` are those that it has by itself, in its own family of tests. `p_for` and `p_against` are
-    unadjusted, `p` is Holm's over the parts of the statement, both directions together. `gap` is a distance that is
-    tested against 0, for what more seeds would show.
+    `state` and `note` are those that it has by itself, in its own family of tests. `p_for` and `p_against` are over its
+    `looks`, unadjusted otherwise; `p` is Holm's over the parts of the statement, both directions together. `gap` is, of
+    a number, the distance to its margin, for what more seeds would show.
     """
 
     name: str
@@ -36,6 +35,7 @@ class Part:
     gap: Gap | None = None
     verdict: Verdict | None = None
     claim: Claim | None = None
+    looks: tuple[int, ...] = ()
 
     @property
     def axes(self) -> dict[str, Scalar]:
@@ -52,13 +52,21 @@ class Part:
             return "undecided"
         return "supported" if favours(self.p_for, self.p_against) else "contradicted"
 
+    def seeds_to_decide(self, alpha: float, tails: int) -> int | None:
+        """Seeds of the second look that shows it or its opposite at `alpha` with 80 % power; None where none does."""
+        if len(self.looks) == 2:
+            return None
+        if self.verdict is not None:
+            return self.verdict.seeds_to_decide(alpha, tails)
+        return look_two(self.gap, alpha, tails=tails) if self.gap else None
+
 
 @dataclass(frozen=True)
 class StatementVerdict:
     """What the runs of a scale say about a statement.
 
-    `more` seeds would decide the undecided parts and would take `hours` on the devices of the records; None where that
-    is not known.
+    A `look_two` at so many seeds in all would decide the undecided parts and would take `hours` on the devices of the
+    records; None where that is not known.
     """
 
     statement: Statement
@@ -66,7 +74,7 @@ class StatementVerdict:
     state: str
     parts: tuple[Part, ...]
     note: str = ""
-    more: int | None = None
+    look_two: int | None = None
     hours: float | None = None
 
     def of(self, finding: Finding) -> list[Part]:
@@ -105,14 +113,19 @@ def _parts(
 
 
 def _part(name: str, verdict: Verdict) -> Part:
-    gap = verdict.gap
-    if gap and isinstance(verdict, EquivalenceVerdict):
-        # Near the margin it is the distance to it that must be shown, whichever side the truth is on.
-        gap = replace(gap, difference=abs(gap.difference) - verdict.equivalence.within)
     note = verdict.note
     if verdict.state == "inconclusive" and verdict.p is not None:
         note = join(f"p = {verdict.p:.2g} in its own family of {verdict.tests} (Holm)", note)
-    return Part(name, verdict.state, verdict.p_for, verdict.p_against, None, note, verdict.rows, gap, verdict)
+    return Part(
+        name,
+        verdict.state,
+        verdict.p_for,
+        verdict.p_against,
+        note=note,
+        rows=verdict.rows,
+        verdict=verdict,
+        looks=verdict.looks,
+    )
 
 
 def _judge(statement: Statement, scale: Scale, parts: Sequence[Part]) -> StatementVerdict:
@@ -130,12 +143,10 @@ def _judge(statement: Statement, scale: Scale, parts: Sequence[Part]) -> Stateme
     note = join(counts, _open(parts))
     if supported or contradicted:
         return replace(verdict, state="holds in part" if supported else "reversed", note=note)
-    more, hours = _decides(verdict.of("undecided"))
-    would = f"about {more} more seeds" if more else f"{MOST_SEEDS} seeds would not decide every part"
-    if more:
-        would += " would decide what is measured"
-        would += "" if hours is None else f", {hours:.2g} hours on the devices of the records"
-    return replace(verdict, state="undecided", note=join(note, would), more=more, hours=hours)
+    seeds, hours = _decides(verdict.of("undecided"))
+    would = f"look two at {seeds} seeds would decide what is measured" if seeds else _hopeless(verdict.of("undecided"))
+    would += "" if hours is None else f", {hours:.2g} hours on the devices of the records"
+    return replace(verdict, state="undecided", note=join(note, would), look_two=seeds, hours=hours)
 
 
 def _open(parts: Sequence[Part]) -> str:
@@ -144,17 +155,25 @@ def _open(parts: Sequence[Part]) -> str:
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
 
+def _hopeless(parts: Sequence[Part]) -> str:
+    """Why no second look decides every one of the parts."""
+    done = sum(1 for part in parts if len(part.looks) == 2)
+    if done:
+        return f"both looks are taken of {done} undecided parts"
+    return f"a look two of up to {MOST_SEEDS} seeds would not decide every part"
+
+
 def _decides(parts: Sequence[Part]) -> tuple[int | None, float | None]:
-    """The further seeds that decide every one of the parts with 80 % power, one-sided at 5 %, and their hours."""
-    needed = [(part, seeds_needed(part.gap, ALPHA, tails=1) if part.gap else None) for part in parts]
-    if not needed or any(more is None for _, more in needed):
+    """The seeds of the second look that shows each of the parts or its opposite, and the hours that they take."""
+    needed = [part.seeds_to_decide(ALPHA, tails=1) for part in parts]
+    if not needed or not all(needed):
         return None, None
-    seeds: dict[int, tuple[Row, int]] = {}
-    for part, more in needed:
+    # A row is in several parts: it needs what the most demanding of them does.
+    by_row: dict[str, tuple[Row, int]] = {}
+    for part, seeds in zip(parts, needed, strict=True):
         for row in part.rows:
-            seeds[id(row)] = (row, max(more or 0, seeds.get(id(row), (row, 0))[1]))
-    hours = sum(
-        more * len(row.cells) * statistics.mean(record.cost.wall_s for record in row.records) / 3600
-        for row, more in seeds.values()
-    )
-    return max(more or 0 for _, more in needed), hours
+            key = row.cells[0].identity
+            by_row[key] = row, max(seeds or 0, by_row.get(key, (row, 0))[1])
+    hours = [hours_to([row], seeds) for row, seeds in by_row.values()]
+    total = None if None in hours else sum(each or 0.0 for each in hours)
+    return max(seeds or 0 for seeds in needed), total

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from scipy.stats import binom
 
 from retable.cards import PaperCard, State
-from retable.orders import Verdict, adjust, is_asked, metric_of, missing
+from retable.orders import Verdict, adjust, is_asked, metric_of, missing, over_looks
 from retable.rows import Row
-from retable.significance import ALPHA, exact_interval
+from retable.significance import ALPHA, exact_interval, look_two_of_share
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,15 @@ class StateVerdict(Verdict):
     def asked(self) -> State:
         return self.asked_state
 
+    def seeds_to_decide(self, alpha: float, tails: int = 2) -> int | None:
+        return look_two_of_share(self.hits, self.n, alpha, tails) if self.n else None
+
 
 def judge_states(paper: PaperCard, rows: list[Row]) -> list[StateVerdict]:
     """Every state at each row of its variant."""
     return adjust(
         [
-            _judge_state(state, row, rows)
+            over_looks(lambda at, asked=state: _judge_state(asked, at[0], rows), (row,))
             for recipe in paper.recipes
             for state in recipe.states
             for row in rows

@@ -13,29 +13,33 @@ from dataclasses import dataclass, field, replace
 
 from retable.cards import REACHES, Answer, CardError, Claim, PaperCard, Reach, unknown
 from retable.currency import Currency
+from retable.looks import Looks
 from retable.orders import (
+    BOTH_LOOKS,
     Compared,
     EquivalenceVerdict,
     OrderingVerdict,
     TrendVerdict,
     compare,
+    design,
     join,
     judge_equivalences,
     judge_orderings,
     judge_trends,
-    more_seeds,
 )
 from retable.plan import Cell
 from retable.records import RunRecord
-from retable.rows import Row, group_rows
+from retable.rows import Row, group_rows, hours_to
 from retable.significance import (
     ALPHA,
     Gap,
     benjamini_hochberg,
     deviation,
     gap_to_claim,
+    look_two,
     p_differ,
     p_equal,
+    p_of_two,
     printed_digit,
     undecidable,
 )
@@ -53,9 +57,10 @@ THIRD_PARTY = "third-party"
 class ValueVerdict:
     """One number of the paper against a row.
 
-    `p_equal` is unadjusted, `p_differ` is Benjamini and Hochberg's over the `tests` numbers of the table, `plain` the
-    state without that adjustment. Of the `others`, the other rows of the table at this place, `passing` have a mean
-    within the margin of the claim.
+    `p_equal` is over the `looks` and unadjusted, `p_differ` moreover Benjamini and Hochberg's over the `tests` numbers
+    of the table, `plain` the state without that adjustment; `gaps` are the differences look by look. Of the `others`,
+    the other rows of the table at this place, `passing` have a mean within the margin of the claim. An inconclusive one
+    with one look says how many seeds in all `look_two` needs and what `hours` they take; None where that is not known.
     """
 
     claim: Claim
@@ -73,7 +78,15 @@ class ValueVerdict:
     others: int = 0
     passing: int = 0
     note: str = ""
-    gap: Gap | None = field(default=None, repr=False)
+    looks: tuple[int, ...] = ()
+    gaps: tuple[Gap, ...] = field(default=(), repr=False)
+    look_two: int | None = None
+    hours: float | None = None
+
+    @property
+    def p_differ_raw(self) -> float:
+        """The p-value of a difference over the looks, without the adjustment for the table."""
+        return p_of_two(*(p_differ(gap) for gap in self.gaps))
 
     @property
     def difference(self) -> float | None:
@@ -135,8 +148,10 @@ def assess(
     cells: Iterable[Cell],
     records: Iterable[RunRecord],
     currency: Currency,
+    looks: Looks,
 ) -> Assessment:
-    """Judge one paper. `cells` are the planned cells of all scales; those of other papers are left out.
+    """Judge one paper. `cells` are the planned cells of all scales; those of other papers are left out. `looks` are
+    the stored ones.
 
     Raises CardError when two rows of a scale answer the same claim: a claim has one answer.
     """
@@ -145,7 +160,7 @@ def assess(
     for record in records:
         if record.paper == paper.id:
             by_cell[record.identity].append(record)
-    rows = group_rows(paper, planned, by_cell, currency)
+    rows = group_rows(paper, planned, by_cell, currency, looks)
     own = [claim for claim in claims if not is_third_party(paper, claim)]
     values = _adjust_values(_judge_claims(paper, own, rows))
     orderings, equivalences = judge_orderings(paper, rows), judge_equivalences(paper, rows)
@@ -170,11 +185,11 @@ def assess(
 def _part(value: ValueVerdict) -> Part:
     """A number as a part of statements: for it speaks that it is reproduced, against it that it differs."""
     rows = (value.row,) if value.row else ()
-    part = Part(value.claim.id, value.state, note=value.note, rows=rows, claim=value.claim)
-    if value.p_equal is None or value.gap is None or value.state == "within the margin, not distinctive":
+    part = Part(value.claim.id, value.state, note=value.note, rows=rows, claim=value.claim, looks=value.looks)
+    if value.p_equal is None or value.state == "within the margin, not distinctive":
         return part
-    against = None if value.p_equal <= ALPHA else p_differ(value.gap)
-    gap = replace(value.gap, difference=abs(value.gap.difference) - (value.margin or 0.0))
+    against = None if value.p_equal <= ALPHA else value.p_differ_raw
+    gap = replace(value.gaps[-1], difference=abs(value.gaps[-1].difference) - (value.margin or 0.0))
     return replace(part, p_for=value.p_equal, p_against=against, gap=gap)
 
 
@@ -244,9 +259,11 @@ def _judge_claims(paper: PaperCard, claims: Sequence[Claim], rows: list[Row]) ->
 
 def _judge_claim(claim: Claim, row: Row, answer: Answer, rows: list[Row]) -> ValueVerdict:
     verdict = ValueVerdict(claim, row.state, row, answer, note=row.note)
-    if row.state != "measured":
-        return verdict
     values = list(row.values(answer.measured).values())
+    if row.state != "measured":
+        return (
+            replace(verdict, n=len(values), mean=statistics.mean(values), std=deviation(values)) if values else verdict
+        )
     if not values:
         alike = [other for other in rows if (other.recipe.name, other.scale) == (row.recipe.name, row.scale)]
         state = "failed" if any(other.values(answer.measured) for other in alike) else "not measured at this scale"
@@ -260,7 +277,7 @@ def _judge_claim(claim: Claim, row: Row, answer: Answer, rows: list[Row]) -> Val
         return replace(verdict, state="not comparable", note=join(row.note, claim.unreliable))
     if condition := row.condition(answer.measured):
         return replace(verdict, state=condition, note=join(row.note, condition_note(row, answer.measured)))
-    return _test_claim(replace(verdict, state="inconclusive", margin=answer.margin), values, rows)
+    return _test_claim(replace(verdict, state="inconclusive", margin=answer.margin), rows)
 
 
 def condition_note(row: Row, metric: str) -> str:
@@ -272,7 +289,7 @@ def condition_note(row: Row, metric: str) -> str:
     return ", ".join(f"{kind} in {count} of {len(row.values(metric))} seeds" for kind, count in counts if count)
 
 
-def _test_claim(verdict: ValueVerdict, values: list[float], rows: list[Row]) -> ValueVerdict:
+def _test_claim(verdict: ValueVerdict, rows: list[Row]) -> ValueVerdict:
     claim, row, answer = verdict.claim, verdict.row, verdict.answer
     assert row is not None
     assert answer is not None
@@ -283,19 +300,30 @@ def _test_claim(verdict: ValueVerdict, values: list[float], rows: list[Row]) -> 
     others = [
         statistics.mean(found)
         for other in rows
-        if other is not row and (other.recipe.name, other.scale, other.dataset) == place_of(row)
+        if other is not row
+        and other.state == "measured"
+        and (other.recipe.name, other.scale, other.dataset) == place_of(row)
         if all(other.axes[key] == row.axes[key] for key in other.axes.keys() & row.axes.keys())
         if (found := list(other.values(answer.measured).values()))
     ]
     passing = sum(1 for mean in others if abs(mean - claim.mean) <= answer.margin)
     verdict = replace(verdict, note=note, others=len(others), passing=passing)
-    if len(values) == 1:
+    if verdict.n == 1:
         return replace(verdict, plain="inconclusive", note=join(note, "one seed has no spread"))
     resolution = row.resolution(answer.measured) or printed_digit(claim.mean, claim.unit)
-    gap = gap_to_claim(values, claim.mean, claim.trained_std, claim.trained_runs, resolution)
-    if gap is None:
+    gaps = [
+        gap_to_claim(
+            list(row.at(seeds).values(answer.measured).values()),
+            claim.mean,
+            claim.trained_std,
+            claim.trained_runs,
+            resolution,
+        )
+        for seeds in row.looks
+    ]
+    if gaps[-1] is None:
         return replace(verdict, plain="inconclusive", note=join(note, "two equal values have no spread to test with"))
-    return replace(verdict, gap=gap)
+    return replace(verdict, looks=row.looks, gaps=tuple(gap for gap in gaps if gap))
 
 
 def place_of(row: Row) -> tuple[str, str, str]:
@@ -306,13 +334,13 @@ def place_of(row: Row) -> tuple[str, str, str]:
 def _adjust_values(verdicts: list[ValueVerdict]) -> list[ValueVerdict]:
     families: dict[str, list[int]] = defaultdict(list)
     for index, verdict in enumerate(verdicts):
-        if verdict.gap:
+        if verdict.gaps:
             families[verdict.claim.table].append(index)
     verdicts = list(verdicts)
     for family in families.values():
-        gaps = [(gap, verdicts[index].margin or 0.0) for index in family if (gap := verdicts[index].gap)]
-        equal = [p_equal(gap, margin) for gap, margin in gaps]
-        differ = [p_differ(gap) for gap, _ in gaps]
+        tested = [verdicts[index] for index in family]
+        equal = [p_of_two(*(p_equal(gap, each.margin or 0.0) for gap in each.gaps)) for each in tested]
+        differ = [each.p_differ_raw for each in tested]
         for index, p, raw, q in zip(family, equal, differ, benjamini_hochberg(differ), strict=True):
             verdict = replace(verdicts[index], p_equal=p, p_differ=q, plain=_value_state(p, raw), tests=len(family))
             verdicts[index] = _settle_value(verdict, _value_state(p, q))
@@ -320,8 +348,8 @@ def _adjust_values(verdicts: list[ValueVerdict]) -> list[ValueVerdict]:
 
 
 def _settle_value(verdict: ValueVerdict, state: str) -> ValueVerdict:
-    note, difference, gap = verdict.note, verdict.difference or 0.0, verdict.gap
-    assert gap is not None
+    note, difference, seeds, hours = verdict.note, verdict.difference or 0.0, None, None
+    assert verdict.row is not None
     assert verdict.p_differ is not None
     if state == "reproduced":
         if verdict.p_differ <= ALPHA and difference:
@@ -329,14 +357,17 @@ def _settle_value(verdict: ValueVerdict, state: str) -> ValueVerdict:
         note = join(note, f"{verdict.passing} of {verdict.others} further rows lie within the margin too")
         if 2 * verdict.passing > verdict.others:
             state = "within the margin, not distinctive"
-    elif state == "inconclusive" and undecidable(gap, verdict.margin or 0.0):
+    elif state == "inconclusive" and undecidable(verdict.gaps, verdict.margin or 0.0):
         state = "cannot be decided"
         note = join(note, "outside the margin, but the paper's own error is too large to call it different")
     elif state == "inconclusive":
-        note = join(note, more_seeds(gap, ALPHA / verdict.tests, verdict.margin, tails=2))
+        if len(verdict.looks) == 1:
+            seeds = look_two(verdict.gaps[-1], ALPHA / verdict.tests, verdict.margin)
+            hours = hours_to([verdict.row], seeds) if seeds else None
+        note = join(note, design(seeds, hours) if len(verdict.looks) == 1 else BOTH_LOOKS)
         if verdict.plain != state:
             note = join(note, f"{verdict.plain} before the adjustment for {verdict.tests} claims")
-    return replace(verdict, state=state, note=note)
+    return replace(verdict, state=state, note=note, look_two=seeds, hours=hours)
 
 
 def _value_state(equal: float, differ: float) -> str:

@@ -48,7 +48,18 @@ READING = (
 VERDICTS_MAY = {"scipy", "numpy", "retable"}
 VERDICTS_OF_RETABLE = {
     f"retable.{name}"
-    for name in ("cards", "currency", "orders", "plan", "records", "rows", "significance", "statements", "states")
+    for name in (
+        "cards",
+        "currency",
+        "looks",
+        "orders",
+        "plan",
+        "records",
+        "rows",
+        "significance",
+        "statements",
+        "states",
+    )
 }
 
 
@@ -113,7 +124,7 @@ def test_a_paper_imports_no_other_paper(root):
 
 
 def test_verdicts_need_only_scipy(root):
-    for name in ("verdicts", "statements", "states", "orders", "rows", "significance"):
+    for name in ("verdicts", "statements", "states", "orders", "rows", "looks", "significance"):
         for module in imports(root / "retable" / f"{name}.py"):
             top = module.split(".")[0]
             assert top in VERDICTS_MAY or top in sys.stdlib_module_names, f"{name} imports {module}"

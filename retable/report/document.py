@@ -10,7 +10,7 @@ from retable.cards import Model, Reach, Scalar, Scale
 from retable.orders import Compared, Verdict
 from retable.report import words
 from retable.rows import Row
-from retable.significance import ALPHA
+from retable.significance import ALPHA, p_differ, p_equal
 from retable.statements import StatementVerdict
 from retable.verdicts import Assessment, ValueVerdict
 
@@ -34,6 +34,26 @@ class Part(Model):
     values: list[float]
 
 
+class NumberLook(Model):
+    """The tests of a number at one look, unadjusted."""
+
+    seeds: int
+    p_reproduced: float
+    p_differs: float
+
+
+class StatementLook(Model):
+    """The tests of a statement at one look, unadjusted."""
+
+    seeds: int
+    p_for: float | None = None
+    p_against: float | None = None
+
+
+LOOK_TWO = "seeds in all of the second look that would decide it; absent where none would, or where both are taken"
+HOURS = "processor-hours or GPU-hours that these seeds take, on the devices of the records"
+
+
 class NumberEntry(Model):
     """One number of the paper against a row, or without one."""
 
@@ -48,11 +68,16 @@ class NumberEntry(Model):
     std: float | None = None
     parts: list[Part] = Field(default=[], description="of a mixture")
     margin: float | None = None
-    p_reproduced: float | None = Field(default=None, description="two one-sided t-tests, unadjusted")
-    p_differs: float | None = Field(default=None, description="adjusted over the table (Benjamini and Hochberg)")
+    looks: list[NumberLook] = Field(default=[], description="one or two; none where no test was made")
+    p_reproduced: float | None = Field(default=None, description="two one-sided t-tests, over the looks, unadjusted")
+    p_differs: float | None = Field(
+        default=None, description="over the looks, adjusted over the table (Benjamini and Hochberg)"
+    )
     tests: int = Field(description="tested numbers of the table")
     others: int = Field(description="further rows of the table at this place")
     passing: int = Field(description="those of them whose mean is within the margin of the claim")
+    look_two: int | None = Field(default=None, description=LOOK_TWO)
+    hours: float | None = Field(default=None, description=HOURS)
     note: str
 
 
@@ -68,10 +93,13 @@ class StatementEntry(Model):
     n: int
     difference: float | None = Field(default=None, description="of a trend, the mean slope")
     test: str
-    p_for: float | None = Field(default=None, description="of the statement, unadjusted")
-    p_against: float | None = Field(default=None, description="of its opposite, unadjusted")
+    looks: list[StatementLook] = Field(default=[], description="one or two; none where no test was made")
+    p_for: float | None = Field(default=None, description="of the statement, over the looks, unadjusted")
+    p_against: float | None = Field(default=None, description="of its opposite, over the looks, unadjusted")
     p: float | None = Field(default=None, description="adjusted over the family, both directions together (Holm)")
     tests: int = Field(description="size of the family")
+    look_two: int | None = Field(default=None, description=LOOK_TWO)
+    hours: float | None = Field(default=None, description=HOURS)
     note: str
 
 
@@ -83,8 +111,9 @@ class HeadlinePart(Model):
     state: str = Field(description="in its own family of tests")
     dataset: str | None = None
     axes: dict[str, Scalar] = {}
-    p_for: float | None = Field(default=None, description="unadjusted")
-    p_against: float | None = Field(default=None, description="unadjusted")
+    looks: list[int] = Field(default=[], description="seeds of each look")
+    p_for: float | None = Field(default=None, description="over the looks, unadjusted")
+    p_against: float | None = Field(default=None, description="over the looks, unadjusted")
     p: float | None = Field(default=None, description="adjusted over the statement's parts (Holm)")
     note: str
 
@@ -99,8 +128,8 @@ class HeadlineEntry(Model):
     scale: Scale
     state: str
     parts: list[HeadlinePart]
-    more_seeds: int | None = Field(default=None, description="that would decide the undecided parts")
-    hours: float | None = Field(default=None, description="that these seeds would take")
+    look_two: int | None = Field(default=None, description=f"of the undecided parts: {LOOK_TWO}")
+    hours: float | None = Field(default=None, description=HOURS)
     note: str
 
 
@@ -115,7 +144,7 @@ class ComparisonEntry(Model):
     datasets: list[str]
     pairs: int
     mean: float | None = None
-    p: float | None = Field(default=None, description="exact signed rank, adjusted as statements are")
+    p: float | None = Field(default=None, description="exact signed rank, over the looks, adjusted as statements are")
     tests: int
     note: str
 
@@ -189,11 +218,17 @@ def _number(verdict: ValueVerdict) -> NumberEntry:
         std=None if mixed else verdict.std,
         parts=[Part(kind=kind, values=values) for kind, values in parts],
         margin=verdict.margin,
+        looks=[
+            NumberLook(seeds=gap.n, p_reproduced=p_equal(gap, verdict.margin or 0.0), p_differs=p_differ(gap))
+            for gap in verdict.gaps
+        ],
         p_reproduced=verdict.p_equal,
         p_differs=verdict.p_differ,
         tests=verdict.tests,
         others=verdict.others,
         passing=verdict.passing,
+        look_two=verdict.look_two,
+        hours=verdict.hours,
         note=verdict.note,
     )
 
@@ -210,10 +245,17 @@ def _statement(verdict: Verdict, text: str) -> StatementEntry:
         n=verdict.n,
         difference=verdict.difference,
         test=verdict.test,
+        looks=[
+            StatementLook(seeds=seeds, p_for=p_for, p_against=p_against)
+            for seeds, (p_for, p_against) in zip(verdict.looks, verdict.raw, strict=True)
+            if p_for is not None
+        ],
         p_for=verdict.p_for,
         p_against=verdict.p_against,
         p=verdict.p,
         tests=verdict.tests,
+        look_two=verdict.look_two,
+        hours=verdict.hours,
         note=verdict.note,
     )
 
@@ -228,7 +270,7 @@ def _headline(verdict: StatementVerdict) -> HeadlineEntry:
         scale=verdict.scale,
         state=verdict.state,
         parts=[_headline_part(part) for part in verdict.parts],
-        more_seeds=verdict.more,
+        look_two=verdict.look_two,
         hours=verdict.hours,
         note=verdict.note,
     )
@@ -241,6 +283,7 @@ def _headline_part(part: statements.Part) -> HeadlinePart:
         state=part.state,
         dataset=part.rows[0].dataset if part.rows else None,
         axes=part.axes,
+        looks=list(part.looks),
         p_for=part.p_for,
         p_against=part.p_against,
         p=part.p,

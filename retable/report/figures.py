@@ -66,7 +66,7 @@ def draw(assessment: Assessment, datasets: Mapping[str, DatasetCard]) -> list[Fi
     asked = {(verdict.row.recipe.name, verdict.row.variant) for verdict in assessment.values if verdict.row}
     for recipe in assessment.paper.recipes:
         for scale in ("full", "reduced", "demo"):
-            rows = [r for r in assessment.rows if (r.recipe.name, r.scale) == (recipe.name, scale) and r.records]
+            rows = [r for r in assessment.rows if (r.recipe.name, r.scale) == (recipe.name, scale) and r.looks]
             for dataset in dict.fromkeys(row.dataset for row in rows):
                 here = [row for row in rows if row.dataset == dataset]
                 main = [row for row in here if (recipe.name, row.variant) in asked] or here

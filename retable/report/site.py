@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from retable.cards import CardError, Claim, DatasetCard, PaperCard, Recipe, Scalar, Scale, load_claims
 from retable.config import Workspace
 from retable.currency import Currency, RecordStore
+from retable.looks import Looks
 from retable.plan import Cell, recipe_cells
 from retable.records import RunRecord, Trouble, to_json
 from retable.report import curves, figures, pictures, tables, words
@@ -25,6 +26,7 @@ from retable.rows import Row, cell_state
 from retable.verdicts import Assessment, ValueVerdict, assess, check_claims
 
 HERE = Path(__file__).parent
+NO_LOOKS = Looks()
 # Written into every site, so that a rebuild replaces a site and never some other folder.
 MARKER = ".retable-site"
 
@@ -39,24 +41,26 @@ def build(
     out: Path,
     results: Path | None = None,
     troubles: Sequence[Trouble] = (),
+    looks: Looks = NO_LOOKS,
 ) -> Path:
     """Draw the site into the folder `out`, replacing the site that is there, and return its index page.
 
     `results` is the folder where runs left pictures; without it none are shown. `troubles` are records that cannot be
-    used; the index lists them.
+    used; the index lists them. `looks` are the stored ones.
     Raises CardError when `out` holds something else, or when a claim has two answers.
     """
     cells = [cell for group in cells_by_scale.values() for cell in group]
     records = sorted(records, key=lambda record: (record.paper, record.identity, record.seed))
     assessments = {
-        name: assess(paper, claims.get(name, ()), cells, records, currency) for name, paper in sorted(papers.items())
+        name: assess(paper, claims.get(name, ()), cells, records, currency, looks)
+        for name, paper in sorted(papers.items())
     }
     if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
         raise CardError(f"{out} is not a site that retable drew; choose an empty folder, or delete this one")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         fresh = Path(temporary) / "site"
-        _Site(fresh, assessments, datasets, records, currency, results, troubles).write()
+        _Site(fresh, assessments, datasets, records, currency, results, troubles, looks).write()
         if out.exists():
             out.rename(Path(temporary) / "old")
         fresh.rename(out)
@@ -65,7 +69,7 @@ def build(
 
 def build_site(workspace: Workspace) -> Path:
     """Draw `reports/site` of a checkout, all papers and scales whatever the selection; return its index."""
-    papers, claims, cells, store = _inputs(workspace)
+    papers, claims, cells, store = inputs(workspace)
     return build(
         papers,
         claims,
@@ -76,10 +80,14 @@ def build_site(workspace: Workspace) -> Path:
         workspace.reports / "site",
         workspace.results,
         store.troubles,
+        store.looks,
     )
 
 
-def _inputs(workspace: Workspace):
+def inputs(
+    workspace: Workspace,
+) -> tuple[Mapping[str, PaperCard], dict[str, list[Claim]], dict[Scale, list[Cell]], RecordStore]:
+    """Papers, claims by paper, the planned cells by scale, and the records: all papers and scales."""
     papers, datasets = workspace.papers, workspace.datasets
     claims = {}
     for name, paper in papers.items():
@@ -113,6 +121,7 @@ class _Site:
     currency: Currency
     results: Path | None = None
     troubles: Sequence[Trouble] = ()
+    looks: Looks = NO_LOOKS
     by_cell: dict[str, list[RunRecord]] = field(default_factory=lambda: defaultdict(list))
 
     def write(self) -> None:
@@ -205,7 +214,7 @@ class _Site:
         if records:
             text = ",\n".join(record.model_dump_json(indent=1) for record in records)
             (self.out / "records" / f"{cell.identity}.json").write_text(f"[{text}]\n", encoding="utf-8")
-        state, note, good = cell_state(cell, records, self.currency)
+        state, note, good = cell_state(cell, records, self.currency, self.looks)
         self._render(
             "cell.html",
             f"cells/{cell.identity}.html",

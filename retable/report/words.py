@@ -32,7 +32,9 @@ class Mark(NamedTuple):
 
 
 MARKS = {
-    "reproduced": Mark("✓", "good", "equivalent to the printed number within the margin (two one-sided t-tests, 5 %)"),
+    "reproduced": Mark(
+        "✓", "good", "equivalent to the printed number within the margin (two one-sided t-tests, 5 % over both looks)"
+    ),
     "within the margin, not distinctive": Mark(
         "≈", "quiet", "equivalent, but more than half of the table’s other rows lie within the margin too"
     ),
@@ -137,6 +139,13 @@ def measured(row: Row, metric: str, unit: str = "") -> str:
 def row_state(row: Row) -> str:
     """The state of a row, or what all or some of its seeds are instead of a plain result."""
     return row.condition(row.recipe.metric) or row.state
+
+
+def look(looks: Sequence[int]) -> str:
+    """Which look a verdict is of, from the seeds of each; empty where nothing was tested."""
+    if not looks:
+        return ""
+    return "look one" if len(looks) == 1 else f"look two, after one at {looks[0]} seeds"
 
 
 def anchor(text: str) -> str:

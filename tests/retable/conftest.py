@@ -12,6 +12,7 @@ from retable.cards import Claim, DatasetCard, PaperCard
 from retable.config import Config, Workspace
 from retable.currency import Currency
 from retable.ledger import Entry
+from retable.looks import Looks
 from retable.plan import Cell, recipe_cells
 from retable.records import Cost, RunRecord
 from retable.verdicts import Assessment, assess
@@ -93,6 +94,7 @@ class World:
     paper: PaperCard = field(default_factory=lambda: PaperCard.model_validate(CARD))
     claims: list[Claim] = field(default_factory=list)
     records: list[RunRecord] = field(default_factory=list)
+    stored: dict[str, tuple[int, ...]] = field(default_factory=dict)
     dataset: DatasetCard = field(
         default_factory=lambda: DatasetCard(
             name="cora",
@@ -191,9 +193,18 @@ class World:
         }
         return Entry.model_validate(fields)
 
+    @property
+    def looks(self) -> Looks:
+        """The looks that a test stored; what else is measured is look one, however few its seeds are."""
+        found = dict(self.stored)
+        for record in self.records:
+            if record.identity not in self.stored:
+                found[record.identity] = (max(record.seed + 1, *found.get(record.identity, ()), 1),)
+        return Looks(found)
+
     def assess(self, *scales: str) -> Assessment:
         cells = [cell for scale in scales or ("full",) for cell in self.cells(scale)]
-        return assess(self.paper, self.claims, cells, self.records, self.currency)
+        return assess(self.paper, self.claims, cells, self.records, self.currency, self.looks)
 
 
 @pytest.fixture

@@ -52,12 +52,43 @@ def test_an_ordering_of_equal_constants_is_inconclusive(world):
     assert orderings(world)[4].state == "inconclusive"
 
 
+def test_an_ordering_is_tested_at_both_looks_that_its_rows_have(world):
+    world.measure(world.cell("plain", depth=4), [80.0, 80.2, 79.9, 80.1, 80.0])
+    measure_ours(world, 4, [80.5, 80.1, 81.0, 80.9, 80.8])
+    one = orderings(world)[4]
+    world.stored = {cell.identity: (2,) for cell in world.cells() if cell.axes.get("depth") == 4}
+    both = orderings(world)[4]
+    assert (both.looks, both.n, len(both.raw)) == ((2, 5), 5, 2)
+    assert both.raw[-1] == one.raw[-1]
+    assert (both.p_for, both.p_against) == tuple(
+        min(1.0, 2 * min(direction)) for direction in zip(*both.raw, strict=True)
+    )
+    # The other row's second look is missing: only the first one counts.
+    world.stored[world.cell("plain", depth=4).identity] = (2,)
+    world.records = [r for r in world.records if r.variant != "plain" or r.seed < 4]
+    verdict = orderings(world)[4]
+    assert (verdict.looks, verdict.n, verdict.raw) == ((2,), 2, both.raw[:1])
+
+
+def test_a_comparison_is_tested_at_both_looks_once_all_places_have_them(world):
+    for depth in (2, 4):
+        world.measure(world.cell("plain", depth=depth), CLOSE)
+        measure_ours(world, depth, [value + depth for value in CLOSE])
+    world.stored = {cell.identity: (3,) for cell in world.cells()}
+    found = compared(world)["ours"]
+    assert (len(found.first), len(found.differences)) == (6, 10)
+    assert found.raw == pytest.approx(2 * 2 * 2**-10)
+    world.records = [r for r in world.records if r.variant != "plain" or r.axes["depth"] == 2 or r.seed < 4]
+    found = compared(world)["ours"]
+    assert (len(found.first), len(found.differences)) == (0, 6)
+
+
 def test_an_open_ordering_says_what_its_seeds_could_have_shown(world):
     world.measure(world.cell("plain", depth=4), [20.0, 40.0, 60.0, 80.0, 50.0])
     measure_ours(world, 4, [19.0, 42.0, 61.0, 79.0, 50.0])
     verdict = orderings(world)[4]
     assert verdict.state == "inconclusive"
-    assert "these 5 would show a difference of 2.19 in 4 of 5 cases" in verdict.note
+    assert "these 5 would show a difference of 2.67 in 4 of 5 cases" in verdict.note
 
 
 def test_a_lower_is_better_metric_turns_the_ordering(world):
@@ -91,7 +122,7 @@ def test_a_comparison_pairs_the_seeds_of_all_places(world):
     found = compared(world)
     assert found["ours"].differences == (2.0,) * 5 + (4.0,) * 5
     assert (found["ours"].state, found["ours"].tests, found["ours"].datasets) == ("above", 2, ("cora",))
-    assert found["ours"].p == pytest.approx(2 * 2**-9)
+    assert found["ours"].p == pytest.approx(2 * 2 * 2**-9)
     assert (found["majority"].state, len(found["majority"].differences)) == ("below", 8)
 
 
@@ -99,8 +130,8 @@ def test_a_comparison_of_too_few_pairs_says_so(world):
     world.measure(world.cell("plain", depth=2), CLOSE)
     measure_ours(world, 2, [90.0] * 5)
     found = compared(world)
-    assert (found["ours"].state, found["ours"].p, found["ours"].tests) == ("inconclusive", 0.0625, 1)
-    assert "too few unequal pairs: all on one side give p = 0.0625" in found["ours"].note
+    assert (found["ours"].state, found["ours"].p, found["ours"].tests) == ("inconclusive", 0.125, 1)
+    assert "too few unequal pairs: all on one side give p = 0.125" in found["ours"].note
     assert (found["ours"].measured, found["ours"].places) == (1, 2)
     assert (found["majority"].state, found["majority"].mean) == ("not run", None)
 
@@ -198,7 +229,7 @@ def test_a_mixture_takes_an_exact_test_of_ranks_and_never_one_of_means(world):
     measure_ours(world, 4, [80.0, 80.1, 79.9, 80.2, 80.3])
     verdict = orderings(world)[4]
     assert (verdict.state, verdict.test, verdict.gap) == ("holds", "exact rank sum", None)
-    assert verdict.p == pytest.approx(2 / 252)
+    assert verdict.p == pytest.approx(4 / 252)
     assert "plain: mixture, no test of means" in verdict.note
 
 

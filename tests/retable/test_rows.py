@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from retable.cards import PaperCard
+from retable.rows import hours_to
 
 
 def row(world, variant, **axes):
@@ -16,7 +17,55 @@ def test_an_untuned_row_has_its_cells_records_by_seed(world):
     found = row(world, "plain", depth=2)
     assert found.state == "measured"
     assert found.values("accuracy") == {0: 81.0, 1: 82.0}
-    assert found.note == "2 of 5 planned seeds"
+    assert found.looks == (2,)
+    assert found.note == "look two has 2 of 5 seeds, until then look one counts"
+
+
+def test_seeds_of_a_look_that_is_not_complete_do_not_count(world):
+    cell = world.cell("plain", depth=2)
+    world.measure(cell, [81.0, 82.0, 10.0, 10.0])
+    world.stored = {cell.identity: (2,)}
+    found = row(world, "plain", depth=2)
+    assert (found.looks, found.values("accuracy")) == ((2,), {0: 81.0, 1: 82.0})
+    world.measure(cell, [10.0], first_seed=4)
+    found = row(world, "plain", depth=2)
+    assert (found.looks, len(found.records), found.note) == ((2, 5), 5, "")
+    assert found.at(2).values("accuracy") == {0: 81.0, 1: 82.0}
+    assert found.at(5) is found
+
+
+def test_seeds_beyond_both_looks_do_not_count(world):
+    cell = world.cell("plain", depth=2)
+    world.measure(cell, [81.0, 82.0, 83.0, 84.0, 85.0])
+    world.stored = {cell.identity: (2, 3)}
+    assert len(row(world, "plain", depth=2).records) == 3
+
+
+def test_without_all_seeds_of_look_one_a_row_is_incomplete_and_shows_what_there_is(world):
+    cell = world.cell("plain", depth=2)
+    world.measure(cell, [80.0] * 4)
+    world.stored = {cell.identity: (5,)}
+    found = row(world, "plain", depth=2)
+    assert (found.state, found.note, found.looks) == ("incomplete", "4 of 5 seeds of look one", ())
+    assert len(found.values("accuracy")) == 4
+
+
+def test_a_look_chooses_the_candidate_by_its_own_seeds(world):
+    for s, validation in ((0.5, [70, 70, 10, 10, 10]), (1.0, [60, 60, 90, 90, 90])):
+        cell = world.cell("ours", depth=2, s=s)
+        world.measure(cell, [s] * 5, validation=validation)
+        world.stored[cell.identity] = (2,)
+    found = row(world, "ours", depth=2)
+    assert (found.looks, set(found.values("accuracy").values())) == ((2, 5), {1.0})
+    assert set(found.at(2).values("accuracy").values()) == {0.5}
+
+
+def test_hours_are_those_of_all_candidates(world):
+    for s in (0.5, 1.0):
+        world.measure(world.cell("ours", depth=2, s=s), [s] * 5)
+    found = row(world, "ours", depth=2)
+    assert hours_to([found], 15) == pytest.approx(2 * 10 * 1.5 / 3600)
+    assert hours_to([found], 4) == 0.0
 
 
 def test_the_candidate_with_the_best_validation_mean_is_shown_even_when_its_test_mean_is_worse(world):
@@ -90,6 +139,11 @@ def test_candidates_without_a_shared_seed_leave_the_row_incomplete(world):
     world.measure(world.cell("ours", depth=2, s=0.5), [90.0])
     world.measure(world.cell("ours", depth=2, s=1.0), [91.0], first_seed=3)
     found = row(world, "ours", depth=2)
+    assert (found.state, found.note) == ("incomplete", "1 of 2 candidates")
+    world.records.clear()
+    world.measure(world.cell("ours", depth=2, s=0.5), [90.0])
+    world.measure(world.cell("ours", depth=2, s=1.0), [91.0], metrics={"accuracy": 91.0})
+    found = row(world, "ours", depth=2)
     assert found.state == "incomplete"
     assert "share no seed" in found.note
 
@@ -129,12 +183,13 @@ def test_stale_records_are_no_result(world, change, why):
     assert not found.records
 
 
-def test_fresh_seeds_count_beside_stale_ones(world):
+def test_a_look_with_a_stale_seed_is_incomplete(world):
     cell = world.cell("plain", depth=2)
     world.measure(cell, [80.0] * 3)
     world.measure(cell, [10.0] * 2, first_seed=3, source_sha256="0" * 64)
     found = row(world, "plain", depth=2)
-    assert (found.state, len(found.records)) == ("measured", 3)
+    assert (found.state, len(found.records)) == ("incomplete", 3)
+    assert found.note == "3 of 5 seeds of look one; seed 3: the code changed since it ran"
 
 
 def test_a_row_without_records_is_not_run(world):

@@ -17,6 +17,9 @@ from retable.significance import (
     gap_to_claim,
     holm,
     least_p_signed_rank,
+    look_two,
+    look_two_of_ranks,
+    look_two_of_share,
     p_beyond,
     p_differ,
     p_equal,
@@ -25,7 +28,6 @@ from retable.significance import (
     p_rank_sum,
     p_signed_rank,
     printed_digit,
-    seeds_needed,
     side,
     slopes,
     undecidable,
@@ -208,22 +210,43 @@ def test_benjamini_hochberg_is_scipys_and_bounds_the_false_discoveries():
 def test_a_second_look_doubles_the_smaller_p():
     assert p_of_two(0.03, 0.2) == 0.06
     assert p_of_two(0.9, 0.8) == 1.0
+    assert p_of_two(0.03) == 0.06
 
 
-def test_seeds_needed_reaches_the_promised_power():
+def test_a_look_two_of_means_reaches_the_promised_power():
+    """It has half of the level."""
     gap = Gap(difference=1.0, n=3, per_seed=2.0**2, freedom=2.0)
-    more = seeds_needed(gap, 0.05)
-    assert more is not None
-    power = rate(stats.ttest_1samp(x, 0.0).pvalue <= 0.05 for x in samples(1.0, 2.0, 3 + more))
+    seeds = look_two(gap, 0.05)
+    power = rate(stats.ttest_1samp(x, 0.0).pvalue <= 0.025 for x in samples(1.0, 2.0, seeds))
     assert 0.75 < power < 0.87
 
 
-def test_seeds_needed_for_equivalence_reaches_the_promised_power():
+def test_a_look_two_of_equivalence_reaches_the_promised_power():
     gap = Gap(difference=0.0, n=2, per_seed=1.0, freedom=1.0)
-    more = seeds_needed(gap, 0.05, margin=1.0)
-    assert more is not None
-    power = rate(p_equal(to_claim(x, 0.0), 1.0) <= 0.05 for x in samples(0.0, 1.0, 2 + more))
+    seeds = look_two(gap, 0.05, margin=1.0)
+    power = rate(p_equal(to_claim(x, 0.0), 1.0) <= 0.025 for x in samples(0.0, 1.0, seeds))
     assert 0.75 < power < 0.9
+
+
+def test_a_look_two_of_ranks_reaches_the_promised_power():
+    first, second = [3.0, 1.0, 4.0, 5.0, 9.0], [2.0, 6.0, 0.0, 1.5, 1.2]
+    seeds = look_two_of_ranks(first, second, 0.05)
+    random = np.random.default_rng(3)
+    drawn = [(random.choice(first, seeds), random.choice(second, seeds)) for _ in range(300)]
+    power = np.mean([2 * min(p_rank_sum(a, b), p_rank_sum(b, a)) <= 0.025 for a, b in drawn])
+    assert 0.7 < power < 0.92
+    assert look_two_of_ranks([1.0, 2.0], [1.0, 2.0], 0.05) is None
+
+
+@pytest.mark.parametrize("hits", [4, 1])
+def test_a_look_two_of_a_share_reaches_the_promised_power(hits):
+    seeds = look_two_of_share(hits, 5, 0.05)
+    drawn = np.random.default_rng(4).binomial(seeds, hits / 5, 2000).tolist()
+    power = np.mean(
+        [2 * min(stats.binom.sf(x - 1, seeds, 0.5), stats.binom.cdf(x, seeds, 0.5)) <= 0.025 for x in drawn]
+    )
+    assert 0.78 < power < 0.95
+    assert look_two_of_share(1, 2, 0.05) is None
 
 
 @pytest.mark.parametrize(("n", "alpha"), [(3, 0.05), (5, 0.05), (5, 0.0125)])
@@ -235,15 +258,15 @@ def test_a_detectable_difference_is_found_four_times_in_five(n, alpha):
 
 
 def test_seeds_cannot_mend_the_papers_own_uncertainty():
-    assert seeds_needed(Gap(1.5, 5, 1.0, freedom=4.0, fixed=4.0), 0.05, margin=1.0) is None
-    assert seeds_needed(Gap(0.5, 5, 1.0, freedom=4.0, fixed=4.0), 0.05, margin=1.0) is not None
+    assert look_two(Gap(1.5, 5, 1.0, freedom=4.0, fixed=4.0), 0.05, margin=1.0) is None
+    assert look_two(Gap(0.5, 5, 1.0, freedom=4.0, fixed=4.0), 0.05, margin=1.0) is not None
 
 
 def test_what_lies_outside_the_margin_and_inside_the_papers_error_cannot_be_decided():
     outside = Gap(3.0, 10, 1.0, freedom=9.0, fixed=4.0)
-    assert undecidable(outside, margin=1.0)
-    assert not undecidable(Gap(3.0, 10, 1.0, freedom=9.0, fixed=1.0), margin=1.0)
-    assert not undecidable(Gap(1.1, 10, 1.0, freedom=9.0, fixed=4.0), margin=1.0)
+    assert undecidable([outside], margin=1.0)
+    assert not undecidable([Gap(3.0, 10, 1.0, freedom=9.0, fixed=1.0)], margin=1.0)
+    assert not undecidable([Gap(1.1, 10, 1.0, freedom=9.0, fixed=4.0)], margin=1.0)
 
 
 def test_slopes_are_those_of_least_squares():

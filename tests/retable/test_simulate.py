@@ -25,13 +25,24 @@ def test_every_gap_number_of_seeds_and_verdict_is_simulated(rates):
     normal = [rate for rate in rates if rate.shape == "normal"]
     assert {(rate.n, rate.gap) for rate in normal} == {(n, gap) for n in SEEDS for gap in GAPS}
     assert {rate.verdict for rate in normal} == {"reproduced", "differs", "holds or reversed"}
+    second = [rate for rate in normal if rate.given == "second look"]
+    assert {(rate.n, rate.gap, rate.verdict) for rate in second} == {(r.n, r.gap, r.verdict) for r in normal}
+
+
+def test_a_second_look_adds_power(rates):
+    power = {
+        (rate.given, rate.n): rate.percent
+        for rate in rates
+        if (rate.verdict, rate.shape, rate.gap) == ("holds or reversed", "normal", 1.0)
+    }
+    assert all(power["second look", n] > power["paired", n] + 5 for n in SEEDS if n < 20)
 
 
 def test_power_grows_with_the_seeds(rates):
     power = {
         rate.n: rate.percent
         for rate in rates
-        if (rate.verdict, rate.shape, rate.gap, rate.error) == ("reproduced", "normal", 0.0, False)
+        if (rate.verdict, rate.shape, rate.given, rate.gap) == ("reproduced", "normal", "-", 0.0)
     }
     assert power[3] < power[5] < power[10] < power[20]
     assert power[20] > 95

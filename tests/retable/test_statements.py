@@ -37,8 +37,8 @@ def test_it_holds_if_every_part_does(world):
 
 
 def test_every_part_is_asked_at_5_percent_without_adjustment(world):
-    """Two parts with a one-sided p of 0.035: neither survives Holm, together they show the statement."""
-    above = [value + gap for value, gap in zip(CLOSE, [0.1, 3.1, 1.0, 3.3, 0.6], strict=True)]
+    """Two parts with a p of 0.042: neither survives Holm, together they show the statement."""
+    above = [value + gap for value, gap in zip(CLOSE, [0.1, 2.4, 1.0, 2.6, 0.9], strict=True)]
     verdict = judged(world, above, above)["full"]
     assert all(0.025 < part.p_for < 0.05 < part.p for part in verdict.parts)
     assert verdict.state == "holds"
@@ -75,10 +75,10 @@ def test_an_undecided_one_says_which_seeds_and_hours_would_decide(world):
     above = [value + gap for value, gap in zip(CLOSE, [0.1, 3.1, 1.0, 3.3, -0.6], strict=True)]
     verdict = judged(world, above, above)["full"]
     assert verdict.state == "undecided"
-    assert verdict.more > 0
-    # A seed of plain is one run of 2 s, one of ours two, at each of two depths.
-    assert verdict.hours == pytest.approx(verdict.more * 6 * 2 / 3600)
-    assert f"about {verdict.more} more seeds would decide what is measured" in verdict.note
+    assert verdict.look_two > 5
+    # A seed of plain is one run of 1.5 s of the processor, one of ours two, at each of two depths.
+    assert verdict.hours == pytest.approx((verdict.look_two - 5) * 6 * 1.5 / 3600)
+    assert f"look two at {verdict.look_two} seeds would decide what is measured" in verdict.note
 
 
 def test_parts_that_were_not_run_are_not_measured(world):
@@ -146,4 +146,4 @@ def test_an_equivalence_asks_for_the_seeds_that_show_the_margin(world):
     above = [value + gap for value, gap in zip(CLOSE, [-1.0, 1.2, 0.9, -1.1, 0.2], strict=True)]
     verdict = judged(world, above, [])["full"]
     assert verdict.state == "undecided"
-    assert 3 < verdict.more < 30
+    assert 5 < verdict.look_two < 40

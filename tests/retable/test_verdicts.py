@@ -7,7 +7,9 @@ import pytest
 
 from retable.cards import SCALES, CardError, PaperCard, load_claims, load_datasets, load_papers
 from retable.currency import Currency
+from retable.looks import Looks
 from retable.plan import plan
+from retable.significance import p_differ, p_equal
 from retable.verdicts import VALUE_STATES, assess, check_claims
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +56,37 @@ def test_a_wide_spread_is_inconclusive_and_says_how_many_seeds_would_settle_it(w
     world.measure(world.cell("plain", depth=2), [78.0, 82.0, 80.5, 79.0, 80.0])
     verdict = only_value(world)
     assert verdict.state == "inconclusive"
-    assert "more seeds would settle it" in verdict.note
+    assert verdict.look_two > 5
+    # Of 1.5 s of the processor each, as those before.
+    assert verdict.hours == pytest.approx((verdict.look_two - 5) * 1.5 / 3600)
+    assert f"look two at {verdict.look_two} seeds would settle it" in verdict.note
+
+
+def test_a_number_is_tested_at_both_looks(world):
+    world.claim("plain", 2, 82.0, runs=5, varied="seeds")
+    cell = world.cell("plain", depth=2)
+    world.measure(cell, [80.0, 82.5, 81.0])
+    world.stored = {cell.identity: (3,)}
+    first = only_value(world)
+    assert (first.looks, first.state) == ((3,), "inconclusive")
+    world.measure(cell, [80.2, 80.4], first_seed=3)
+    second = only_value(world)
+    assert (second.looks, second.n) == ((3, 5), 5)
+    assert [p_differ(gap) for gap in second.gaps][:1] == [p_differ(gap) for gap in first.gaps]
+    assert second.p_differ == pytest.approx(2 * min(p_differ(gap) for gap in second.gaps))
+    assert second.p_equal == pytest.approx(2 * min(p_equal(gap, 1.0) for gap in second.gaps))
+    assert (second.state, second.look_two) == ("inconclusive", None)
+    assert "both looks are taken" in second.note
+
+
+def test_a_look_that_is_not_complete_is_shown_and_not_judged(world):
+    world.claim("plain", 2, 60.0)
+    cell = world.cell("plain", depth=2)
+    world.measure(cell, CLOSE[:4])
+    world.stored = {cell.identity: (5,)}
+    verdict = only_value(world)
+    assert (verdict.state, verdict.n, verdict.mean) == ("incomplete", 4, pytest.approx(80.0125))
+    assert (verdict.looks, verdict.p_differ, verdict.note) == ((), None, "4 of 5 seeds of look one")
 
 
 def test_one_seed_is_inconclusive(world):
@@ -90,7 +122,7 @@ def test_one_test_item_is_the_least_spread_where_records_count_the_items(world):
     counted = {"accuracy": 80.9, "val_accuracy": 1.0, "test_items": 100.0, "test_largest_class_share": 30.0}
     world.measure(world.cell("plain", depth=2), [80.9] * 3, metrics=counted)
     verdict = only_value(world)
-    assert verdict.gap.error == pytest.approx(1 / 3**0.5)
+    assert verdict.gaps[-1].error == pytest.approx(1 / 3**0.5)
     assert verdict.state == "inconclusive"
 
 
@@ -108,7 +140,7 @@ def test_the_papers_deviation_is_no_margin(world):
 def test_a_deviation_over_another_source_is_no_error_of_the_papers_mean(world, varied, fixed):
     world.claim("plain", 2, 82.0, std=4.0, runs=10, varied=varied)
     world.measure(world.cell("plain", depth=2), [79.75, 80.0, 80.25])
-    assert only_value(world).gap.fixed == pytest.approx(fixed)
+    assert only_value(world).gaps[-1].fixed == pytest.approx(fixed)
 
 
 def test_what_no_number_of_seeds_can_decide_is_never_scheduled(world):
@@ -116,7 +148,7 @@ def test_what_no_number_of_seeds_can_decide_is_never_scheduled(world):
     world.measure(world.cell("plain", depth=2), CLOSE)
     verdict = only_value(world)
     assert verdict.state == "cannot be decided"
-    assert "more seeds" not in verdict.note
+    assert (verdict.look_two, "look two" in verdict.note) == (None, False)
 
 
 def test_a_number_that_served_to_set_up_is_shown_and_not_judged(world):
@@ -340,8 +372,8 @@ def test_names_for_the_eye_decide_no_verdict(root):
             recipe["title"] += ", renamed"
             for variant in recipe["variants"].values():
                 variant["label"] += ", renamed"
-        before = assess(paper, claims, cells, [], Currency({}, datasets))
-        after = assess(PaperCard.model_validate(data), claims, cells, [], Currency({}, retitled))
+        before = assess(paper, claims, cells, [], Currency({}, datasets), Looks())
+        after = assess(PaperCard.model_validate(data), claims, cells, [], Currency({}, retitled), Looks())
         assert [answered(verdict) for verdict in before.values] == [answered(verdict) for verdict in after.values]
         assert any(verdict.row for verdict in before.values)
 

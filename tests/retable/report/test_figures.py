@@ -42,7 +42,9 @@ def test_rows_of_a_recipe_without_claims_are_drawn_together(world):
             world.measure(cell, VALUES)
     (source,) = world.currency.sources.values()
     currency = replace(world.currency, sources={("toy", recipe): source for recipe in ("depth", "again")})
-    drawn = figures.draw(assess(world.paper, world.claims, cells, world.records, currency), {"cora": world.dataset})
+    drawn = figures.draw(
+        assess(world.paper, world.claims, cells, world.records, currency, world.looks), {"cora": world.dataset}
+    )
     assert [figure.name for figure in drawn] == ["toy_again_full_cora_by-depth"]
     assert {point["method"] for point in drawn[0].data} == {"plain", "Ours"}
 
@@ -129,7 +131,7 @@ def test_a_curve_of_the_card_has_a_line_a_row_with_the_deviation_over_runs(world
     with_curve(world, at=[0.0, 0.5])
     for value in (1.0, 3.0):
         cell = world.cell("plain", depth=2)
-        world.measure(cell, [80.0], first_seed=int(value), series={"spectrum": [value, 2.0]})
+        world.measure(cell, [80.0], first_seed=int(value) // 2, series={"spectrum": [value, 2.0]})
     world.measure(world.cell("plain", depth=4), VALUES, series={"spectrum": [5.0, 4.0]})
     (figure,) = curves_of(world)
     points = {(point["method"], point["x"]): (point["low"], point["mean"], point["high"]) for point in figure.data}

@@ -249,7 +249,7 @@ def test_comparisons_say_what_the_pairs_are_and_what_they_show(world, tmp_path):
     part = part[: part.index("</section>")]
     assert "seeds of Cora; 0 above, 0 below, 5 equal; 1 of 2 places not measured" in part
     assert "seeds of Cora; 0 above, 5 below; 1 of 2 places not measured" in part
-    assert "all on one side give p = 0.0625" in part
+    assert "all on one side give p = 0.125" in part
     assert "Against “plain”, full scale: no difference shown on 1 data set: “Ours”; too few pairs" in paper
     assert "too few pairs to tell on 1 data set: “majority”." in paper
 

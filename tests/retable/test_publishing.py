@@ -1,0 +1,42 @@
+"""What `retable publish` takes, and the looks that it begins."""
+
+from dataclasses import asdict
+
+from retable.cli import main
+from retable.currency import provenance_of
+from retable.looks import load_looks
+from retable.records import write_record
+
+
+def test_publish_stores_the_looks_and_a_third_is_refused_and_named(world, workspace, monkeypatch, capsys):
+    (workspace.root / "Snakefile").touch()
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setattr("retable.publishing.require_clean", lambda *_: None)
+    cell = next(cell for cell in workspace.cells if cell.recipe == "node-depth")  # of 3 seeds
+    known = asdict(provenance_of(workspace, cell)) | {"commit": "1" * 40, "clean": True}
+
+    def measure(*seeds):
+        for seed in seeds:
+            (record,) = world.measure(cell, [80.0], first_seed=seed, **known)
+            write_record(cell.folder(workspace.results) / f"seed-{seed}.json", record)
+
+    def publish(*arguments):
+        return main(["publish", "contranorm/node-depth", *arguments])
+
+    def stored():
+        return load_looks(workspace.results, {}).stored.get(cell.identity)
+
+    measure(0, 1)
+    assert publish() == 0
+    assert stored() == (3,)
+    measure(2, 3)
+    assert publish() == 2
+    assert "4 seeds are more than look one, which has 3; fix the number" in capsys.readouterr().err
+    assert publish("--seeds", "6") == 0
+    assert (stored(), publish()) == ((3, 6), 0)
+    measure(4, 5, 6)
+    capsys.readouterr()
+    assert publish("--seeds", "9") == 2
+    assert "7 seeds would be a third look; looks were taken at 3 and 6 seeds" in capsys.readouterr().err
+    main(["verify", "--seeds", "9", "--recipes", "node-depth", "--papers", "contranorm"])
+    assert f"{cell.slug}: 9 seeds would be a third look" in capsys.readouterr().out
