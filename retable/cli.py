@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retable import __version__
-from retable.cards import CardError, unknown
+from retable.cards import CardError, DataError, unknown
 from retable.config import Workspace, find_root, load_config
-from retable.data.containers import DataError
-from retable.plan import Cell
+from retable.plan import Cell, find_cell
 
 if TYPE_CHECKING:
     from retable.currency import RecordStore
@@ -115,17 +114,19 @@ def _plan(chosen: argparse.Namespace) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from retable.background import TURN, in_turn
-    from retable.data.fetch import fetch
-    from retable.run import evaluate_cell, find_cell, run_cell
-    from retable.train.context import StopRequest
-    from retable.train.determinism import threads
-    from retable.train.distributed import process_group
-
+    # A slip is answered before torch is imported.
     if chosen.seed is not None and chosen.seed < 0:
         raise CardError(f"--seed {chosen.seed}: seeds are counted from 0")
     workspace = open_workspace(chosen)
     cells = [find_cell(workspace.cells, chosen.cell)] if chosen.cell else workspace.cells
+
+    from retable.background import TURN, in_turn
+    from retable.data.fetch import fetch
+    from retable.run import evaluate_cell, run_cell
+    from retable.train.context import StopRequest
+    from retable.train.determinism import threads
+    from retable.train.distributed import process_group
+
     known = _published_seeds(workspace) if chosen.skip_published else set()
     wanted = {
         cell.identity: [
@@ -341,6 +342,10 @@ def _wandb(chosen: argparse.Namespace) -> None:
     from retable.wandb_sink import replay
 
     workspace = open_workspace(chosen)
+    wandb = workspace.config.wandb
+    if "mode" not in wandb.model_fields_set:  # asked for by the command itself
+        offline = workspace.config.model_copy(update={"wandb": wandb.model_copy(update={"mode": "offline"})})
+        workspace = Workspace(workspace.root, offline)
     print(f"{replay(workspace)} runs replayed, mode {workspace.config.wandb.mode}")
 
 
