@@ -60,7 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--threads", type=int, default=1, help="CPU threads (default 1; run cells side by side instead)")
     run.add_argument("--evaluate-only", action="store_true", help="evaluate kept weights without training")
     run.add_argument("--no-wait", action="store_true", help="leave out seeds that another process is measuring")
-    command("status", _status, "how many seeds of each cell were measured here, failed, are stale or missing, and why")
+    status = command(
+        "status", _status, "how many seeds of each cell were measured here, failed, are stale or missing, and why"
+    )
+    status.add_argument("--watch", action="store_true", help="then how far a run of the selection is, until it ends")
     command("estimate", _estimate, "what would run: time, disk, memory, licences")
     command("verify", _verify, "check records against the tree; exit 1 when some are stale, failed, damaged or missing")
     data = command(
@@ -201,6 +204,11 @@ def _status(chosen: argparse.Namespace) -> None:
         for seed, (state, reason) in states.items():
             if reason:
                 print(f"    seed {seed} {state}: {reason}")
+    if chosen.watch:
+        from retable.bundles import make_bundles
+        from retable.progress import Progress
+
+        Progress(workspace, store, make_bundles(workspace, store)).watch()
 
 
 def _estimate(chosen: argparse.Namespace) -> None:

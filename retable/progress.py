@@ -1,5 +1,6 @@
 """How far a run is, how long it still takes, and why jobs ended without a result."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -40,6 +41,15 @@ class Progress:
     def tell_now_and_then(self) -> None:
         """Print the line twice a minute from now on, while it changes, until the process ends."""
         threading.Thread(target=self._tell, daemon=True).start()
+
+    def watch(self) -> None:
+        """Print the line as `tell_now_and_then` does, until no seed is left or somebody interrupts."""
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                print(self.line(), flush=True)
+                if all(_written_since(path, self.started) for path in self.costs):
+                    return
+                time.sleep(SECONDS)
 
     def _tell(self) -> None:
         before = ""

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -35,6 +36,19 @@ def test_the_time_left_is_by_the_pace_so_far(workspace):
     # A record of an earlier run counts as left.
     os.utime(path, (1, 1))
     assert progress.line().startswith("retable: 1 of 3 seeds, about ")
+
+
+def test_a_run_is_watched_until_no_seed_is_left(workspace, monkeypatch, capsys):
+    (cell,) = workspace.__dict__["cells"] = [dataclasses.replace(workspace.cells[0], seeds=(0, 1))]
+    progress = Progress(workspace, RecordStore.open(workspace), [Bundle.of("contranorm", [(cell, 0), (cell, 1)], 20.0)])
+    paths = [cell.folder(workspace.results) / f"seed-{seed}.json" for seed in (1, 0)]
+    paths[0].parent.mkdir(parents=True)
+    monkeypatch.setattr("retable.progress.time.sleep", lambda seconds: paths.pop().touch())
+    progress.started -= 10
+    progress.watch()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [f"retable: {number} of 2 seeds" for number in (0, 1, 2)]
+    assert "about" in lines[1]
 
 
 def test_reasons_are_the_lines_of_this_run_each_once(tmp_path: Path):

@@ -81,7 +81,7 @@ def test_it_runs_from_any_folder(checkout, tmp_path):
 def test_a_mistake_gets_one_line_and_status_2(checkout, config, message):
     done = checkout.snakemake("--dry-run", "--config", config)
     assert done.returncode == 2
-    said = [line for line in done.stderr.splitlines() if not line.startswith("Config file ")]
+    said = [line for line in done.stderr.splitlines() if not line.startswith(("Config file ", "Using workflow "))]
     assert len(said) == 1
     assert said[0].startswith(f"retable: {message}")
 

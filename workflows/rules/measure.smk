@@ -11,10 +11,10 @@ rule measure:
         "logs/measure/{scale}/{paper}/{bundle}.log",
     benchmark:
         "logs/measure/{scale}/{paper}/{bundle}.tsv"
+    priority: long_first
     conda:
         "../envs/retable.yml"
     threads: 1
-    priority: long_first
     resources:
         mem_mb=memory_mb,
         disk_mb=1000,
