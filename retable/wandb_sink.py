@@ -1,5 +1,7 @@
 """Replay measured runs to Weights & Biases. Runs themselves only write their own files; this is a sink."""
 
+import contextlib
+import io
 import json
 import os
 from pathlib import Path
@@ -49,7 +51,9 @@ def check_key(settings: Wandb) -> None:
         return
     import wandb
 
-    if not wandb.api.api_key:
+    with contextlib.redirect_stderr(io.StringIO()):  # it warns that it would have to ask
+        key = wandb.api.api_key
+    if not key:
         raise CardError("wandb.mode is online, but no key is set; run `wandb login` or set WANDB_API_KEY")
 
 

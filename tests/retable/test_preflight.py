@@ -96,10 +96,10 @@ def test_a_run_is_history_of_the_next_seeds_and_the_card_tells_of_the_others(roo
     workspace = open_at(root, "demo", "contranorm", "node-depth", device="cpu")
     recipe = workspace.papers["contranorm"].recipe("node-depth")
     controls = sum(len(cell.seeds) for cell in workspace.cells if recipe.variants[cell.variant].control)
-    hours = ((36 - controls) * recipe.scales["demo"].seconds + controls) / 3600
-    told = f"36 seeds to run, {hours:.2f} processor-hours for 36 of them by the card"
+    hours = ((30 - controls) * recipe.scales["demo"].seconds + controls) / 3600
+    told = f"30 seeds to run, {hours:.2f} processor-hours for 30 of them by the card"
     assert line(estimate(workspace), "contranorm/node-depth on digits-knn").endswith(told)
-    assert line(estimate(workspace), "time").endswith(f"{hours:.2f} processor-hours for 36 of them, 0 without a time")
+    assert line(estimate(workspace), "time").endswith(f"{hours:.2f} processor-hours for 30 of them, 0 without a time")
     planned = workspace.cells[0]
     write(workspace, planned, 0, cost=cost(720))
     states = RecordStore.open(workspace).states(planned)
@@ -107,9 +107,9 @@ def test_a_run_is_history_of_the_next_seeds_and_the_card_tells_of_the_others(roo
     text = estimate(workspace)
     # The cell's other two seeds, and the three at the other depth.
     row = line(text, "contranorm/node-depth on digits-knn")
-    assert "35 seeds to run, 1.00 processor-hours for 5 of them and 1.0 GiB of memory at the peak by history" in row
-    assert row.endswith("for 30 of them by the card")
-    assert line(text, "time").endswith("for 35 of them, 0 without a time")
+    assert "29 seeds to run, 1.00 processor-hours for 5 of them and 1.0 GiB of memory at the peak by history" in row
+    assert row.endswith("for 24 of them by the card")
+    assert line(text, "time").endswith("for 29 of them, 0 without a time")
 
 
 def test_a_seed_needs_what_history_says_or_the_count_on_a_gpu_or_the_card(root: Path) -> None:
@@ -152,12 +152,12 @@ def test_a_demo_takes_no_time_from_another_scale(root: Path) -> None:
     slow += [record(demo, dataclasses.replace(cell, scale="reduced"), cost=cost(7200)) for cell in demo.cells]
     publish(slow, demo.results)
     text = estimate(demo)
-    assert "processor-hours for 36 of them by the card" in text
+    assert "processor-hours for 30 of them by the card" in text
     assert "by history" not in text
     assert line(text, "time").startswith("time: 0.0")
     for cell in demo.cells:
         write(demo, cell, 0, cost=cost(36))
-    assert line(estimate(demo), "time") == "time: 0.24 processor-hours for 24 of them, 0 without a time"
+    assert line(estimate(demo), "time") == "time: 0.20 processor-hours for 20 of them, 0 without a time"
 
 
 def test_a_data_set_takes_neither_time_nor_memory_from_another(root: Path) -> None:
