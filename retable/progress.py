@@ -12,6 +12,8 @@ from retable.config import Workspace
 from retable.currency import RecordStore
 
 SECONDS = 30.0
+# The share of the work after which there is a pace: before, most of the time went into starting.
+PACED = 0.05
 
 
 class Progress:
@@ -32,10 +34,10 @@ class Progress:
         """Seeds measured of those to measure, and the time left by the pace so far."""
         done = [path for path in self.costs if _written_since(path, self.started)]
         text = f"retable: {len(done)} of {len(self.costs)} seeds"
-        if not done or len(done) == len(self.costs):
+        spent, total = sum(self.costs[path] for path in done), sum(self.costs.values())
+        if spent <= PACED * total or len(done) == len(self.costs):
             return text
-        spent = sum(self.costs[path] for path in done)
-        left = (sum(self.costs.values()) - spent) * (time.time() - self.started) / spent
+        left = (total - spent) * (time.time() - self.started) / spent
         return f"{text}, about {duration(left)} left"
 
     def tell_now_and_then(self) -> None:
