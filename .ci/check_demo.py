@@ -35,7 +35,7 @@ def main() -> None:
     took = used.ru_utime + used.ru_stime
     assert "Nothing to be done" in done.stdout + done.stderr, done.stdout + done.stderr
     assert took < SECONDS, f"finding nothing to do took {took:.1f} s"
-    print(f"{len(cells)} cells measured by {len(bundles)} jobs and shown; a second call found nothing to do in {took:.1f} s")
+    print(f"{len(cells)} cells measured by {len(bundles)} jobs and shown; a second call: nothing to do, {took:.1f} s")
 
 
 if __name__ == "__main__":
