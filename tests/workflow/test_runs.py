@@ -177,6 +177,26 @@ def test_a_run_that_crashed_is_shown_and_the_other_seeds_are_measured(tiny):
     assert "seed 1 failed: the run's process was ended by SIGKILL" in tiny.retable("status").stdout
 
 
+def test_a_job_that_reads_the_plan_again_finds_its_bundle_though_other_seeds_are_measured(tiny):
+    tiny.edit("methods/tiny/card.yaml", "seeds: 1, cost: seconds", "seeds: 2, cost: seconds, seconds: 60")
+    assert plan(tiny).count(": Measuring ") == 2
+    (listed,) = (tiny.folder / "results/bundles").glob("*.json")
+    before = listed.read_bytes()
+    first, second = json.loads(before)["bundles"]
+    assert tiny.retable("run", "tiny/numbers", "--seed", "0").returncode == 0
+    # As an executor of a cluster calls it.
+    target = f"measure:scale=demo,paper=tiny,bundle={second['name']}"
+    job = ("--mode", "remote", "--target-jobs", target, "--allowed-rules", "measure")
+    done = tiny.snakemake("--cores", "1", "--workflow-profile", "none", "--force", "--no-hooks", "--nolock", *job)
+    assert done.returncode == 0, done.stderr
+    assert len(tiny.results("seed-1.json")) == 1
+    assert (tiny.folder / f"results/bundles/demo/tiny/{second['name']}.json").exists()
+    # The head finds the first one measured by hand.
+    assert ": Measuring " not in plan(tiny)
+    assert (tiny.folder / f"results/bundles/demo/tiny/{first['name']}.json").exists()
+    assert listed.read_bytes() == before
+
+
 def test_the_report_holds_tables_with_captions(measured, tmp_path):
     done = measured.snakemake("--report", str(tmp_path / "report.zip"))
     assert done.returncode == 0, done.stderr
