@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	&& command -v $$p && break; done)
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --workflow-profile workflows/profiles/workstation
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
 
 .PHONY: demo test lint format schemas lock clean
 

@@ -27,10 +27,14 @@ include: "workflows/rules/report.smk"
 rule all:
     default_target: True
     input:
-        indices(),
+        markers(),
         rules.leaderboard.input,
         wandb_marker(),
     localrule: True
+
+
+onstart:
+    PROGRESS.tell_now_and_then()
 
 
 onsuccess:

@@ -11,6 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -36,6 +37,10 @@ Card = TypeVar("Card", bound=BaseModel)
 
 class CardError(ValueError):
     """A card, claim table or selection that cannot be used; the message is one line that says what to do."""
+
+
+class DataError(RuntimeError):
+    """A file or data set that cannot be used; the message is one line that says what to do."""
 
 
 class Model(BaseModel):
@@ -211,6 +216,11 @@ class ScalePlan(Model):
     seeds: int = Field(ge=1)
     hyper: dict[str, Sourced] = {}
     cost: str = Field(description="expected cost in words, with the machine")
+    seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="processor-seconds of a seed that is no control, by which jobs are sized before there is a history",
+    )
     operations: list[Operations] = Field(
         default=[], description="what a seed has to compute, for estimates on a GPU; the first entry that fits counts"
     )
@@ -663,7 +673,7 @@ def _add_tuned(path: Path, data: dict[str, Any]) -> None:
                 if None in line or None in line.values():
                     raise CardError(f"{place}: the line has another number of cells than the head")
                 names, dataset = line.pop("variants").split(), line.pop("dataset")
-                settings = {key: yaml.load(text, Loader=Loader) for key, text in line.items() if text}
+                settings = {key: _scalar(text) for key, text in line.items() if text}
                 for name in names:
                     if name not in recipe["variants"]:
                         raise CardError(f"{place}: {unknown('variant', name, list(recipe['variants']))}")
@@ -671,6 +681,12 @@ def _add_tuned(path: Path, data: dict[str, Any]) -> None:
                     if dataset in tuned:
                         raise CardError(f"{place}: {name} has settings for {dataset} already; give them once")
                     tuned[dataset] = settings
+
+
+@cache
+def _scalar(text: str) -> Any:
+    """What a cell of a table holds, read as YAML."""
+    return yaml.load(text, Loader=Loader)
 
 
 def _load(path: Path, model: type[Card]) -> Card:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retable import __version__
-from retable.cards import CardError, unknown
+from retable.cards import CardError, DataError, unknown
 from retable.config import Workspace, find_root, load_config
-from retable.data.containers import DataError
-from retable.plan import Cell
+from retable.plan import Cell, find_cell
 
 if TYPE_CHECKING:
     from retable.currency import RecordStore
@@ -64,7 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--list", type=Path, help="only the cells and seeds of this file, which `retable campaign` writes")
     run.add_argument("--runs-per-gpu", type=int, help="how many runs share a GPU (default: config/config.yaml)")
     run.add_argument("--no-wait", action="store_true", help="leave out seeds that another process is measuring")
-    command("status", _status, "how many seeds of each cell were measured here, failed, are stale or missing, and why")
+    status = command(
+        "status", _status, "how many seeds of each cell were measured here, failed, are stale or missing, and why"
+    )
+    status.add_argument("--watch", action="store_true", help="then how far a run of the selection is, until it ends")
     command("estimate", _estimate, "what would run: time, disk, memory, licences")
     command("verify", _verify, "check records against the tree; exit 1 when some are stale, failed, damaged or missing")
     data = command(
@@ -129,14 +131,9 @@ def _plan(chosen: argparse.Namespace) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from retable.background import TURN, in_turn
-    from retable.data.fetch import fetch
-    from retable.run import evaluate_cell, find_cell, run_cell
     from retable.tasks import read_list
-    from retable.train.context import StopRequest
-    from retable.train.determinism import threads
-    from retable.train.distributed import process_group
 
+    # A slip is answered before torch is imported.
     if chosen.seed is not None and chosen.seed < 0:
         raise CardError(f"--seed {chosen.seed}: seeds are counted from 0")
     workspace = open_workspace(chosen)
@@ -144,6 +141,14 @@ def _run(chosen: argparse.Namespace) -> int:
         cells = read_list(workspace, chosen.list)
     else:
         cells = [find_cell(workspace.cells, chosen.cell)] if chosen.cell else workspace.cells
+
+    from retable.background import TURN, in_turn
+    from retable.data.fetch import fetch
+    from retable.run import evaluate_cell, run_cell
+    from retable.train.context import StopRequest
+    from retable.train.determinism import threads
+    from retable.train.distributed import process_group
+
     known = _published_seeds(workspace) if chosen.skip_published else set()
     wanted = {
         cell.identity: [
@@ -218,6 +223,11 @@ def _status(chosen: argparse.Namespace) -> None:
         for seed, (state, reason) in states.items():
             if reason:
                 print(f"    seed {seed} {state}: {reason}")
+    if chosen.watch:
+        from retable.bundles import make_bundles
+        from retable.progress import Progress
+
+        Progress(workspace, store, make_bundles(workspace, store)).watch()
 
 
 def _estimate(chosen: argparse.Namespace) -> None:
@@ -363,6 +373,10 @@ def _wandb(chosen: argparse.Namespace) -> None:
     from retable.wandb_sink import replay
 
     workspace = open_workspace(chosen)
+    wandb = workspace.config.wandb
+    if "mode" not in wandb.model_fields_set:  # asked for by the command itself
+        offline = workspace.config.model_copy(update={"wandb": wandb.model_copy(update={"mode": "offline"})})
+        workspace = Workspace(workspace.root, offline)
     print(f"{replay(workspace)} runs replayed, mode {workspace.config.wandb.mode}")
 
 

@@ -27,9 +27,9 @@ from retable.settings import check_settings
 
 
 class Wandb(Model):
-    """Where runs are mirrored to. Nothing ever needs the network: `offline` writes files that `wandb sync` uploads."""
+    """Where runs are mirrored to, if that is asked for: `offline` writes files that `wandb sync` uploads."""
 
-    mode: Literal["disabled", "offline", "online"] = "offline"
+    mode: Literal["disabled", "offline", "online"] = "disabled"
     project: str = "retable"
     entity: str | None = None
 

@@ -1,11 +1,12 @@
 """What the job graph's scripts do: each takes Snakemake's job, logs to its file and writes its output."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from retable.config import Workspace, parse_config
+from retable.output import log_to, one_line
+from retable.plan import Cell
 from retable.records import to_json, write_atomically
 
 
@@ -17,53 +18,57 @@ def begin(job: Any) -> Workspace:
     """
     path = Path(job.log[0])
     kept = Path("logs/tries") / path.relative_to("logs")
-    for place in (path, kept):
-        place.parent.mkdir(parents=True, exist_ok=True)
-    with kept.open("ab") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    log_to(kept)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     os.link(kept, path)
-    # What is printed is in the log at once, not when a buffer is full.
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     return Workspace(Path.cwd(), parse_config(job.config))
 
 
 def download(job: Any) -> None:
-    """Fetch a data set's files; the marker with their hashes comes last. Raises DataError."""
+    """Fetch a data set's files; the marker with their hashes comes last. SystemExit, with one line, if it cannot."""
     from retable.data.fetch import fetch
 
-    workspace = begin(job)
-    card = workspace.datasets[job.wildcards.dataset]
-    fetch(card, workspace.raw, workspace.mirror, progress=False)
-    hashes = {file.path: file.sha256 for file in card.files}
-    write_atomically(Path(job.output[0]), to_json(hashes))
+    with one_line():
+        workspace = begin(job)
+        card = workspace.datasets[job.wildcards.dataset]
+        fetch(card, workspace.raw, workspace.mirror, progress=False)
+        hashes = {file.path: file.sha256 for file in card.files}
+        write_atomically(Path(job.output[0]), to_json(hashes))
 
 
 def measure(job: Any) -> None:
-    """Measure a cell's seeds that have no current record; a SIGTERM saves the state and ends the job."""
-    from retable.run import find_cell, run_cell
-    from retable.train.context import StopRequest
+    """Measure a bundle's seeds that have no current record; a SIGTERM saves the state and ends the job."""
+    from retable.bundles import read_bundles
+    from retable.children import Relay, measure_bundle
     from retable.train.determinism import threads
 
-    workspace = begin(job)
-    stop = StopRequest()
-    stop.install()
-    with threads(job.threads):
-        run_cell(workspace, find_cell(workspace.cells, job.params.identity), stop)
+    with one_line():
+        workspace = begin(job)
+        (bundle,) = (one for one in read_bundles(workspace) if one.name == job.wildcards.bundle)
+        stop = Relay()
+        stop.install()
+        with threads(job.threads):
+            measure_bundle(workspace, bundle, stop, cell_log)
+
+
+def cell_log(cell: Cell) -> Path:
+    """Where what a cell prints is kept, of all tries."""
+    return Path(f"{cell.folder(Path('logs/measure'))}.log")
 
 
 def site(job: Any) -> None:
     """Draw the tables, figures and pages from all records."""
     from retable.report import build_site
 
-    build_site(begin(job))
+    with one_line():
+        build_site(begin(job))
 
 
 def wandb(job: Any) -> None:
     """Replay what was measured since the last time to Weights & Biases."""
     from retable.wandb_sink import replay
 
-    count = replay(begin(job))
-    write_atomically(Path(job.output[0]), to_json({"replayed": count}))
+    with one_line():
+        count = replay(begin(job))
+        write_atomically(Path(job.output[0]), to_json({"replayed": count}))

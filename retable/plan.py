@@ -95,6 +95,16 @@ def plan(
     return cells
 
 
+def find_cell(cells: list[Cell], identity: str) -> Cell:
+    """The planned cell whose identity begins with `identity`. Raises CardError when none or several do."""
+    found = [cell for cell in cells if cell.identity.startswith(identity)]
+    if len(found) != 1:
+        raise CardError(
+            f"{len(found)} planned cells have an identity that begins with {identity!r}; see `retable plan`"
+        )
+    return found[0]
+
+
 def recipe_cells(
     paper: str, recipe: Recipe, datasets: dict[str, DatasetCard], scale: Scale, seeds: int | None = None
 ) -> list[Cell]:

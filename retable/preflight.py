@@ -1,5 +1,6 @@
 """What a run would cost before it starts: seeds, hours, memory, downloads, licences."""
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
@@ -15,6 +16,8 @@ from retable.records import RunRecord
 # Operations a second that a GPU is taken to do: about 40 % of an H100's bfloat16 peak without sparsity, which large
 # networks reach. Small ones do not: for them the hours are the least that it can take.
 GPU_RATE = 300e12
+# A control trains nothing; most read a data set and evaluate once.
+CONTROL_SECONDS = 1.0
 
 Device = Literal["cpu", "cuda"]
 # A machine's other users slow a run down but take no processor time of it; of a GPU the time that it is held is known.
@@ -27,13 +30,16 @@ class Estimate:
     """What the seeds to run of some cells need.
 
     `timed` of the `seeds` have a history: they take `seconds` together, of a processor or a GPU, and each run has at
-    most `peak_bytes` of memory. `counted` of the others have `operations` together, as their card counts them.
+    most `peak_bytes` of memory. `told` of the others take `card_seconds` of a processor by their card, and `counted` of
+    them have `operations` together, as their card counts them.
     """
 
     seeds: int = 0
     timed: int = 0
     seconds: float = 0.0
     peak_bytes: int = 0
+    told: int = 0
+    card_seconds: float = 0.0
     counted: int = 0
     operations: float = 0.0
 
@@ -43,6 +49,8 @@ class Estimate:
         self.timed += other.timed
         self.seconds += other.seconds
         self.peak_bytes = max(self.peak_bytes, other.peak_bytes)
+        self.told += other.told
+        self.card_seconds += other.card_seconds
         self.counted += other.counted
         self.operations += other.operations
 
@@ -50,6 +58,11 @@ class Estimate:
     def hours(self) -> float:
         """Hours of the seeds with a history."""
         return self.seconds / 3600
+
+    @property
+    def card_hours(self) -> float:
+        """Hours of the seeds whose time their card tells."""
+        return self.card_seconds / 3600
 
     @property
     def gpu_hours(self) -> float:
@@ -89,6 +102,22 @@ def device_of(workspace: Workspace) -> Device:
     return "cuda" if workspace.config.device == "cuda" else "cpu"
 
 
+def check_reachable(workspace: Workspace) -> None:
+    """What would stop a run after hours is found before it: a mirror that is not there, a key that is not set.
+
+    Raises CardError or DataError. The mirror matters only where files are missing.
+    """
+    wanted = [workspace.datasets[name] for name in dict.fromkeys(cell.dataset for cell in workspace.cells)]
+    if workspace.mirror and not all(_is_here(workspace, file) for card in wanted for file in card.files):
+        from retable.data.fetch import check_mirror
+
+        check_mirror(workspace.mirror)
+    if workspace.config.wandb.mode == "online":
+        from retable.wandb_sink import check_key
+
+        check_key(workspace.config.wandb)
+
+
 def estimate(workspace: Workspace) -> str:
     """A text table of what `run` would measure: a line a recipe and data set, a line a data set, the totals.
 
@@ -117,8 +146,28 @@ def _of_seeds(workspace: Workspace, cell: Cell, seeds: int, history: History) ->
         # Nothing to run needs no memory.
         peak = max(record.cost.peak_memory_bytes for record in known) if seeds else 0
         return Estimate(seeds, timed=seeds, seconds=seeds * history.seconds(cell), peak_bytes=peak)
-    count = operations(workspace, cell)
-    return Estimate(seeds, counted=seeds if count else 0, operations=seeds * count)
+    needs, count = Estimate(seeds), operations(workspace, cell)
+    if count:
+        needs.counted, needs.operations = seeds, seeds * count
+    if history.device == "cpu" and (cost := card_seconds(workspace, cell)):
+        needs.told, needs.card_seconds = seeds, seeds * cost
+    return needs
+
+
+def seconds_of_seed(workspace: Workspace, cell: Cell, history: History) -> float | None:
+    """What a seed of a cell is taken to need: by history, by counted operations on a GPU, by the card; else None."""
+    if history.of(cell):
+        return history.seconds(cell)
+    if history.device == "cuda" and (count := operations(workspace, cell)):
+        return count / GPU_RATE
+    return card_seconds(workspace, cell)
+
+
+def card_seconds(workspace: Workspace, cell: Cell) -> float | None:
+    """Processor-seconds of a seed by the card, of a control at most one; None where the card does not tell them."""
+    recipe = workspace.papers[cell.paper].recipe(cell.recipe)
+    seconds = recipe.scales[cell.scale].seconds
+    return seconds and min(seconds, CONTROL_SECONDS if recipe.variants[cell.variant].control else math.inf)
 
 
 def _title(workspace: Workspace, device: Device) -> str:
@@ -134,7 +183,9 @@ def _row_line(workspace: Workspace, paper: str, recipe: str, dataset: str, row: 
     text = f"  {paper}/{recipe} on {dataset}: {row.seeds} seeds to run"
     if row.timed:
         text += f", {row.hours:.2f} {HOURS[device]} for {row.timed} of them and {_gib(row, device)} by history"
-    if unknown := row.seeds - row.timed:
+    if row.told:
+        text += f", {row.card_hours:.2f} {HOURS[device]} for {row.told} of them by the card"
+    if unknown := row.seeds - row.timed - row.told:
         cost = workspace.papers[paper].recipe(recipe).scales[workspace.config.scale].cost
         text += f", {unknown} of them without history (card: {cost})"
     if row.counted:
@@ -156,8 +207,9 @@ def _data_line(workspace: Workspace, card: DatasetCard) -> str:
 def _total_lines(workspace: Workspace, total: Estimate, cards: list[DatasetCard], device: Device) -> list[str]:
     """The sums. Counted operations are a time on a GPU only."""
     counted = total.counted if device == "cuda" else 0
-    timed = total.timed + counted
-    time = f"{total.hours + (total.gpu_hours if counted else 0):.2f} {HOURS[device]} for {timed} of them"
+    timed = total.timed + total.told + counted
+    hours = total.hours + total.card_hours + (total.gpu_hours if counted else 0)
+    time = f"{hours:.2f} {HOURS[device]} for {timed} of them"
     if counted:
         time += f" ({total.gpu_hours:.2f} of these hours for {counted} by counted operations)"
     return [

@@ -92,7 +92,7 @@ def run_cell(
                 record = run_seed(workspace, cell, seed, provenance, stop)
                 if is_main():
                     write_record(folder / f"seed-{seed}.json", record)
-                    print(_said(record), flush=True)
+                    print(said(record), flush=True)
         records[seed] = record
     if is_main():
         with FileLock(workspace.results / ".state" / cell.identity / "index.lock"):
@@ -163,6 +163,29 @@ def run_seed(
             write_atomically(cell.folder(workspace.results) / f"seed-{seed}.curve.jsonl", context.curve.read_bytes())
         _write_pictures(cell.folder(workspace.results), seed, context.pictures if state == "ok" else {})
     wall = context.seconds()
+    cost = Cost(
+        wall_s=wall,
+        cpu_s=context.cpu_seconds(),
+        gpu_s=wall * world_size() if device.type == "cuda" else 0.0,
+        peak_memory_bytes=gpu_memory or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        resumed=context.resumed,
+    )
+    where = environment(device) | {"determinism": determinism}
+    return _record(cell, seed, provenance, measured, state, error, cost, where, started, _now())
+
+
+def _record(
+    cell: Cell,
+    seed: int,
+    provenance: Provenance,
+    measured: Result,
+    state: State,
+    error: str | None,
+    cost: Cost,
+    environment: dict[str, str],
+    started: str,
+    ended: str,
+) -> RunRecord:
     return RunRecord(
         identity=cell.identity,
         paper=cell.paper,
@@ -184,17 +207,29 @@ def run_seed(
         split_sha256=provenance.split_sha256,
         commit=running_tree().commit,
         clean=running_tree().clean,
-        cost=Cost(
-            wall_s=wall,
-            cpu_s=context.cpu_seconds(),
-            gpu_s=wall * world_size() if device.type == "cuda" else 0.0,
-            peak_memory_bytes=gpu_memory or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            resumed=context.resumed,
-        ),
-        environment=environment(device) | {"determinism": determinism},
+        cost=cost,
+        environment=environment,
         started=started,
-        ended=_now(),
+        ended=ended,
     )
+
+
+def record_crash(workspace: Workspace, cell: Cell, seed: int, error: str, cost: Cost, stop: StopRequest) -> RunRecord:
+    """Write the record of a seed whose process ended without one; returns the seed's record, another's if that is
+
+    finished.
+    """
+    with seed_lock(workspace, cell, seed, stop):
+        if record := _finished(workspace, cell, seed):
+            return record
+        now = _now()
+        record = _record(
+            cell, seed, provenance_of(workspace, cell), Result({}), "failed", error, cost, _versions(), now, now
+        )
+        write_record(cell.folder(workspace.results) / f"seed-{seed}.json", record)
+    with FileLock(workspace.results / ".state" / cell.identity / "index.lock"):
+        write_index(RecordStore.open(workspace), cell)
+    return record
 
 
 def measure(module: ModuleType, cell: Cell, context: Context) -> Result:
@@ -274,28 +309,25 @@ def evaluate_cell(workspace: Workspace, cell: Cell, seed: int) -> Result:
         return evaluate(module, cell, make_context(workspace, cell, seed, device))
 
 
-def find_cell(cells: list[Cell], identity: str) -> Cell:
-    """The planned cell whose identity begins with `identity`. Raises CardError when none or several do."""
-    found = [cell for cell in cells if cell.identity.startswith(identity)]
-    if len(found) != 1:
-        raise CardError(
-            f"{len(found)} planned cells have an identity that begins with {identity!r}; see `retable plan`"
-        )
-    return found[0]
-
-
 def environment(device: torch.device) -> dict[str, str]:
     """Versions of everything that computes, device, instruction set and threads, for the record."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        **_versions(),
+        "device": f"{device.type}: {name}",
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        **({"processes": str(world_size())} if world_size() > 1 else {}),
+    }
+
+
+def _versions() -> dict[str, str]:
+    """What is known of the environment without asking for a device."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         **{distribution: _version(distribution) for distribution in COMPUTING},
         "cuda": torch.version.cuda or "none",
-        "device": f"{device.type}: {name}",
-        "instruction_set": torch.backends.cpu.get_cpu_capability(),
-        "threads": str(torch.get_num_threads()),
-        **({"processes": str(world_size())} if world_size() > 1 else {}),
         "system": f"{platform.system()} {platform.machine()}",
     }
 
@@ -347,7 +379,8 @@ def _name(cell: Cell) -> str:
     return f"{cell.paper}/{cell.recipe} {cell.dataset} {cell.variant}"
 
 
-def _said(record: RunRecord) -> str:
+def said(record: RunRecord) -> str:
+    """A seed's result in a line."""
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in record.metrics.items()) or record.error
     return f"{_name(record.cell)} seed {record.seed}: {record.state}, {numbers}"
 

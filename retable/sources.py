@@ -8,10 +8,14 @@ editing one experiment leaves the results of a paper's other experiments as they
 """
 
 import ast
+import contextlib
 import hashlib
 import json
+import sys
 from functools import cache
 from pathlib import Path
+
+from retable.records import to_json, write_atomically
 
 # These decide when and where a run's numbers are computed and kept, not what they are: cards, plan and config enter a
 # cell's identity, parsed data has its own hashes in the record, and the contract tests hold runs, resumed runs and
@@ -24,12 +28,50 @@ ALWAYS = ("retable.train.randomness", "retable.train.determinism")
 TOPS = ("retable", "methods")
 
 
+# Below a checkout: hashes that were computed before, and the digest of the files that they are of.
+KEPT = Path("results/.state/sources.json")
+
+
 @cache
 def source_sha256(root: Path, paper: str, experiment: str = "run") -> str:
     """64 hexadecimal digits over what decides the numbers of a paper's recipes with that experiment module."""
-    start = f"methods.{paper}.{experiment}"
+    start, files = f"methods.{paper}.{experiment}", _files_at_first(root)
+    kept = _kept(root, files)
+    if start in kept:
+        return kept[start]
     contents = {name: _content(root, name) for name in imported_modules(root, start)}
-    return _sha256([contents.get(start, ""), *sorted(set(contents.values()))])
+    computed = _sha256([contents.get(start, ""), *sorted(set(contents.values()))])
+    # An edit meanwhile, or since this process read a file, would be kept under a digest that it does not belong to.
+    if (root / "results").is_dir() and _files(root) == files:
+        with contextlib.suppress(OSError):
+            kept = {**_kept(root, files), start: computed}
+            write_atomically(root / KEPT, to_json({"files": files, "hashes": kept}))
+    return computed
+
+
+def _kept(root: Path, files: str) -> dict[str, str]:
+    """Module -> hash as computed before from the same files."""
+    try:
+        found = json.loads((root / KEPT).read_text(encoding="utf-8"))
+        return dict(found["hashes"]) if found["files"] == files else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+@cache
+def _files_at_first(root: Path) -> str:
+    """`_files` before this process read any of them."""
+    return _files(root)
+
+
+def _files(root: Path) -> str:
+    """Hash of the project's files of code, and of the version of Python, which parses them."""
+    paths = sorted(path for top in TOPS for path in (root / top).rglob("*.py"))
+    return _sha256([sys.version, *(f"{path.relative_to(root)} {_sha256_of(path)}" for path in paths)])
+
+
+def _sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def imported_modules(root: Path, start: str) -> dict[str, Path]:

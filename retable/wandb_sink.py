@@ -1,11 +1,13 @@
 """Replay measured runs to Weights & Biases. Runs themselves only write their own files; this is a sink."""
 
+import contextlib
+import io
 import json
 import os
 from pathlib import Path
 
 from retable.cards import CardError
-from retable.config import Workspace
+from retable.config import Wandb, Workspace
 from retable.currency import RecordStore
 from retable.records import RunRecord, to_json, write_atomically
 
@@ -24,10 +26,9 @@ def replay(workspace: Workspace) -> int:
     settings = workspace.config.wandb
     if settings.mode == "disabled":
         raise CardError("wandb.mode is disabled; set it to offline or online in config/config.yaml")
+    check_key(settings)
     import wandb
 
-    if settings.mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
-        raise CardError("wandb.mode is online, but no key is set; run `wandb login` or set WANDB_API_KEY")
     cells = {cell.identity: cell for cell in workspace.cells}
     done_path = workspace.results / "wandb" / f"replayed-{settings.mode}.json"
     done = set(json.loads(done_path.read_text(encoding="utf-8"))) if done_path.exists() else set()
@@ -42,6 +43,18 @@ def replay(workspace: Workspace) -> int:
         done.add(f"{run_id(record)} {record.ended}")
         write_atomically(done_path, to_json(sorted(done)))
     return len(fresh)
+
+
+def check_key(settings: Wandb) -> None:
+    """Raises CardError where runs are to be uploaded and no key is set."""
+    if settings.mode != "online" or os.environ.get("WANDB_API_KEY"):
+        return
+    import wandb
+
+    with contextlib.redirect_stderr(io.StringIO()):  # it warns that it would have to ask
+        key = wandb.api.api_key
+    if not key:
+        raise CardError("wandb.mode is online, but no key is set; run `wandb login` or set WANDB_API_KEY")
 
 
 def _replay_one(wandb, record: RunRecord, curve: Path, workspace: Workspace) -> None:

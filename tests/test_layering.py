@@ -28,12 +28,15 @@ LIGHT = (
     "retable.ledger",
     "retable.renames",
     "retable.preflight",
+    "retable.bundles",
+    "retable.progress",
+    "retable.output",
     "retable.schemas",
     "retable.jobs",
     "retable.cli",
     "retable.report",
 )
-RUNNING = ("data", "nn", "train", "evaluate", "run.py")
+RUNNING = ("data", "nn", "train", "evaluate", "run.py", "children.py")
 READING = (
     "retable.rows",
     "retable.orders",

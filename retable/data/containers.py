@@ -8,11 +8,8 @@ from functools import singledispatch
 import numpy as np
 import scipy.sparse
 
+from retable.cards import DataError as DataError
 from retable.data.edges import distinct_edges
-
-
-class DataError(RuntimeError):
-    """A file or data set that cannot be used; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True, eq=False)

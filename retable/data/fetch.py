@@ -47,8 +47,7 @@ def fetch(card: DatasetCard, raw: Path, mirror: str | None = None, progress: boo
     that says so), for files that no origin gives, and for a full disk.
     """
     mirror = mirror or os.environ.get("RETABLE_MIRROR") or None
-    if mirror and not _is_address(mirror) and not Path(mirror).is_dir():
-        raise DataError(f"the mirror {mirror!r} is neither a folder nor an http address")
+    check_mirror(mirror)
     if card.local and not (raw / card.local).is_dir():
         raise DataError(
             f"{card.name} is not downloaded ({card.licence}): put it, or a link to it, at {raw / card.local}"
@@ -71,6 +70,12 @@ def fetch(card: DatasetCard, raw: Path, mirror: str | None = None, progress: boo
             ) from None
         raise DataError(f"{card.name}: cannot fetch into {raw}: {error.strerror}: {error.filename}") from None
     return [raw / file.path for file in card.files]
+
+
+def check_mirror(mirror: str | None) -> None:
+    """Raises DataError for a mirror that is no address and no folder that is there."""
+    if mirror and not _is_address(mirror) and not Path(mirror).is_dir():
+        raise DataError(f"the mirror {mirror!r} is neither a folder nor an http address")
 
 
 def _fetch_file(card: DatasetCard, file: DataFile, raw: Path, mirror: str | None, advance: Advance) -> None:

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +18,8 @@ def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plan_lists_cells(capsys: pytest.CaptureFixture) -> None:
     assert main(["plan", "--scale", "demo", "--papers", "contranorm", "--recipes", "node-depth"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 12
-    assert "contranorm/node-depth  digits-knn  contranorm  depth=8 norm_scale=1.0  x3" in lines[9]
+    assert len(lines) == 10
+    assert "contranorm/node-depth  digits-knn  contranorm  depth=8 norm_scale=1.0  x3" in lines[7]
 
 
 @pytest.mark.parametrize(
@@ -65,3 +68,29 @@ def test_data_list_names_state_and_licence(capsys: pytest.CaptureFixture) -> Non
     out = capsys.readouterr().out
     assert "digits-knn" in out
     assert "licence:" in out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["contranrom"], ["contranorm/node-dept"], ["--cell", "zz"], ["--seed", "-1"], ["--scale", "ful"]]
+)
+def test_a_slip_of_run_is_answered_before_torch_is_imported(root: Path, arguments: list[str]) -> None:
+    code = "import sys; from retable.cli import main; print(main(['run', *sys.argv[1:]]), 'torch' in sys.modules)"
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True)
+    assert done.stdout.split() == ["2", "False"]
+    assert done.stderr.startswith("retable: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("config", "mode"), [("", "offline"), ("wandb: {mode: disabled}\n", "disabled")])
+def test_wandb_by_hand_replays_offline_unless_the_config_says_otherwise(
+    config: str, mode: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("methods", "datasets", "retable", "Snakefile"):
+        (tmp_path / name).symlink_to(root / name)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text(f"scale: demo\n{config}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("retable.wandb_sink.replay", lambda workspace: 0)
+    assert main(["wandb"]) == 0
+    assert capsys.readouterr().out == f"0 runs replayed, mode {mode}\n"

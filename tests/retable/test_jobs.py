@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from retable import jobs, report, run, wandb_sink
+from retable import children, jobs, report, wandb_sink
+from retable.bundles import fix_bundles
 from retable.cards import DataFile
-from retable.data.containers import DataError
+from retable.currency import RecordStore
 
 BEGIN = """
 import json, os, sys
@@ -63,12 +64,11 @@ def test_a_setting_that_is_refused_is_told_in_the_log(begin, tmp_path):
 def job(workspace, tmp_path, monkeypatch):
     """A job in a workspace, with an output; its log is left alone."""
     monkeypatch.setattr(jobs, "begin", lambda job: workspace)
-    fields = {"dataset": "digits-knn"}, {"identity": "abc"}
-    wildcards, params = (SimpleNamespace(**values) for values in fields)
-    return SimpleNamespace(output=[str(tmp_path / "out.json")], wildcards=wildcards, params=params, threads=1)
+    wildcards = SimpleNamespace(dataset="digits-knn")
+    return SimpleNamespace(output=[str(tmp_path / "out.json")], wildcards=wildcards, threads=1)
 
 
-def test_the_marker_of_a_download_holds_the_hashes_and_is_not_there_without_the_files(job, workspace, tmp_path):
+def test_a_marker_of_a_download_holds_the_hashes_and_is_not_there_without_the_files(job, workspace, tmp_path, capfd):
     digest = hashlib.sha256(b"good").hexdigest()
     file = DataFile(path="a/b.bin", bytes=4, sha256=digest, derived="by hand")
     workspace.datasets["digits-knn"] = workspace.datasets["digits-knn"].model_copy(update={"files": [file]})
@@ -76,8 +76,9 @@ def test_the_marker_of_a_download_holds_the_hashes_and_is_not_there_without_the_
     object.__setattr__(workspace, "root", tmp_path / "elsewhere")
     (tmp_path / "mirror" / "a").mkdir(parents=True)
     (tmp_path / "mirror" / "a" / "b.bin").write_bytes(b"evil")
-    with pytest.raises(DataError, match="has sha256"):
+    with pytest.raises(SystemExit):
         jobs.download(job)
+    assert "has sha256" in capfd.readouterr().err
     assert not Path(job.output[0]).exists()
     (tmp_path / "mirror" / "a" / "b.bin").write_bytes(b"good")
     jobs.download(job)
@@ -88,26 +89,38 @@ def test_the_marker_of_a_download_holds_the_hashes_and_is_not_there_without_the_
 @pytest.fixture
 def handlers():
     """Handlers that do nothing, so that a job without its own fails and does not end the tests."""
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_cell_is_measured_with_its_threads_and_told_of_a_sigterm(threads, job, workspace, handlers, monkeypatch):
+def test_a_bundle_is_measured_with_its_threads_and_told_of_a_sigterm(threads, job, workspace, handlers, monkeypatch):
     measured = []
 
-    def run_cell(place, cell, stop):
+    def measure_bundle(place, bundle, stop, log):
         assert place is workspace
         os.kill(os.getpid(), signal.SIGTERM)
-        measured.append((cell, torch.get_num_threads(), stop.signal))
+        measured.append((bundle, torch.get_num_threads(), stop.signal))
+        cell = workspace.cells[0]
+        assert log(cell) == Path(f"{cell.folder(Path('logs/measure'))}.log")
 
-    monkeypatch.setattr(run, "find_cell", lambda cells, identity: (cells is workspace.cells, identity))
-    monkeypatch.setattr(run, "run_cell", run_cell)
+    monkeypatch.setattr(children, "measure_bundle", measure_bundle)
+    first, second = fix_bundles(workspace, RecordStore.open(workspace))[:2]
+    job.wildcards.bundle = second.name
     job.threads = threads
     jobs.measure(job)
-    assert measured == [((True, "abc"), threads, signal.SIGTERM)]
+    assert measured == [(second, threads, signal.SIGTERM)]
+    assert first != second
+
+
+def test_a_bundle_that_the_run_does_not_have_is_said_in_one_line(job, workspace, handlers, capfd):
+    job.wildcards.bundle = "none_0"
+    with pytest.raises(SystemExit):
+        jobs.measure(job)
+    assert "no list of bundles" in capfd.readouterr().err
 
 
 def test_the_pages_are_drawn_of_the_workspace_and_a_replay_notes_how_many(job, workspace, monkeypatch):

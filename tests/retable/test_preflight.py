@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from retable.cards import CardError, DataError
 from retable.config import Config, Workspace
 from retable.currency import RecordStore, provenance_of
 from retable.plan import Cell
-from retable.preflight import estimate
+from retable.preflight import GPU_RATE, History, check_reachable, estimate, operations, seconds_of_seed
 from retable.records import Cost, RunRecord, publish, write_record
-from retable.run import run_cell
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU, CUDA = "cpu: AMD EPYC", "cuda: NVIDIA H200"
@@ -92,17 +92,53 @@ def test_the_seeds_are_those_that_run_would_measure(root: Path) -> None:
     assert line(estimate(workspace), "total") == "total: 73 seeds to run"
 
 
-def test_a_run_is_history_of_the_next_seeds(root: Path) -> None:
+def test_a_run_is_history_of_the_next_seeds_and_the_card_tells_of_the_others(root: Path) -> None:
     workspace = open_at(root, "demo", "contranorm", "node-depth", device="cpu")
-    assert line(estimate(workspace), "time").endswith("for 0 of them, 36 without a time")
+    recipe = workspace.papers["contranorm"].recipe("node-depth")
+    controls = sum(len(cell.seeds) for cell in workspace.cells if recipe.variants[cell.variant].control)
+    hours = ((30 - controls) * recipe.scales["demo"].seconds + controls) / 3600
+    told = f"30 seeds to run, {hours:.2f} processor-hours for 30 of them by the card"
+    assert line(estimate(workspace), "contranorm/node-depth on digits-knn").endswith(told)
+    assert line(estimate(workspace), "time").endswith(f"{hours:.2f} processor-hours for 30 of them, 0 without a time")
     planned = workspace.cells[0]
-    run_cell(workspace, dataclasses.replace(planned, seeds=(0,)))
+    write(workspace, planned, 0, cost=cost(720))
     states = RecordStore.open(workspace).states(planned)
     assert [state for state, _ in states.values()] == ["ok", "not run", "not run"]
     text = estimate(workspace)
-    assert "35 seeds to run" in line(text, "contranorm/node-depth on digits-knn")
     # The cell's other two seeds, and the three at the other depth.
-    assert line(text, "time").endswith("for 5 of them, 30 without a time")
+    row = line(text, "contranorm/node-depth on digits-knn")
+    assert "29 seeds to run, 1.00 processor-hours for 5 of them and 1.0 GiB of memory at the peak by history" in row
+    assert row.endswith("for 24 of them by the card")
+    assert line(text, "time").endswith("for 29 of them, 0 without a time")
+
+
+def test_a_seed_needs_what_history_says_or_the_count_on_a_gpu_or_the_card(root: Path) -> None:
+    workspace = open_at(root, "demo", "contranorm", "node-depth")
+    trained = next(cell for cell in workspace.cells if cell.variant == "none")
+    control = next(cell for cell in workspace.cells if cell.variant == "majority")
+    told = workspace.papers["contranorm"].recipe("node-depth").scales["demo"].seconds
+    none = History([], "cpu")
+    assert seconds_of_seed(workspace, trained, none) == told
+    assert seconds_of_seed(workspace, control, none) == min(told, 1.0)
+    ran = History([record(workspace, trained, cost=cost(50))], "cpu")
+    assert seconds_of_seed(workspace, trained, ran) == 50
+    full = open_at(root, "full", "umae", "imagenet-probe")
+    counted = next(cell for cell in full.cells if operations(full, cell))
+    assert seconds_of_seed(full, counted, History([], "cuda")) == operations(full, counted) / GPU_RATE
+    assert seconds_of_seed(full, counted, none) is None
+
+
+def test_what_would_stop_a_run_is_found_before_it(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_API_KEY", "RETABLE_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", "/nonexistent")
+    check_reachable(open_at(root, "reduced", "contranorm", "node-depth"))
+    check_reachable(open_at(root, "reduced", "contranorm", "node-depth", mirror=str(tmp_path)))
+    check_reachable(open_at(root, "demo", "contranorm", "node-depth", mirror="/nowhere"))
+    with pytest.raises(DataError, match="'/nowhere' is neither a folder nor an http address"):
+        check_reachable(open_at(root, "reduced", "contranorm", "node-depth", mirror="/nowhere"))
+    with pytest.raises(CardError, match="no key is set"):
+        check_reachable(open_at(root, "demo", "contranorm", "node-depth", wandb={"mode": "online"}))
 
 
 # Time
@@ -116,11 +152,12 @@ def test_a_demo_takes_no_time_from_another_scale(root: Path) -> None:
     slow += [record(demo, dataclasses.replace(cell, scale="reduced"), cost=cost(7200)) for cell in demo.cells]
     publish(slow, demo.results)
     text = estimate(demo)
-    assert "36 seeds to run, 36 of them without history (card: 3 minutes on 2 CPU cores)" in text
-    assert line(text, "time") == "time: 0.00 processor-hours for 0 of them, 36 without a time"
+    assert "processor-hours for 30 of them by the card" in text
+    assert "by history" not in text
+    assert line(text, "time").startswith("time: 0.0")
     for cell in demo.cells:
         write(demo, cell, 0, cost=cost(36))
-    assert line(estimate(demo), "time") == "time: 0.24 processor-hours for 24 of them, 0 without a time"
+    assert line(estimate(demo), "time") == "time: 0.20 processor-hours for 20 of them, 0 without a time"
 
 
 def test_a_data_set_takes_neither_time_nor_memory_from_another(root: Path) -> None:

@@ -15,9 +15,9 @@ from methods.contranorm import run as method
 from retable.cards import CardError
 from retable.config import Workspace
 from retable.currency import RecordStore
-from retable.plan import Cell
+from retable.plan import Cell, find_cell
 from retable.records import load_records, read_record
-from retable.run import find_cell, make_context, run_cell
+from retable.run import make_context, run_cell
 from retable.train.context import Context, Result
 
 ROOT = Path(__file__).resolve().parents[2]

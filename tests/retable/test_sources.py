@@ -1,11 +1,15 @@
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from retable.cards import load_paper, load_papers
-from retable.sources import ALWAYS, NEUTRAL, imported_modules, source_sha256
+from retable.sources import ALWAYS, KEPT, NEUTRAL, imported_modules, source_sha256
 
 RUN = '''"""The experiment."""
 
@@ -230,3 +234,50 @@ def test_neutral_modules_exist(root):
     for name in NEUTRAL:
         base = root.joinpath(*name.split("."))
         assert base.with_suffix(".py").is_file() or (base / "__init__.py").is_file(), name
+
+
+# What is kept between processes
+
+HASH = "import sys; from pathlib import Path; from retable.sources import source_sha256; "
+HASH += "print(source_sha256(Path(sys.argv[1]), 'toy'))"
+
+
+def hash_of(project: Path, root: Path, code: str = HASH) -> str:
+    """By a new process, since this one keeps what it has read."""
+    command = [sys.executable, "-c", code, str(project)]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_hash_is_kept_for_the_same_files_and_computed_again_for_others(project, root):
+    expected = hash_of(project, root)
+    assert not (project / KEPT).exists()  # no checkout that runs
+    (project / "results").mkdir()
+    assert hash_of(project, root) == expected
+    kept = json.loads((project / KEPT).read_text())
+    assert kept["hashes"] == {"methods.toy.run": expected}
+    (project / KEPT).write_text(json.dumps(kept | {"hashes": {"methods.toy.run": "as kept"}}))
+    assert hash_of(project, root) == "as kept"
+    (project / "methods/toy/heart.py").write_text(HEART.replace("x * x", "x + x"))
+    assert hash_of(project, root) not in ("as kept", expected)
+    (project / "methods/toy/heart.py").write_text(HEART)
+    assert hash_of(project, root) == expected
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"files": 1}', '{"files": "x", "hashes": 3}', "\x00\xff"])
+def test_a_damaged_file_of_kept_hashes_is_no_matter(project, root, damage):
+    expected = hash_of(project, root)
+    (project / KEPT).parent.mkdir(parents=True)
+    (project / KEPT).write_text(damage, encoding="latin-1")
+    assert hash_of(project, root) == expected
+
+
+def test_an_edit_while_a_process_runs_is_not_kept_under_the_digest_of_other_files(project, root):
+    (project / "results").mkdir()
+    edit = "heart = Path(sys.argv[1]) / 'methods/toy/heart.py'; old = heart.read_text(); "
+    edit += "heart.write_text(old.replace('x * x', 'x + x')); print(source_sha256(Path(sys.argv[1]), 'toy')); "
+    first = "import sys; from pathlib import Path; from retable.sources import _files_at_first, source_sha256; "
+    first += "_files_at_first(Path(sys.argv[1])); "
+    changed = hash_of(project, root, first + edit)
+    assert not (project / KEPT).exists()
+    assert hash_of(project, root) == changed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-PARTS = ("Snakefile", "config", "datasets", "methods", "retable", "workflows")
+PARTS = ("Snakefile", "config", "datasets", "methods", "profiles", "retable", "workflows")
 IGNORED = shutil.ignore_patterns("__pycache__", "raw", "*.npz")
 CONFIG = "scale: demo\nwandb: {mode: disabled}\n"
 CARD = """

@@ -1,9 +1,11 @@
 """What Snakemake would run, for every target and scale; nothing runs here."""
 
+import json
 import re
 
 import pytest
 
+from retable.bundles import list_path
 from retable.config import Workspace, parse_config
 
 CONFIGS = [
@@ -31,12 +33,16 @@ def test_every_cell_and_data_set_of_a_selection_is_planned_once(checkout, root, 
     workspace = Workspace(root, parse_config(config))
     fetched = {cell.dataset for cell in workspace.cells if not workspace.datasets[cell.dataset].embedded}
     jobs = planned(done.stdout)
-    assert jobs["measure"] == len(workspace.cells)
+    (listed,) = (checkout.folder / "results/bundles").glob(f"{list_path(workspace).stem}.json")
+    bundles = json.loads(listed.read_text())["bundles"]
+    assert jobs["measure"] == len(bundles)
     assert jobs.get("download", 0) == len(fetched)
     assert jobs["site"] == 1
-    for cell in workspace.cells:
-        name = f"{cell.paper}/{cell.recipe} on {cell.dataset}, {cell.scale} scale: {cell.slug}"
-        assert done.stdout.count(f": Measuring {name}\n") == 1
+    for bundle in bundles:
+        line = f": Measuring {bundle['paper']}, {workspace.config.scale} scale: {bundle['name']}\n"
+        assert done.stdout.count(line) == 1
+    seeds = [(cell, seed) for bundle in bundles for cell, listed in bundle["seeds"].items() for seed in listed]
+    assert sorted(seeds) == sorted((cell.identity, seed) for cell in workspace.cells for seed in cell.seeds)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +74,22 @@ def test_it_runs_from_any_folder(checkout, tmp_path):
         ("datasets=coraa", "unknown data set 'coraa'; did you mean 'cora'? valid: "),
         ("paper=contranorm", "config: unknown key 'paper'; did you mean 'papers'? valid: "),
         ("seeds=0", "config: seeds: "),
+        ("wandb={mode: online}", "wandb.mode is online, but no key is set"),
         ("datasets=cora", "nothing to run at scale demo for datasets=cora; the scale offers: "),
     ],
 )
 def test_a_mistake_gets_one_line_and_status_2(checkout, config, message):
     done = checkout.snakemake("--dry-run", "--config", config)
     assert done.returncode == 2
-    said = [line for line in done.stderr.splitlines() if not line.startswith("Config file ")]
+    said = [line for line in done.stderr.splitlines() if not line.startswith(("Config file ", "Using workflow "))]
     assert len(said) == 1
     assert said[0].startswith(f"retable: {message}")
+
+
+def test_a_mirror_that_is_not_there_is_found_before_anything_runs(checkout):
+    config = ["--config", "scale=reduced", "papers=contranorm", "recipes=node-depth", "mirror=/nowhere"]
+    done = checkout.snakemake("--dry-run", *config)
+    assert done.returncode == 2
+    assert "retable: the mirror '/nowhere' is neither a folder nor an http address" in done.stderr
+    # Data that are derived here need none.
+    assert checkout.snakemake("--dry-run", "--config", "mirror=/nowhere", "papers=tricl").returncode == 0

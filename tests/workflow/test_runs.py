@@ -27,8 +27,10 @@ def accuracy(checkout) -> float:
 def test_a_run_leaves_a_record_a_log_and_a_page(measured):
     assert len(measured.results("cell.json")) == 1
     assert 0 < accuracy(measured) < 3
-    (log,) = (measured.folder / "logs/measure").rglob("*.log")
-    assert "seed 0: ok, accuracy" in log.read_text()
+    bundle, cell = sorted((measured.folder / "logs/measure").rglob("*.log"), key=lambda path: len(path.parts))
+    assert bundle.read_text().count("seed 0: ok, accuracy") == 1
+    assert cell.relative_to(measured.folder / "logs/measure").parts[:4] == ("demo", "tiny", "numbers", "digits-knn")
+    assert "seed 0: started" in cell.read_text()
     assert "A tiny paper" in (measured.folder / "reports/site/index.html").read_text()
 
 
@@ -90,8 +92,8 @@ def test_the_log_is_written_while_it_runs_and_a_first_try_survives(tiny):
     assert tiny.snakemake("--cores", "1").returncode == 1
     tiny.edit("methods/tiny/run.py", "; 1 / 0", "")
     assert tiny.snakemake("--cores", "1").returncode == 0
-    for folder in ("logs/measure", "logs/tries/measure"):
-        (log,) = (tiny.folder / folder).rglob("*.log")
+    for pattern in ("logs/measure/demo/tiny/*.log", "logs/tries/measure/demo/tiny/*.log", "logs/measure/*/*/*/*/*.log"):
+        (log,) = tiny.folder.glob(pattern)
         assert "ZeroDivisionError" in log.read_text()
         assert "seed 0: ok, accuracy" in log.read_text()
 
@@ -138,8 +140,8 @@ def test_a_failed_seed_is_counted_shown_and_tried_again_by_the_next_call(tiny):
     assert "0 of 1 seeds are measured at scale demo, 1 failed or diverged" in done.stdout
     assert "1 seeds failed; `retable status` says why" in done.stderr
     assert (tiny.folder / "reports/site/index.html").exists()
-    (log,) = (tiny.folder / "logs/measure").rglob("*.log")
-    assert "ValueError: a bug" in log.read_text()
+    for log in (tiny.folder / "logs/measure").rglob("*.log"):
+        assert "ValueError: a bug" in log.read_text()
     assert plan(tiny).count(": Measuring ") == 1
     verified = tiny.snakemake("--cores", "1", "verify")
     assert verified.returncode == 1
@@ -148,14 +150,51 @@ def test_a_failed_seed_is_counted_shown_and_tried_again_by_the_next_call(tiny):
     assert tiny.retable("run").returncode == 1
 
 
-def test_a_download_that_fails_ends_the_run_with_the_reason_in_the_log(tiny):
-    tiny.edit("methods/tiny/card.yaml", "datasets: {digits-knn: default}", "datasets: {cora: public}")
-    tiny.edit("workflows/rules/data.smk", "retries: 2", "retries: 0")
-    done = tiny.snakemake("--cores", "1", "--config", "mirror=/nowhere")
+def test_a_download_that_fails_is_said_in_a_line_and_holds_up_its_own_seeds_only(tiny):
+    both = "datasets: {cora: public, digits-knn: default}"
+    tiny.edit("methods/tiny/card.yaml", "datasets: {digits-knn: default}", both)
+    tiny.edit("datasets/cora.yaml", "https://", "http://127.0.0.1:9/")
+    tiny.edit("retable/data/download.py", "in (*DELAYS_SECONDS, None)", "in (None,)")
+    done = tiny.snakemake("--cores", "1")
     assert done.returncode == 1
-    assert "1 of 1 cells are not measured; why is in logs/" in done.stderr
-    assert "the mirror '/nowhere' is neither" in (tiny.folder / "logs/download/cora.log").read_text()
-    assert not tiny.results("*")
+    said = [line for line in done.stderr.splitlines() if line.startswith("retable: ")]
+    assert any("http://127.0.0.1:9/" in line for line in said)
+    assert said[-1] == "retable: 1 of 2 seeds are not measured; more is in logs/, the same call goes on"
+    assert "Traceback" not in done.stderr + done.stdout
+    assert len(tiny.results("seed-0.json")) == 1
+
+
+def test_a_run_that_crashed_is_shown_and_the_other_seeds_are_measured(tiny):
+    tiny.edit("methods/tiny/card.yaml", "seeds: 1", "seeds: 3")
+    tiny.edit("methods/tiny/run.py", "import time\n", "import os\nimport time\n")
+    crash = "        if self.context.seed == 1: os.kill(os.getpid(), 9)\n"
+    tiny.edit("methods/tiny/run.py", "        for epoch in", f"{crash}        for epoch in")
+    done = tiny.snakemake("--cores", "1")
+    assert done.returncode == 1
+    assert "2 of 3 seeds are measured at scale demo, 1 failed" in done.stdout
+    assert "1 seeds failed; `retable status` says why" in done.stderr
+    assert (tiny.folder / "reports/site/index.html").exists()
+    assert "seed 1 failed: the run's process was ended by SIGKILL" in tiny.retable("status").stdout
+
+
+def test_a_job_that_reads_the_plan_again_finds_its_bundle_though_other_seeds_are_measured(tiny):
+    tiny.edit("methods/tiny/card.yaml", "seeds: 1, cost: seconds", "seeds: 2, cost: seconds, seconds: 60")
+    assert plan(tiny).count(": Measuring ") == 2
+    (listed,) = (tiny.folder / "results/bundles").glob("*.json")
+    before = listed.read_bytes()
+    first, second = json.loads(before)["bundles"]
+    assert tiny.retable("run", "tiny/numbers", "--seed", "0").returncode == 0
+    # As an executor of a cluster calls it.
+    target = f"measure:scale=demo,paper=tiny,bundle={second['name']}"
+    job = ("--mode", "remote", "--target-jobs", target, "--allowed-rules", "measure")
+    done = tiny.snakemake("--cores", "1", "--workflow-profile", "none", "--force", "--no-hooks", "--nolock", *job)
+    assert done.returncode == 0, done.stderr
+    assert len(tiny.results("seed-1.json")) == 1
+    assert (tiny.folder / f"results/bundles/demo/tiny/{second['name']}.json").exists()
+    # The head finds the first one measured by hand.
+    assert ": Measuring " not in plan(tiny)
+    assert (tiny.folder / f"results/bundles/demo/tiny/{first['name']}.json").exists()
+    assert listed.read_bytes() == before
 
 
 def test_the_report_holds_tables_with_captions(measured, tmp_path):

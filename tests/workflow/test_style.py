@@ -7,7 +7,11 @@ import sys
 import pytest
 import yaml
 
-PROFILES = ("workstation", "ci", "slurm")
+PROFILES = {
+    "default": "profiles/default",
+    "ci": "workflows/profiles/ci",
+    "slurm": "workflows/profiles/slurm",
+}
 
 
 def test_snakemake_lint_finds_nothing(checkout):
@@ -28,16 +32,21 @@ def test_scripts_are_thin(root):
         assert len(path.read_text().splitlines()) <= 3, path
 
 
-def test_no_profile_is_picked_up_unasked(root):
-    assert {path.parent.name for path in (root / "workflows" / "profiles").glob("*/config.yaml")} == set(PROFILES)
-    assert not (root / "profiles").exists()
+def test_the_readme_and_make_use_the_profile_that_is_picked_up_unasked(root):
+    assert {str(path.parent.relative_to(root)) for path in root.glob("**/profiles/*/config.yaml")} == set(
+        PROFILES.values()
+    )
+    assert "profile" not in (root / "Makefile").read_text()
+    commands = [line for line in (root / "README.md").read_text().splitlines() if line.startswith("snakemake ")]
+    assert len(commands) > 3
+    assert {line for line in commands if "profile" in line} == {line for line in commands if "slurm" in line}
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_profiles_plan(checkout, name):
     if name == "slurm" and importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
         pytest.skip('the Slurm plugin is not installed (pip install -e ".[slurm]")')
-    done = checkout.snakemake("--dry-run", "--workflow-profile", f"workflows/profiles/{name}")
+    done = checkout.snakemake("--dry-run", "--workflow-profile", PROFILES[name])
     assert done.returncode == 0, done.stderr
 
 

@@ -1,15 +1,16 @@
 """The workspace of this run and what the rules ask of it."""
 
-import json
 import sys
 from pathlib import Path
 
-from retable.cards import CardError
+from retable.bundles import fix_bundles, marker_path, mend_markers, read_bundles
+from retable.cards import CardError, DataError
 from retable.checkout import pass_on
 from retable.config import Workspace, parse_config
 from retable.currency import RecordStore, mend_indices
+from retable.preflight import check_reachable
+from retable.progress import Progress, reasons
 
-CELL = "{scale}/{paper}/{recipe}/{dataset}/{cell}"
 MINUTES = {"demo": 30, "reduced": 240, "full": 1440}
 
 # Jobs run the code beside this Snakefile, as this process does, whichever checkout the environment has installed.
@@ -18,10 +19,18 @@ pass_on(Path(workflow.basedir))
 try:
     WORKSPACE = Workspace(Path(workflow.basedir), parse_config(config))
     CELLS = {cell.identity: cell for cell in WORKSPACE.cells}
-    # An index is there while all planned seeds have finished, current records: Snakemake measures what has none.
+    # A job of a cluster reads this file again, when other seeds are measured already: the bundles stay as they are.
     if workflow.is_main_process:
-        mend_indices(RecordStore.open(WORKSPACE), CELLS.values())
-except CardError as error:
+        check_reachable(WORKSPACE)
+        STORE = RecordStore.open(WORKSPACE)
+        BUNDLES = fix_bundles(WORKSPACE, STORE)
+        # A marker is there while all its seeds have finished, current records: Snakemake measures what has none.
+        mend_markers(WORKSPACE, STORE, BUNDLES)
+        mend_indices(STORE, CELLS.values())
+        PROGRESS = Progress(WORKSPACE, STORE, BUNDLES)
+    else:
+        BUNDLES = read_bundles(WORKSPACE)
+except (CardError, DataError, OSError) as error:
     print(f"retable: {error}", file=sys.stderr)
     sys.exit(2)
 
@@ -33,44 +42,31 @@ wildcard_constraints:
     paper="[a-z0-9][a-z0-9._-]*",
     recipe="[a-z0-9][a-z0-9._-]*",
     dataset="[a-z0-9][a-z0-9._-]*",
-    cell="[^/]+_[0-9a-f]{12}",
+    bundle="[a-z0-9+._-]+_[0-9a-f]{12}",
 
 
-# Cells
+# Bundles of seeds
 
 
-def index_of(cell):
-    """The file that is there once a cell's seeds are measured."""
-    return str(cell.folder(Path("results")) / "cell.json")
+def markers(*papers):
+    """What is there once the seeds of these papers are measured, of all papers if none is named."""
+    return [marker_of_bundle(bundle) for bundle in BUNDLES if not papers or bundle.paper in papers]
 
 
-def indices(*papers):
-    """Indices of the cells of these papers, of all papers if none is named."""
-    return [index_of(cell) for cell in CELLS.values() if not papers or cell.paper in papers]
+def marker_of_bundle(bundle):
+    return str(marker_path(WORKSPACE, bundle).relative_to(WORKSPACE.root))
 
 
-def cell_of(wildcards):
-    """The planned cell that a path names."""
-    identity = wildcards.cell.rpartition("_")[2]
-    if identity not in CELLS:
-        raise WorkflowError(f"no planned cell has the identity {identity}; `retable plan` lists them")
-    return CELLS[identity]
+def bundle_of(wildcards):
+    """The bundle that a path names."""
+    for bundle in BUNDLES:
+        if (bundle.paper, bundle.name) == (wildcards.paper, wildcards.bundle):
+            return bundle
+    raise WorkflowError(f"no bundle of this run has the name {wildcards.paper}/{wildcards.bundle}")
 
 
-def identity(wildcards):
-    return cell_of(wildcards).identity
-
-
-def seeds(wildcards):
-    return list(cell_of(wildcards).seeds)
-
-
-def seed_states(index):
-    """Seed -> state from a cell's index; empty where there is none."""
-    try:
-        return json.loads(Path(index).read_text(encoding="utf-8"))["seeds"]
-    except (OSError, ValueError, KeyError):
-        return {}
+def long_first(wildcards):
+    return round(bundle_of(wildcards).seconds)
 
 
 def memory_mb(wildcards, attempt):
@@ -90,7 +86,8 @@ def marker_of(dataset):
 
 
 def data_of(wildcards):
-    return marker_of(cell_of(wildcards).dataset)
+    datasets = {CELLS[identity].dataset for identity in bundle_of(wildcards).seeds}
+    return sorted({marker for dataset in datasets for marker in marker_of(dataset)})
 
 
 def all_markers():
@@ -130,27 +127,32 @@ def wandb_marker():
 
 def closing_line():
     """How many seeds are results, and where the page is if it shows them."""
-    known = [Path(index) for index in indices() if Path(index).exists()]
-    states = [state for index in known for state in seed_states(index).values()]
-    wanted = sum(len(cell.seeds) for cell in CELLS.values())
-    line = f"retable: {states.count('ok')} of {wanted} seeds are measured at scale {WORKSPACE.config.scale}"
-    if bad := len(states) - states.count("ok"):
+    states = states_now()
+    line = f"retable: {states.count('ok')} of {len(states)} seeds are measured at scale {WORKSPACE.config.scale}"
+    if bad := states.count("failed") + states.count("diverged"):
         line += f", {bad} failed or diverged (`retable status`)"
     page = Path(rules.site.output.page)
-    if page.exists() and all(page.stat().st_mtime >= index.stat().st_mtime for index in known):
+    known = [Path(marker) for marker in markers() if Path(marker).exists()]
+    if page.exists() and all(page.stat().st_mtime >= marker.stat().st_mtime for marker in known):
         line += f"; the page: {page.resolve().as_uri()}"
     return line
 
 
+def states_now():
+    """The state of every planned seed."""
+    store = RecordStore.open(WORKSPACE)
+    return [state for cell in CELLS.values() for state, _ in store.states(cell).values()]
+
+
 def end_with_failures():
     """Jobs with failed seeds end well, so that pages are drawn; the call itself ends with an error."""
-    known = [Path(index) for index in indices() if Path(index).exists()]
-    failed = sum(state == "failed" for index in known for state in seed_states(index).values())
-    if failed:
+    if failed := states_now().count("failed"):
         raise WorkflowError(f"{failed} seeds failed; `retable status` says why, the same call tries them again")
 
 
 def failing_line():
-    """How much is missing, and where to read why."""
-    missing = [index for index in indices() if not Path(index).exists()]
-    return f"retable: {len(missing)} of {len(CELLS)} cells are not measured; why is in logs/, the same call goes on"
+    """How much is missing, and why."""
+    states = states_now()
+    left = len(states) - states.count("ok") - states.count("diverged")
+    why = "".join(f"{line}\n" for line in reasons(Path("logs"), PROGRESS.started))
+    return f"{why}retable: {left} of {len(states)} seeds are not measured; more is in logs/, the same call goes on"

@@ -8,7 +8,6 @@ rule download:
         "logs/download/{dataset}.log",
     benchmark:
         "logs/download/{dataset}.tsv"
-    retries: 2
     localrule: True
     conda:
         "../envs/retable.yml"

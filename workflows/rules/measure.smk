@@ -1,4 +1,4 @@
-"""Cells: one job measures all seeds of one cell that have no current record."""
+"""Cells: one job measures a bundle of seeds, those of them that have no current record."""
 
 
 # Records and resume state are not declared: Snakemake deletes the declared outputs of a job that was killed.
@@ -6,11 +6,12 @@ rule measure:
     input:
         data_of,
     output:
-        f"results/{CELL}/cell.json",
+        "results/bundles/{scale}/{paper}/{bundle}.json",
     log:
-        f"logs/measure/{CELL}.log",
+        "logs/measure/{scale}/{paper}/{bundle}.log",
     benchmark:
-        f"logs/measure/{CELL}.tsv"
+        "logs/measure/{scale}/{paper}/{bundle}.tsv"
+    priority: long_first
     conda:
         "../envs/retable.yml"
     threads: 1
@@ -19,11 +20,8 @@ rule measure:
         disk_mb=1000,
         runtime=minutes,
         gpu=1 if WORKSPACE.config.device == "cuda" else 0,
-    params:
-        identity=identity,
-        seeds=seeds,
     message:
-        "Measuring {wildcards.paper}/{wildcards.recipe} on {wildcards.dataset}, {wildcards.scale} scale: {wildcards.cell}"
+        "Measuring {wildcards.paper}, {wildcards.scale} scale: {wildcards.bundle}"
     script:
         "../scripts/measure.py"
 
@@ -60,5 +58,5 @@ for paper in PAPERS:
         name:
             f"paper_{paper}"
         input:
-            indices(paper),
+            markers(paper),
         localrule: True

@@ -3,7 +3,7 @@
 
 rule site:
     input:
-        cells=indices(),
+        measured=markers(),
         cards=from_tree("methods/*/card.yaml", "methods/*/claims.csv", "methods/*/tuned/*.csv", "datasets/*.yaml"),
         published=from_tree("results/published/*/*.jsonl"),
         code=from_tree(
@@ -50,17 +50,17 @@ rule site:
         "../scripts/site.py"
 
 
-# Indices are named beside the page: Snakemake does not make a missing one again for a page that is there.
+# Markers are named beside the page: Snakemake does not make a missing one again for a page that is there.
 rule leaderboard:
     input:
-        indices(),
+        markers(),
         rules.site.output.page,
     localrule: True
 
 
 rule wandb:
     input:
-        cells=indices(),
+        measured=markers(),
     output:
         "results/wandb/{scale}.json",
     log:
