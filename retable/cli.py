@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from retable import __version__
 from retable.cards import CardError, DataError, unknown
 from retable.config import Workspace, find_root, load_config
-from retable.plan import Cell, find_cell
+from retable.plan import Cell, find_cell, plan
 
 if TYPE_CHECKING:
     from retable.currency import RecordStore
@@ -273,6 +273,18 @@ def _verify(chosen: argparse.Namespace) -> int:
     )
     if published:
         print("published: " + ", ".join(f"{number} {state}" for state, number in sorted(published.items())))
+    planned = {cell.identity for cell in plan(workspace.papers, workspace.datasets, scale)}
+    earlier = [
+        record
+        for record in store.published.records
+        if record.scale == scale and record.paper in workspace.papers and record.identity not in planned
+    ]
+    if earlier:
+        recipes = ", ".join(sorted({f"{record.paper}/{record.recipe}" for record in earlier}))
+        print(
+            f"{len(earlier)} published records ({recipes}) are of cells that no card plans any more, by an earlier "
+            "protocol or setting: they stand in no table"
+        )
     return 1 if bad or missing else 0
 
 

@@ -1,7 +1,8 @@
 """What `retable publish` takes, and the looks that it begins."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import retable.records as records_module
 from retable.cli import main
 from retable.currency import provenance_of
 from retable.looks import load_looks
@@ -40,3 +41,16 @@ def test_publish_stores_the_looks_and_a_third_is_refused_and_named(world, worksp
     assert "7 seeds would be a third look; looks were taken at 3 and 6 seeds" in capsys.readouterr().err
     main(["verify", "--seeds", "9", "--recipes", "node-depth", "--papers", "contranorm"])
     assert f"{cell.slug}: 9 seeds would be a third look" in capsys.readouterr().out
+
+
+def test_published_records_of_an_earlier_protocol_are_counted(world, workspace, monkeypatch, capsys):
+    (workspace.root / "Snakefile").touch()
+    monkeypatch.chdir(workspace.root)
+    cell = next(cell for cell in workspace.cells if cell.recipe == "node-depth")
+    records_module.publish(world.measure(replace(cell, protocol="an earlier v0"), [80.0, 81.0]), workspace.results)
+    main(["verify"])
+    out = capsys.readouterr().out
+    assert "2 published records (contranorm/node-depth) are of cells that no card plans any more" in out
+    records_module.publish(world.measure(cell, [80.0, 81.0]), workspace.results)
+    main(["verify"])
+    assert "no card plans" not in capsys.readouterr().out
