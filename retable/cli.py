@@ -265,6 +265,9 @@ def _verify(chosen: argparse.Namespace) -> int:
         if refused := store.looks.refusal(cell, max(held[identity], len(cell.seeds))):
             bad += 1
             print(refused)
+        elif held[identity] and identity not in store.looks.stored:
+            bad += 1
+            print(f"{_name(cell)}: published, but its look is not stored; `retable publish {cell.paper}/{cell.recipe}`")
     total = sum(len(cell.seeds) for cell in workspace.cells)
     states = [state for cell in workspace.cells for state, _ in store.states(cell).values()]
     scale = workspace.config.scale

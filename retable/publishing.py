@@ -30,11 +30,10 @@ def publish_finished(store: RecordStore, cells: Sequence[Cell]) -> list[str]:
     for record in [*store.published.records, *good]:
         if record.identity in held:
             held[record.identity] = max(held[record.identity], record.seed + 1)
-    fresh = {record.identity for record in good}
-    looks = store.looks.after([(cell, held[cell.identity]) for cell in cells if cell.identity in fresh])
+    looks = store.looks.after([(cell, held[cell.identity]) for cell in cells if held[cell.identity]])
     results = store.workspace.results
     lines = [str(path.relative_to(results.parent)) for path in publish(good, results)]
-    if good:
+    if looks != store.looks:
         looks.write(results)
     said = f"{len(good)} records published" + "".join(f", {number} left out as {why}" for why, number in left.items())
     return [*lines, said]

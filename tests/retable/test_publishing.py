@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, replace
 
-import retable.records as records_module
 from retable.cli import main
 from retable.currency import provenance_of
 from retable.looks import load_looks
@@ -21,23 +20,23 @@ def test_publish_stores_the_looks_and_a_third_is_refused_and_named(world, worksp
             (record,) = world.measure(cell, [80.0], first_seed=seed, **known)
             write_record(cell.folder(workspace.results) / f"seed-{seed}.json", record)
 
-    def publish(*arguments):
+    def published(*arguments):
         return main(["publish", "contranorm/node-depth", *arguments])
 
     def stored():
         return load_looks(workspace.results, {}).stored.get(cell.identity)
 
     measure(0, 1)
-    assert publish() == 0
+    assert published() == 0
     assert stored() == (3,)
     measure(2, 3)
-    assert publish() == 2
+    assert published() == 2
     assert "4 seeds are more than look one, which has 3; fix the number" in capsys.readouterr().err
-    assert publish("--seeds", "6") == 0
-    assert (stored(), publish()) == ((3, 6), 0)
+    assert published("--seeds", "6") == 0
+    assert (stored(), published()) == ((3, 6), 0)
     measure(4, 5, 6)
     capsys.readouterr()
-    assert publish("--seeds", "9") == 2
+    assert published("--seeds", "9") == 2
     assert "7 seeds would be a third look; looks were taken at 3 and 6 seeds" in capsys.readouterr().err
     main(["verify", "--seeds", "9", "--recipes", "node-depth", "--papers", "contranorm"])
     assert f"{cell.slug}: 9 seeds would be a third look" in capsys.readouterr().out
@@ -47,10 +46,26 @@ def test_published_records_of_an_earlier_protocol_are_counted(world, workspace, 
     (workspace.root / "Snakefile").touch()
     monkeypatch.chdir(workspace.root)
     cell = next(cell for cell in workspace.cells if cell.recipe == "node-depth")
-    records_module.publish(world.measure(replace(cell, protocol="an earlier v0"), [80.0, 81.0]), workspace.results)
+    publish(world.measure(replace(cell, protocol="an earlier v0"), [80.0, 81.0]), workspace.results)
     main(["verify"])
     out = capsys.readouterr().out
     assert "2 published records (contranorm/node-depth) are of cells that no card plans any more" in out
-    records_module.publish(world.measure(cell, [80.0, 81.0]), workspace.results)
+    publish(world.measure(cell, [80.0, 81.0]), workspace.results)
     main(["verify"])
     assert "no card plans" not in capsys.readouterr().out
+
+
+def test_a_published_cell_without_a_stored_look_is_named_and_mended(world, workspace, monkeypatch, capsys):
+    (workspace.root / "Snakefile").touch()
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setattr("retable.publishing.require_clean", lambda *_: None)
+    cell = next(cell for cell in workspace.cells if cell.recipe == "node-depth")
+    publish(world.measure(cell, [80.0, 81.0, 82.0], **asdict(provenance_of(workspace, cell))), workspace.results)
+    selection = ["--recipes", "node-depth", "--papers", "contranorm"]
+    main(["verify", *selection])
+    assert "published, but its look is not stored; `retable publish contranorm/node-depth`" in capsys.readouterr().out
+    assert main(["publish", "contranorm/node-depth"]) == 0
+    assert load_looks(workspace.results, {}).stored == {cell.identity: (3,)}
+    capsys.readouterr()
+    main(["verify", *selection])
+    assert "its look is not stored" not in capsys.readouterr().out
