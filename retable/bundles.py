@@ -20,8 +20,8 @@ from retable.plan import Cell
 from retable.preflight import History, device_of, seconds_of_seed
 from retable.records import to_json, write_atomically
 
-# Of a bundle: a demo's on two processors are done at about the same time, and longer runs are interrupted more often.
-SECONDS = {"demo": 60.0, "reduced": 600.0, "full": 3600.0}
+# The most for a bundle. Starting one costs four to seven: of the demo's about a tenth.
+SECONDS = {"demo": 90.0, "reduced": 600.0, "full": 3600.0}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ peak memory, a crash and running out of memory are its own.
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import os
 import signal
@@ -21,6 +22,7 @@ import torch
 
 from retable.bundles import Bundle, write_marker
 from retable.cards import CardError
+from retable.checkout import running_tree
 from retable.config import Workspace
 from retable.currency import RecordStore, mend_indices, provenance_of
 from retable.output import log_to, one_line
@@ -146,7 +148,9 @@ def prepare(workspace: Workspace, cells: list[Cell]) -> None:
         load_paper_module(*experiment)
     for cell in cells:
         provenance_of(workspace, cell)
+    running_tree()
     make_deterministic(torch.device("cpu"))  # imports torch's compiler
+    gc.freeze()  # a collection in a child would visit, and so copy, all that it shares with this process
 
 
 def import_too(names: list[str]) -> None:
@@ -155,6 +159,7 @@ def import_too(names: list[str]) -> None:
         if name.partition(".")[0] not in ("torch", "triton"):
             with contextlib.suppress(Exception):  # whatever it is: the next child imports it itself, and says so
                 importlib.import_module(name)
+    gc.freeze()
 
 
 def measure_bundle(workspace: Workspace, bundle: Bundle, stop: Relay, log: Callable[[Cell], Path]) -> None:

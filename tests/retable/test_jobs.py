@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from retable import children, jobs, report, wandb_sink
-from retable.bundles import fix_bundles
+from retable.bundles import SECONDS, fix_bundles
 from retable.cards import DataFile
 from retable.currency import RecordStore
 
@@ -108,6 +108,7 @@ def test_a_bundle_is_measured_with_its_threads_and_told_of_a_sigterm(threads, jo
         assert log(cell) == Path(f"{cell.folder(Path('logs/measure'))}.log")
 
     monkeypatch.setattr(children, "measure_bundle", measure_bundle)
+    monkeypatch.setitem(SECONDS, "demo", 20.0)
     first, second = fix_bundles(workspace, RecordStore.open(workspace))[:2]
     job.wildcards.bundle = second.name
     job.threads = threads

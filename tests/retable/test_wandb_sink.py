@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def workspace(tmp_path: Path) -> Workspace:
     for name in ("methods", "datasets", "retable"):
         (tmp_path / name).symlink_to(ROOT / name)
-    return Workspace(tmp_path, Config(device="cpu", papers=["contranorm"]))
+    return Workspace(tmp_path, Config(device="cpu", papers=["contranorm"], wandb=Wandb(mode="offline")))
 
 
 def test_runs_are_replayed_once_without_a_network_under_a_repeatable_id(workspace: Workspace) -> None:
