@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from retable.cli import main
 from retable.currency import provenance_of
 from retable.looks import load_looks
+from retable.records import publish as keep
 from retable.records import write_record
 
 
@@ -46,11 +47,11 @@ def test_published_records_of_an_earlier_protocol_are_counted(world, workspace, 
     (workspace.root / "Snakefile").touch()
     monkeypatch.chdir(workspace.root)
     cell = next(cell for cell in workspace.cells if cell.recipe == "node-depth")
-    publish(world.measure(replace(cell, protocol="an earlier v0"), [80.0, 81.0]), workspace.results)
+    keep(world.measure(replace(cell, protocol="an earlier v0"), [80.0, 81.0]), workspace.results)
     main(["verify"])
     out = capsys.readouterr().out
     assert "2 published records (contranorm/node-depth) are of cells that no card plans any more" in out
-    publish(world.measure(cell, [80.0, 81.0]), workspace.results)
+    keep(world.measure(cell, [80.0, 81.0]), workspace.results)
     main(["verify"])
     assert "no card plans" not in capsys.readouterr().out
 
@@ -60,7 +61,7 @@ def test_a_published_cell_without_a_stored_look_is_named_and_mended(world, works
     monkeypatch.chdir(workspace.root)
     monkeypatch.setattr("retable.publishing.require_clean", lambda *_: None)
     cell = next(cell for cell in workspace.cells if cell.recipe == "node-depth")
-    publish(world.measure(cell, [80.0, 81.0, 82.0], **asdict(provenance_of(workspace, cell))), workspace.results)
+    keep(world.measure(cell, [80.0, 81.0, 82.0], **asdict(provenance_of(workspace, cell))), workspace.results)
     selection = ["--recipes", "node-depth", "--papers", "contranorm"]
     main(["verify", *selection])
     assert "published, but its look is not stored; `retable publish contranorm/node-depth`" in capsys.readouterr().out
