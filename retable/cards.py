@@ -147,7 +147,7 @@ class DatasetCard(DatasetFacts):
 # Papers
 
 
-class Sourced(Model):
+class Hyper(Model):
     """A hyper-parameter's value and where it comes from."""
 
     value: Scalar
@@ -181,7 +181,7 @@ class Variant(Model):
     )
     axes: dict[str, list[Scalar]] = {}
     select: Selection | None = None
-    without: list[str] = Field(default=[], description="recipe axes that mean nothing to this variant")
+    skip_axes: list[str] = Field(default=[], description="recipe axes that mean nothing to this variant")
     control: bool = False
     note: str = ""
 
@@ -205,16 +205,16 @@ class ScalePlan(Model):
     """What a recipe runs at one scale."""
 
     datasets: dict[Name, Name] = Field(description="data set -> split")
-    own: dict[Name, Name] = Field(
+    user_provided: dict[Name, Name] = Field(
         default={}, description="as `datasets`: more of them, which run once you have made their cards"
     )
     axes: dict[str, list[Scalar]] = {}
     variants: list[str] | None = Field(default=None, description="all of the recipe's if absent")
-    narrow: dict[str, dict[str, list[Scalar]]] = Field(
+    restrict: dict[str, dict[str, list[Scalar]]] = Field(
         default={}, description="variant -> its candidates at this scale"
     )
     seeds: int = Field(ge=1)
-    hyper: dict[str, Sourced] = {}
+    hyper: dict[str, Hyper] = {}
     cost: str = Field(description="expected cost in words, with the machine")
     seconds: float | None = Field(
         default=None,
@@ -239,7 +239,7 @@ class Protocol(Model):
     )
 
 
-class Answer(Model):
+class ClaimLink(Model):
     """Which claims a recipe's cells answer: those whose ids its pattern gives.
 
     In `depth-{dataset}-{variant}-{depth}`, {dataset} and {variant} stand for the card's names, any other part for the
@@ -253,7 +253,7 @@ class Answer(Model):
     reason: str = Field(min_length=1, description="why this margin")
 
     @model_validator(mode="after")
-    def _gives_ids(self) -> "Answer":
+    def _gives_ids(self) -> "ClaimLink":
         if not re.fullmatch(CLAIM_ID, PART.sub("x", self.claims)):
             raise ValueError(
                 f"`claims: {self.claims}` is no pattern of ids; write letters, digits, `.`, `_`, `-` and parts "
@@ -405,9 +405,9 @@ class Recipe(Model):
     higher_is_better: bool = True
     experiment: Module = Field(default="run", description="module in the paper's folder that runs the recipe")
     variants: dict[Name, Variant]
-    hyper: dict[str, Sourced]
+    hyper: dict[str, Hyper]
     scales: dict[Scale, ScalePlan]
-    answers: list[Answer] = []
+    answers: list[ClaimLink] = []
     orderings: list[Ordering] = []
     equivalences: list[Equivalence] = []
     trends: list[Trend] = []
@@ -419,10 +419,10 @@ class Recipe(Model):
     @model_validator(mode="after")
     def _names_exist(self) -> "Recipe":
         for scale, plan in self.scales.items():
-            for variant in [*(plan.variants or ()), *plan.narrow]:
+            for variant in [*(plan.variants or ()), *plan.restrict]:
                 if variant not in self.variants:
                     raise ValueError(f"scale {scale} names the variant {variant!r}, which the recipe lacks")
-            for variant, axes in plan.narrow.items():
+            for variant, axes in plan.restrict.items():
                 for axis, values in axes.items():
                     if not set(values) <= set(self.variants[variant].axes.get(axis, [])):
                         raise ValueError(f"scale {scale} gives {variant!r} a value of {axis!r} it does not list")
@@ -430,7 +430,7 @@ class Recipe(Model):
                 raise ValueError(f"scale {scale} overrides {sorted(unknown)}, which `hyper` lacks")
         for name, row in self.variants.items():
             if strays := set(row.by_dataset) - {
-                d for plan in self.scales.values() for d in [*plan.datasets, *plan.own]
+                d for plan in self.scales.values() for d in [*plan.datasets, *plan.user_provided]
             }:
                 raise ValueError(f"{name!r} tunes {sorted(strays)}, data sets that no scale runs")
         drawn = [curve.series for curve in self.curves]
@@ -482,7 +482,7 @@ class Recipe(Model):
         found: dict[str, set[str]] = {}
         for key, value in self.settings():
             found.setdefault(key, set()).add(as_text(value))
-        datasets = {name for scale in self.scales.values() for name in (*scale.datasets, *scale.own)}
+        datasets = {name for scale in self.scales.values() for name in (*scale.datasets, *scale.user_provided)}
         return found | {"dataset": datasets, "variant": set(self.variants)}
 
 

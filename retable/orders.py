@@ -17,7 +17,7 @@ from retable.rows import Row, hours_to
 from retable.significance import (
     ALPHA,
     MOST_SEEDS,
-    Gap,
+    MeanDifference,
     detectable,
     favours,
     gap_of_order,
@@ -64,7 +64,7 @@ class Verdict:
     tests: int = 0
     note: str = ""
     devices: tuple[str, ...] = ()
-    gap: Gap | None = field(default=None, repr=False)
+    gap: MeanDifference | None = field(default=None, repr=False)
     looks: tuple[int, ...] = ()
     raw: tuple[tuple[float | None, float | None], ...] = ()
     look_two: int | None = None
@@ -221,7 +221,7 @@ def _judge_ordering(ordering: Ordering, pair: tuple[Row, Row], rows: list[Row]) 
     return _with_gap(verdict, gap, p_greater)
 
 
-def _with_gap(verdict: AnyVerdict, gap: Gap | None, test: Callable[[Gap], float]) -> AnyVerdict:
+def _with_gap(verdict: AnyVerdict, gap: MeanDifference | None, test: Callable[[MeanDifference], float]) -> AnyVerdict:
     if gap is None:
         why = "one seed has no spread" if verdict.n < 2 else "two equal values have no spread to test with"
         return replace(verdict, test="", note=why)
@@ -421,7 +421,7 @@ def adjust(verdicts: list[AnyVerdict], settle: Callable[[AnyVerdict], AnyVerdict
 
 
 @dataclass(frozen=True)
-class Compared:
+class PairedComparison:
     """A variant against a reference at one scale, over all places (data sets, settings) where both are measured.
 
     `differences` are variant minus reference, by place and then by seed: the pairs of the signed-rank test, whose
@@ -479,7 +479,7 @@ class Compared:
         return p_of_two(least_p_signed_rank(self.unequal))
 
 
-def compare(paper: PaperCard, rows: list[Row]) -> list[Compared]:
+def compare(paper: PaperCard, rows: list[Row]) -> list[PairedComparison]:
     """Each variant against its reference, at each scale that plans both; pairs share place and seed."""
     found = []
     for recipe in paper.recipes:
@@ -492,9 +492,9 @@ def compare(paper: PaperCard, rows: list[Row]) -> list[Compared]:
     return _adjust_comparisons(found)
 
 
-def _compare_pairs(pairs: list[tuple[Row, Row]], source: str) -> Compared:
+def _compare_pairs(pairs: list[tuple[Row, Row]], source: str) -> PairedComparison:
     first, reference = pairs[0]
-    found = Compared(first.recipe, first.scale, first.variant, reference.variant, source, (), (), len(pairs), 0)
+    found = PairedComparison(first.recipe, first.scale, first.variant, reference.variant, source, (), (), len(pairs), 0)
     measured = [(pair, in_common([row.looks for row in pair])) for pair in pairs if all(row.looks for row in pair)]
     if not measured:
         return found
@@ -508,7 +508,7 @@ def _compare_pairs(pairs: list[tuple[Row, Row]], source: str) -> Compared:
     )
 
 
-def _pairs_at(found: Compared, pairs: Sequence[tuple[Row, ...]]) -> Compared:
+def _pairs_at(found: PairedComparison, pairs: Sequence[tuple[Row, ...]]) -> PairedComparison:
     metric = found.recipe.metric
     differences: list[float] = []
     datasets: dict[str, None] = {}
@@ -533,7 +533,7 @@ def _difference(a: float, b: float) -> float:
     return round(a - b, 9 - math.floor(math.log10(largest))) if largest else 0.0
 
 
-def _adjust_comparisons(found: list[Compared]) -> list[Compared]:
+def _adjust_comparisons(found: list[PairedComparison]) -> list[PairedComparison]:
     families: dict[tuple, list[int]] = defaultdict(list)
     for index, compared in enumerate(found):
         if compared.differences:
@@ -547,7 +547,7 @@ def _adjust_comparisons(found: list[Compared]) -> list[Compared]:
     return found
 
 
-def _few_pairs(found: Compared, tests: int) -> str:
+def _few_pairs(found: PairedComparison, tests: int) -> str:
     """Why a comparison that shows no difference could hardly have shown one; empty where it could."""
     if not found.unequal:
         return "all pairs are equal"

@@ -75,7 +75,7 @@ def plan(
     chosen = [paper for name, paper in papers.items() if not only_papers or name in only_papers]
     recipes = [(paper, recipe) for paper in chosen for recipe in paper.recipes]
     every = (recipe for paper in papers.values() for recipe in paper.recipes)
-    own = {name for recipe in every for at_scale in recipe.scales.values() for name in at_scale.own}
+    own = {name for recipe in every for at_scale in recipe.scales.values() for name in at_scale.user_provided}
     for name in only_datasets or []:
         if name in own - set(datasets):
             raise CardError(
@@ -117,7 +117,7 @@ def recipe_cells(
         return []
     hyper = {key: sourced.value for key, sourced in {**recipe.hyper, **at_scale.hyper}.items()}
     cells = []
-    own = {dataset: split for dataset, split in at_scale.own.items() if dataset in datasets}
+    own = {dataset: split for dataset, split in at_scale.user_provided.items() if dataset in datasets}
     for dataset, split in (at_scale.datasets | own).items():
         if dataset not in datasets:
             raise CardError(f"{paper}/{recipe.name}: {unknown('data set', dataset, list(datasets))}")
@@ -126,8 +126,8 @@ def recipe_cells(
         for name in at_scale.variants or recipe.variants:
             variant = recipe.variants[name]
             tuned = variant.settings | variant.by_dataset.get(dataset, {})
-            grid = {key: values for key, values in at_scale.axes.items() if key not in variant.without}
-            grid |= variant.axes | at_scale.narrow.get(name, {})
+            grid = {key: values for key, values in at_scale.axes.items() if key not in variant.skip_axes}
+            grid |= variant.axes | at_scale.restrict.get(name, {})
             for values in itertools.product(*grid.values()):
                 axes = dict(zip(grid, values, strict=True))
                 cells.append(

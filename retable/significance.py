@@ -1,8 +1,8 @@
 """The tests behind verdicts: equivalence, difference, order, trend, and how many seeds would decide an open one.
 
-`docs/statistics.md` states the rules. Tests of means are t-tests on a `Gap`: a difference with the standard error of
-our side and, for claims, that of the paper. No test takes a spread of zero: the least standard deviation is the
-metric's resolution, and two equal values are refused. Rows of which some seeds collapsed take exact tests of ranks.
+`docs/statistics.md` states the rules. Tests of means are t-tests on a `MeanDifference`: a difference with the standard
+error of our side and, for claims, that of the paper. No test takes a spread of zero: the least standard deviation is
+the metric's resolution, and two equal values are refused. Rows of which some seeds collapsed take exact tests of ranks.
 """
 
 import math
@@ -21,7 +21,7 @@ MOST_SEEDS = 200
 
 
 @dataclass(frozen=True)
-class Gap:
+class MeanDifference:
     """A difference of means over `n` seeds.
 
     `per_seed` is the variance that is divided by the number of seeds, `freedom` its degrees of freedom. `fixed` is the
@@ -72,7 +72,7 @@ def printed_digit(value: float, unit: str = "") -> float:
 
 def gap_to_claim(
     values: Sequence[float], claimed: float, std: float | None, runs: int | None, resolution: float
-) -> Gap | None:
+) -> MeanDifference | None:
     """Mean of `values` minus a published mean; None where `values` have no spread to test with.
 
     `std` and `runs` are those over trainings, None where the paper does not give them. The paper's mean has the
@@ -85,12 +85,12 @@ def gap_to_claim(
     theirs = variance if std is None else max(std, resolution) ** 2
     fixed = theirs / (runs or 1)
     both = min(n, runs) - 1.0 if std is not None and runs is not None and runs > 1 else n - 1.0
-    return Gap(statistics.mean(values) - claimed, n, variance, n - 1.0, fixed, both)
+    return MeanDifference(statistics.mean(values) - claimed, n, variance, n - 1.0, fixed, both)
 
 
 def gap_of_order(
     better: Mapping[int, float], worse: Mapping[int, float], resolution: float, paired: bool
-) -> Gap | None:
+) -> MeanDifference | None:
     """Mean of `better` minus mean of `worse`, both by seed; None where there is no spread to test with.
 
     `paired` tests the differences of equal seeds, which both must have; otherwise the test is Welch's, with the degrees
@@ -105,13 +105,15 @@ def gap_of_order(
         return None
     n = min(count for _, count in known)
     squared = sum(part for part, _ in known)
-    return Gap(statistics.mean(sides[0]) - statistics.mean(sides[1]), n, squared * n, n - 1.0)
+    return MeanDifference(statistics.mean(sides[0]) - statistics.mean(sides[1]), n, squared * n, n - 1.0)
 
 
-def gap_of_values(values: Sequence[float], resolution: float) -> Gap | None:
+def gap_of_values(values: Sequence[float], resolution: float) -> MeanDifference | None:
     """Mean of values, one a seed, against 0; None where there is no spread to test with."""
     variance = variance_of(values, resolution)
-    return None if variance is None else Gap(statistics.mean(values), len(values), variance, len(values) - 1.0)
+    return (
+        None if variance is None else MeanDifference(statistics.mean(values), len(values), variance, len(values) - 1.0)
+    )
 
 
 def slopes(by_place: Mapping[float, Mapping[int, float]]) -> dict[int, float]:
@@ -126,28 +128,28 @@ def slopes(by_place: Mapping[float, Mapping[int, float]]) -> dict[int, float]:
     }
 
 
-def p_equal(gap: Gap, margin: float) -> float:
+def p_equal(gap: MeanDifference, margin: float) -> float:
     """Two one-sided t-tests with our error: the p-value of `|true difference| >= margin`; small means equivalent."""
     return float(stdtr(gap.freedom, (abs(gap.difference) - margin) / gap.error))
 
 
-def p_beyond(gap: Gap, margin: float) -> float:
+def p_beyond(gap: MeanDifference, margin: float) -> float:
     """One-sided t-test with our error: the p-value of `|true difference| <= margin`; small means outside."""
     return float(stdtr(gap.freedom, (margin - abs(gap.difference)) / gap.error))
 
 
-def p_differ(gap: Gap) -> float:
+def p_differ(gap: MeanDifference) -> float:
     """Two-sided t-test with both errors: the p-value of `true difference = 0`."""
     freedom = gap.freedom if gap.both is None else gap.both
     return float(2 * stdtr(freedom, -abs(gap.difference) / gap.full_error))
 
 
-def p_greater(gap: Gap) -> float:
+def p_greater(gap: MeanDifference) -> float:
     """One-sided t-test with our error: the p-value of `true difference <= 0`."""
     return float(stdtr(gap.freedom, -gap.difference / gap.error))
 
 
-def undecidable(gaps: Sequence[Gap], margin: float) -> bool:
+def undecidable(gaps: Sequence[MeanDifference], margin: float) -> bool:
     """Whether no number of seeds can decide a claim, from its gap at each look.
 
     Our mean is shown to lie outside the margin (5 %), so that the claim cannot become reproduced, and the paper's own
@@ -239,7 +241,7 @@ def exact_interval(hits: int, n: int) -> tuple[float, float]:
     return low, high
 
 
-def look_two(gap: Gap, alpha: float, margin: float | None = None, tails: int = 2) -> int | None:
+def look_two(gap: MeanDifference, alpha: float, margin: float | None = None, tails: int = 2) -> int | None:
     """Seeds of a second look that reaches a decision with 80 % power, if mean and spread stay as they are in `gap`.
 
     A decision is a significant difference (`tails`-sided at `alpha`) or, given a margin, equivalence at 5 %; the look
@@ -280,7 +282,7 @@ def look_two_of_share(hits: int, n: int, alpha: float, tails: int = 2) -> int | 
     return None
 
 
-def detectable(gap: Gap, alpha: float) -> float:
+def detectable(gap: MeanDifference, alpha: float) -> float:
     """The true difference that the one-sided test of this gap would show with 80 % power, at its spread and seeds."""
     critical = student.isf(alpha, gap.freedom)
     low, high = 0.0, 4 * critical + 4  # power alpha, and nearly 1

@@ -10,7 +10,7 @@ from typing import Literal
 from retable.cards import SCALES, Claim, PaperCard, Scalar, Scale, Statement
 from retable.orders import TrendVerdict, Verdict, join
 from retable.rows import Row, hours_to
-from retable.significance import ALPHA, MOST_SEEDS, Gap, favours, holm, look_two, p_of_two
+from retable.significance import ALPHA, MOST_SEEDS, MeanDifference, favours, holm, look_two, p_of_two
 
 Finding = Literal["supported", "contradicted", "undecided", "open"]
 STATEMENT_STATES = ("holds", "holds in part", "reversed", "undecided", "not measured")
@@ -32,7 +32,7 @@ class Part:
     p: float | None = None
     note: str = ""
     rows: tuple[Row, ...] = ()
-    gap: Gap | None = None
+    gap: MeanDifference | None = None
     verdict: Verdict | None = None
     claim: Claim | None = None
     looks: tuple[int, ...] = ()

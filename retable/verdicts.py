@@ -11,14 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from retable.cards import REACHES, Answer, CardError, Claim, PaperCard, Reach, unknown
+from retable.cards import REACHES, CardError, Claim, ClaimLink, PaperCard, Reach, unknown
 from retable.currency import Currency
 from retable.looks import Looks
 from retable.orders import (
     BOTH_LOOKS,
-    Compared,
     EquivalenceVerdict,
     OrderingVerdict,
+    PairedComparison,
     TrendVerdict,
     compare,
     design,
@@ -32,7 +32,7 @@ from retable.records import RunRecord
 from retable.rows import Row, group_rows, hours_to
 from retable.significance import (
     ALPHA,
-    Gap,
+    MeanDifference,
     benjamini_hochberg,
     deviation,
     gap_to_claim,
@@ -66,7 +66,7 @@ class ValueVerdict:
     claim: Claim
     state: str
     row: Row | None = None
-    answer: Answer | None = None
+    answer: ClaimLink | None = None
     n: int = 0
     mean: float | None = None
     std: float | None = None
@@ -79,7 +79,7 @@ class ValueVerdict:
     passing: int = 0
     note: str = ""
     looks: tuple[int, ...] = ()
-    gaps: tuple[Gap, ...] = field(default=(), repr=False)
+    gaps: tuple[MeanDifference, ...] = field(default=(), repr=False)
     look_two: int | None = None
     hours: float | None = None
 
@@ -110,7 +110,7 @@ class Assessment:
     trends: list[TrendVerdict]
     states: list[StateVerdict]
     statements: list[StatementVerdict]
-    comparisons: list[Compared]
+    comparisons: list[PairedComparison]
     third_party: list[Claim]
     orphans: list[RunRecord]
 
@@ -237,7 +237,7 @@ def check_claims(paper: PaperCard, claims: Sequence[Claim]) -> None:
 
 
 def _judge_claims(paper: PaperCard, claims: Sequence[Claim], rows: list[Row]) -> list[ValueVerdict]:
-    answers: dict[str | None, list[tuple[Row, Answer]]] = defaultdict(list)
+    answers: dict[str | None, list[tuple[Row, ClaimLink]]] = defaultdict(list)
     for row in rows:
         for answer in row.recipe.answers:
             answers[answer.claim_id({part: row.part(part) for part in answer.parts})].append((row, answer))
@@ -257,7 +257,7 @@ def _judge_claims(paper: PaperCard, claims: Sequence[Claim], rows: list[Row]) ->
     return verdicts
 
 
-def _judge_claim(claim: Claim, row: Row, answer: Answer, rows: list[Row]) -> ValueVerdict:
+def _judge_claim(claim: Claim, row: Row, answer: ClaimLink, rows: list[Row]) -> ValueVerdict:
     verdict = ValueVerdict(claim, row.state, row, answer, note=row.note)
     values = list(row.values(answer.measured).values())
     if row.state != "measured":

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from retable import statements
 from retable.cards import Model, Reach, Scalar, Scale
-from retable.orders import Compared, Verdict
+from retable.orders import PairedComparison, Verdict
 from retable.report import words
 from retable.rows import Row
 from retable.significance import ALPHA, p_differ, p_equal
@@ -291,7 +291,7 @@ def _headline_part(part: statements.Part) -> HeadlinePart:
     )
 
 
-def _comparison(compared: Compared) -> ComparisonEntry:
+def _comparison(compared: PairedComparison) -> ComparisonEntry:
     return ComparisonEntry(
         recipe=compared.recipe.name,
         scale=compared.scale,

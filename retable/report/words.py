@@ -10,9 +10,9 @@ from retable.cards import Claim, Reach, Recipe, Scalar, Scale
 from retable.orders import (
     EQUIVALENCE_STATES,
     ORDER_STATES,
-    Compared,
     EquivalenceVerdict,
     OrderingVerdict,
+    PairedComparison,
     TrendVerdict,
     Verdict,
 )
@@ -207,7 +207,7 @@ def summary(assessment: Assessment, recipe: Recipe) -> list[str]:
         *_comparison_findings(assessment, recipe),
     ]
     rows = [row.state for row in assessment.rows if row.recipe.name == recipe.name]
-    own = sorted({name for scale in recipe.scales.values() for name in scale.own})
+    own = sorted({name for scale in recipe.scales.values() for name in scale.user_provided})
     if own and not rows:
         return [f"It runs once there is a card of your own download: {', '.join(own)}."]
     found = counted(count_states(rows, tuple(MARKS))) or "none planned"
@@ -344,7 +344,7 @@ def statement(betters: Iterable[str], worse: str) -> str:
     return f"{quoted(*betters)} better than {quoted(worse)}"
 
 
-def compared(found: Compared) -> str:
+def compared(found: PairedComparison) -> str:
     """What a comparison with pairs says, in words."""
     if found.state == "inconclusive":
         return "too few pairs to tell" if found.too_few else "no difference shown"
@@ -352,7 +352,7 @@ def compared(found: Compared) -> str:
     return f"{'better' if up else 'worse'} (5 %)"
 
 
-def pairs(found: Compared, title_of: Callable[[str], str]) -> str:
+def pairs(found: PairedComparison, title_of: Callable[[str], str]) -> str:
     """What the pairs of a comparison are: `seeds of Cora, CiteSeer; 7 above, 3 below`."""
     above, below = (sum(1 for d in found.differences if sign * d > 0) for sign in (1, -1))
     equal = len(found.differences) - above - below

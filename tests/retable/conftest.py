@@ -58,7 +58,7 @@ CARD = {
                     "axes": {"s": [0.5, 1.0]},
                     "select": {"metric": "val_accuracy", "mode": "max"},
                 },
-                "majority": {"label": "majority", "without": ["depth"], "control": True},
+                "majority": {"label": "majority", "skip_axes": ["depth"], "control": True},
             },
             "hyper": {"lr": {"value": 0.1, "source": "Section 4"}},
             "scales": {

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from retable.cards import CardError, Sourced
+from retable.cards import CardError, Hyper
 from retable.config import Config, Workspace
 from retable.settings import Settings, load_paper_module, settings_class
 
@@ -54,7 +54,7 @@ def test_every_planned_cell_has_settings_that_its_experiment_takes(root, scale):
 
 def test_a_cell_that_its_experiment_would_refuse_is_refused_by_the_plan(root):
     workspace = Workspace(root, Config(papers=["seqtopk"]))
-    workspace.papers["seqtopk"].recipe("facts").hyper["weight_decay"] = Sourced(value="fast", source="ours")
+    workspace.papers["seqtopk"].recipe("facts").hyper["weight_decay"] = Hyper(value="fast", source="ours")
     with pytest.raises(CardError, match=r"^seqtopk/facts facts-64 topk: setting 'weight_decay' is 'fast': "):
         _ = workspace.cells
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from retable.significance import (
-    Gap,
+    MeanDifference,
     benjamini_hochberg,
     detectable,
     deviation,
@@ -215,14 +215,14 @@ def test_a_second_look_doubles_the_smaller_p():
 
 def test_a_look_two_of_means_reaches_the_promised_power():
     """It has half of the level."""
-    gap = Gap(difference=1.0, n=3, per_seed=2.0**2, freedom=2.0)
+    gap = MeanDifference(difference=1.0, n=3, per_seed=2.0**2, freedom=2.0)
     seeds = look_two(gap, 0.05)
     power = rate(stats.ttest_1samp(x, 0.0).pvalue <= 0.025 for x in samples(1.0, 2.0, seeds))
     assert 0.75 < power < 0.87
 
 
 def test_a_look_two_of_equivalence_reaches_the_promised_power():
-    gap = Gap(difference=0.0, n=2, per_seed=1.0, freedom=1.0)
+    gap = MeanDifference(difference=0.0, n=2, per_seed=1.0, freedom=1.0)
     seeds = look_two(gap, 0.05, margin=1.0)
     power = rate(p_equal(to_claim(x, 0.0), 1.0) <= 0.025 for x in samples(0.0, 1.0, seeds))
     assert 0.75 < power < 0.9
@@ -251,22 +251,22 @@ def test_a_look_two_of_a_share_reaches_the_promised_power(hits):
 
 @pytest.mark.parametrize(("n", "alpha"), [(3, 0.05), (5, 0.05), (5, 0.0125)])
 def test_a_detectable_difference_is_found_four_times_in_five(n, alpha):
-    least = detectable(Gap(difference=0.1, n=n, per_seed=2.0**2, freedom=n - 1.0), alpha)
+    least = detectable(MeanDifference(difference=0.1, n=n, per_seed=2.0**2, freedom=n - 1.0), alpha)
     worse = dict.fromkeys(range(n), 0.0)
     power = rate(p_greater(of_order(dict(enumerate(values)), worse)) <= alpha for values in samples(least, 2.0, n))
     assert power == pytest.approx(0.8, abs=0.03)
 
 
 def test_seeds_cannot_mend_the_papers_own_uncertainty():
-    assert look_two(Gap(1.5, 5, 1.0, freedom=4.0, fixed=4.0), 0.05, margin=1.0) is None
-    assert look_two(Gap(0.5, 5, 1.0, freedom=4.0, fixed=4.0), 0.05, margin=1.0) is not None
+    assert look_two(MeanDifference(1.5, 5, 1.0, freedom=4.0, fixed=4.0), 0.05, margin=1.0) is None
+    assert look_two(MeanDifference(0.5, 5, 1.0, freedom=4.0, fixed=4.0), 0.05, margin=1.0) is not None
 
 
 def test_what_lies_outside_the_margin_and_inside_the_papers_error_cannot_be_decided():
-    outside = Gap(3.0, 10, 1.0, freedom=9.0, fixed=4.0)
+    outside = MeanDifference(3.0, 10, 1.0, freedom=9.0, fixed=4.0)
     assert undecidable([outside], margin=1.0)
-    assert not undecidable([Gap(3.0, 10, 1.0, freedom=9.0, fixed=1.0)], margin=1.0)
-    assert not undecidable([Gap(1.1, 10, 1.0, freedom=9.0, fixed=4.0)], margin=1.0)
+    assert not undecidable([MeanDifference(3.0, 10, 1.0, freedom=9.0, fixed=1.0)], margin=1.0)
+    assert not undecidable([MeanDifference(1.1, 10, 1.0, freedom=9.0, fixed=4.0)], margin=1.0)
 
 
 def test_slopes_are_those_of_least_squares():

@@ -12,7 +12,7 @@ from methods.gcl.graphs.graphcl import GraphCL
 from methods.gcl.graphs.learners import LEARNERS
 from methods.gcl.losses import TERMS
 from methods.gcl.settings import GraphSettings
-from retable.cards import CardError, Recipe, Sourced, Variant, load_dataset, load_datasets, load_papers
+from retable.cards import CardError, Hyper, Recipe, Variant, load_dataset, load_datasets, load_papers
 from retable.data.graph_sets import Folds, GraphSet
 from retable.data.readers.splits import stratified_folds
 from retable.plan import Cell, recipe_cells
@@ -214,7 +214,7 @@ def test_collab_joins_the_full_table_once_it_has_a_card():
 
 
 def test_a_variant_may_be_tuned_per_data_set():
-    hyper = {name: Sourced(value=value, source="ours") for name, value in (("lr", 0.1), ("tau", 1.0))}
+    hyper = {name: Hyper(value=value, source="ours") for name, value in (("lr", 0.1), ("tau", 1.0))}
     variant = Variant(label="x", settings={"lr": 0.2}, by_dataset={"mutag": {"lr": 0.3}})
     fields = {
         "name": "graph",

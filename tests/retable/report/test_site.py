@@ -223,7 +223,7 @@ def test_a_site_without_any_record_can_be_drawn(world, tmp_path):
 def test_data_sets_without_a_card_are_named_where_a_variant_is_tuned_for_them(world, tmp_path):
     data = world.paper.model_dump()
     scale = next(iter(data["recipes"][0]["scales"].values()))
-    scale["own"] = {"pubmed-own": "public"}
+    scale["user_provided"] = {"pubmed-own": "public"}
     data["recipes"][0]["variants"]["plain"]["by_dataset"] = {"pubmed-own": {"lr": 0.25}}
     world.paper = PaperCard.model_validate(data)
     draw(world, tmp_path / "site")

@@ -117,7 +117,7 @@ def test_a_recipe_without_claims_says_so(world):
 def test_a_recipe_that_waits_for_a_card_says_so(world):
     data = world.paper.model_dump()
     for scale in data["recipes"][0]["scales"].values():
-        scale |= {"datasets": {}, "own": {"wordy": "official"}}
+        scale |= {"datasets": {}, "user_provided": {"wordy": "official"}}
     world.paper = type(world.paper).model_validate(data)
     assert words.summary(world.assess(), world.paper.recipes[0]) == [
         "It runs once there is a card of your own download: wordy."
