@@ -169,14 +169,14 @@ def test_a_data_set_takes_neither_time_nor_memory_from_another(root: Path) -> No
     text = estimate(workspace)
     assert (
         line(text, "gcl/graph on imdb-binary")
-        == "gcl/graph on imdb-binary: 145 seeds to run, 1.45 processor-hours for 145 of them and 13.0 GiB of memory at "
+        == "gcl/graph on imdb-binary: 150 seeds to run, 1.50 processor-hours for 150 of them and 13.0 GiB of memory at "
         "the peak by history"
     )
     for name in ("proteins", "reddit-binary"):
         row = line(text, f"gcl/graph on {name}")
-        assert "145 of them without history (card: one CPU core, a seed: seconds to 5 minutes, on REDDIT" in row
+        assert "150 of them without history (card: one CPU core, a seed: seconds to 5 minutes, on REDDIT" in row
         assert "by history" not in row
-    assert line(text, "time") == "time: 1.45 processor-hours for 145 of them, 290 without a time"
+    assert line(text, "time") == "time: 1.50 processor-hours for 150 of them, 300 without a time"
 
 
 @pytest.mark.parametrize(

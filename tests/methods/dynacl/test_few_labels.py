@@ -11,6 +11,7 @@ from methods.dynacl.data import Part
 from methods.dynacl.few_labels import FewLabels
 from methods.dynacl.settings import FewLabelsSettings
 from retable.cards import CardError, load_dataset, load_paper
+from retable.evaluate.answers import companion
 from retable.plan import Cell, recipe_cells
 from retable.run import evaluate, make_deterministic, measure
 from retable.train.context import Context
@@ -107,7 +108,8 @@ def test_labels_teach_and_come_back_from_kept_weights(tmp_path):
     cell, context = make(tmp_path, teacher_epochs=15, student_epochs=8, epochs=4)
     measured = measure(few_labels, cell, context)
     names = {"accuracy", "pgd_accuracy", "aa_lite_accuracy", "corruption_accuracy"}
-    assert set(measured.metrics) == names | {f"best_clean_{name}" for name in names}
+    companions = {companion(name, beside) for name in names for beside in ("largest_class_share", "test_items")}
+    assert set(measured.metrics) == {f"{best}{name}" for best in ("", "best_clean_") for name in names | companions}
     assert measured.metrics["accuracy"] > 30  # of ten classes
     assert evaluate(few_labels, cell, context).metrics == measured.metrics
     assert set(measured.series) >= {curve.series for curve in RECIPE.curves}
