@@ -107,7 +107,7 @@ class View:
 
 def current(store: RecordStore) -> list[RunRecord]:
     """The records that a campaign does not measure again."""
-    return [r for r in store.records if r.state in FINISHED and store.currency.reason(r) is None]
+    return [r for r in store.records if store.state(r)[0] in FINISHED]
 
 
 def place_of(cell: Cell) -> Key:

@@ -191,12 +191,10 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def _published_seeds(workspace: Workspace) -> set[tuple[str, int]]:
+    from retable.currency import FINISHED
+
     store = _open_store(workspace)
-    return {
-        (record.identity, record.seed)
-        for record in store.published.records
-        if record.state != "failed" and store.currency.reason(record) is None
-    }
+    return {(record.identity, record.seed) for record in store.published.records if store.state(record)[0] in FINISHED}
 
 
 def _open_store(workspace: Workspace) -> "RecordStore":
@@ -219,7 +217,7 @@ def _status(chosen: argparse.Namespace) -> None:
     for cell in workspace.cells:
         states = store.states(cell)
         counts = Counter(state for state, _ in states.values())
-        print(f"{cell.identity}  {_name(cell)}  " + ", ".join(f"{number} {state}" for state, number in counts.items()))
+        print(f"{cell.identity}  {cell.name}  " + ", ".join(f"{number} {state}" for state, number in counts.items()))
         for seed, (state, reason) in states.items():
             if reason:
                 print(f"    seed {seed} {state}: {reason}")
@@ -237,17 +235,18 @@ def _estimate(chosen: argparse.Namespace) -> None:
 
 
 def _verify(chosen: argparse.Namespace) -> int:
+    from retable.looks import seeds_held
+
     workspace = open_workspace(chosen)
     store = _open_store(workspace)
     bad = _print_troubles(store)
-    missing = 0
+    here = Counter[str]()
     for cell in workspace.cells:
         for seed, (state, reason) in store.states(cell).items():
-            if state == "not run":
-                missing += 1
-            elif state != "ok":
+            here[state] += 1
+            if state not in ("ok", "not run"):
                 bad += 1
-                print(f"{_name(cell)} seed {seed}: {state}{f' ({reason})' if reason else ''}; measure: {cell.command}")
+                print(f"{cell.name} seed {seed}: {state}{f' ({reason})' if reason else ''}; measure: {cell.command}")
     cells = {cell.identity: cell for cell in workspace.cells}
     published = Counter[str]()
     for record in store.published.records:
@@ -257,22 +256,18 @@ def _verify(chosen: argparse.Namespace) -> int:
             if state in ("stale", "failed"):
                 bad += 1
                 cell = cells[record.identity]
-                print(f"published {_name(cell)} seed {record.seed}: {state} ({reason}); measure: {cell.command}")
-    held = Counter[str]()
-    for record in store.published.records:
-        held[record.identity] = max(held[record.identity], record.seed + 1)
+                print(f"published {cell.name} seed {record.seed}: {state} ({reason}); measure: {cell.command}")
+    held = seeds_held(store.published.records)
     for identity, cell in cells.items():
         if refused := store.looks.refusal(cell, max(held[identity], len(cell.seeds))):
             bad += 1
             print(refused)
         elif held[identity] and identity not in store.looks.stored:
             bad += 1
-            print(f"{_name(cell)}: published, but its look is not stored; `retable publish {cell.paper}/{cell.recipe}`")
-    total = sum(len(cell.seeds) for cell in workspace.cells)
-    states = [state for cell in workspace.cells for state, _ in store.states(cell).values()]
-    scale = workspace.config.scale
+            print(f"{cell.name}: published, but its look is not stored; `retable publish {cell.paper}/{cell.recipe}`")
+    missing, scale = here["not run"], workspace.config.scale
     print(
-        f"{states.count('ok')} of {total} seeds are measured and current at scale {scale}, {missing} were not run here"
+        f"{here['ok']} of {here.total()} seeds are measured and current at scale {scale}, {missing} were not run here"
     )
     if published:
         print("published: " + ", ".join(f"{number} {state}" for state, number in sorted(published.items())))
@@ -393,7 +388,3 @@ def _wandb(chosen: argparse.Namespace) -> None:
         offline = workspace.config.model_copy(update={"wandb": wandb.model_copy(update={"mode": "offline"})})
         workspace = Workspace(workspace.root, offline)
     print(f"{replay(workspace)} runs replayed, mode {workspace.config.wandb.mode}")
-
-
-def _name(cell: Cell) -> str:
-    return f"{cell.paper}/{cell.recipe} {cell.dataset} {cell.slug}"

@@ -189,7 +189,7 @@ class RecordStore:
 
 
 def index_path(workspace: Workspace, cell: Cell) -> Path:
-    """`cell.json` in a cell's folder, which the job graph looks for."""
+    """`cell.json` in a cell's folder: which seeds it has, and the command that measures it again."""
     return cell.folder(workspace.results) / "cell.json"
 
 

@@ -7,13 +7,14 @@ look has half of the level, and there is no third. `results/published/looks.csv`
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from retable.cards import CardError
 from retable.plan import Cell
-from retable.records import write_atomically
+from retable.records import RunRecord, write_atomically
 
 LOOKS = "results/published/looks.csv"
 # The identity says it all, with the protocol's version; the others are for people.
@@ -42,12 +43,13 @@ class Looks:
         looks = self.of(cell)
         if seeds <= looks[-1]:
             return None
-        name = f"{cell.paper}/{cell.recipe} {cell.dataset} {cell.slug}"
         if len(looks) == 2:
-            return f"{name}: {seeds} seeds would be a third look; looks were taken at {looks[0]} and {looks[1]} seeds"
+            return (
+                f"{cell.name}: {seeds} seeds would be a third look; looks were taken at {looks[0]} and {looks[1]} seeds"
+            )
         return (
-            f"{name}: {seeds} seeds are more than look one, which has {looks[0]}; fix the number of seeds of look two "
-            "first, by the card's `seeds` or --seeds"
+            f"{cell.name}: {seeds} seeds are more than look one, which has {looks[0]}; fix the number of seeds of look "
+            "two first, by the card's `seeds` or --seeds"
         )
 
     def after(self, seeds: Sequence[tuple[Cell, int]]) -> "Looks":
@@ -105,6 +107,14 @@ def load_looks(results: Path, older: Mapping[str, str]) -> Looks:
             raise CardError(f"{path}:{number}: the cell {identity} again; delete one of the two lines")
         stored[identity], people[identity] = counts, tuple(line[1:-2])
     return Looks(stored, people)
+
+
+def seeds_held(records: Iterable[RunRecord]) -> Counter[str]:
+    """How many seeds, counted from 0, of each cell these records reach."""
+    held = Counter[str]()
+    for record in records:
+        held[record.identity] = max(held[record.identity], record.seed + 1)
+    return held
 
 
 def in_common(looks: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

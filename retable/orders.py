@@ -498,14 +498,13 @@ def _compare_pairs(pairs: list[tuple[Row, Row]], source: str) -> PairedCompariso
     measured = [(pair, in_common([row.looks for row in pair])) for pair in pairs if all(row.looks for row in pair)]
     if not measured:
         return found
-    both = all(len(looks) == 2 for _, looks in measured)
-    last = _pairs_at(found, [tuple(row.at(looks[-1 if both else 0]) for row in pair) for pair, looks in measured])
-    if not both:
-        return last
-    return replace(
-        last,
-        first=_pairs_at(found, [tuple(row.at(looks[0]) for row in pair) for pair, looks in measured]).differences,
-    )
+
+    def at(look: int) -> PairedComparison:
+        return _pairs_at(found, [tuple(row.at(looks[look]) for row in pair) for pair, looks in measured])
+
+    if not all(len(looks) == 2 for _, looks in measured):
+        return at(0)
+    return replace(at(1), first=at(0).differences)
 
 
 def _pairs_at(found: PairedComparison, pairs: Sequence[tuple[Row, ...]]) -> PairedComparison:

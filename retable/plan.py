@@ -40,6 +40,11 @@ class Cell:
         axes = [f"{key.replace('_', '-')}-{value}".replace("%", "") for key, value in sorted(self.axes.items())]
         return "_".join([self.variant, *axes, self.identity])
 
+    @property
+    def name(self) -> str:
+        """For a line of text; the scale is said elsewhere."""
+        return f"{self.paper}/{self.recipe} {self.dataset} {self.slug}"
+
     def folder(self, results: Path) -> Path:
         """Where the cell's records lie: `results/<scale>/<paper>/<recipe>/<dataset>/<slug>`."""
         return results / self.scale / self.paper / self.recipe / self.dataset / self.slug

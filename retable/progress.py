@@ -63,12 +63,12 @@ class Progress:
             before = counts
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float, digits: str = ".0f") -> str:
     """For people: seconds below two minutes, minutes below two hours, then hours."""
     for unit, size in (("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
-            return f"{round(seconds / size)} {unit}"
-    return f"{round(seconds)} s"
+            return f"{seconds / size:{digits}} {unit}"
+    return f"{seconds:{digits}} s"
 
 
 def reasons(logs: Path, since: float) -> list[str]:

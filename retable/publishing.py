@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from retable.checkout import require_clean, running_tree
 from retable.currency import RecordStore
+from retable.looks import seeds_held
 from retable.plan import Cell
 from retable.records import publish
 
@@ -16,10 +17,10 @@ def publish_finished(store: RecordStore, cells: Sequence[Cell]) -> list[str]:
     second one that was not fixed before; then nothing is written.
     """
     require_clean(running_tree(), "publish")
-    held = {cell.identity: 0 for cell in cells}
+    wanted = {cell.identity for cell in cells}
     good, left = [], Counter[str]()
     for record in store.own.records:
-        if record.identity not in held:
+        if record.identity not in wanted:
             continue
         if store.currency.reason(record):
             left["stale"] += 1
@@ -27,9 +28,7 @@ def publish_finished(store: RecordStore, cells: Sequence[Cell]) -> list[str]:
             left["measured with uncommitted changes" if record.commit else "measured outside of a git repository"] += 1
         else:
             good.append(record)
-    for record in [*store.published.records, *good]:
-        if record.identity in held:
-            held[record.identity] = max(held[record.identity], record.seed + 1)
+    held = seeds_held([*store.published.records, *good])
     looks = store.looks.after([(cell, held[cell.identity]) for cell in cells if held[cell.identity]])
     results = store.workspace.results
     lines = [str(path.relative_to(results.parent)) for path in publish(good, results)]

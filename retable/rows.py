@@ -120,7 +120,7 @@ class Row:
 
     def unconverged(self, metric: str) -> int:
         """How many fits behind the metric ended before they had converged, over all seeds that count them."""
-        name = metric.replace("accuracy", "unconverged") if "accuracy" in metric else f"{metric}_unconverged"
+        name = companion(metric, "unconverged")
         return int(sum(record.metrics.get(name, 0.0) for record in self.records))
 
     def device(self, seed: int) -> str:
@@ -290,12 +290,16 @@ def _chosen_note(
     return f"{text}, {how}" + (f", {lost} diverged" if lost else "")
 
 
+def companion(metric: str, name: str) -> str:
+    """As `retable.evaluate.answers.companion`, which imports torch: pages do not wait for that."""
+    found = metric.replace("accuracy", name) if "accuracy" in metric else f"{metric}_{name}"
+    return found.replace("test_test_", "test_")
+
+
 def _of(record: RunRecord, metric: str, name: str) -> float | None:
     """A metric `name` that belongs to `metric`: `last_test_largest_class_share` to `last_test_accuracy`; the name with
     the longest prefix of `metric` that is recorded, or the bare name.
     """
-    replaced = metric.replace("accuracy", name).replace("test_test_", "test_")
     parts = metric.split("_")
-    names = [replaced] if replaced != metric else []
-    names += ["_".join([*parts[:length], name]) for length in range(len(parts), -1, -1)]
+    names = [companion(metric, name), *("_".join([*parts[:length], name]) for length in range(len(parts), -1, -1))]
     return next((record.metrics[each] for each in names if each in record.metrics), None)

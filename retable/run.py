@@ -95,8 +95,7 @@ def run_cell(
                     print(said(record), flush=True)
         records[seed] = record
     if is_main():
-        with FileLock(workspace.results / ".state" / cell.identity / "index.lock"):
-            write_index(RecordStore.open(workspace), cell)
+        _index(workspace, cell)
     return Outcome(folder, records)
 
 
@@ -215,9 +214,9 @@ def _record(
 
 
 def record_crash(workspace: Workspace, cell: Cell, seed: int, error: str, cost: Cost, stop: StopRequest) -> RunRecord:
-    """Write the record of a seed whose process ended without one; returns the seed's record, another's if that is
+    """Write the record of a seed whose process ended without one; returns the seed's record.
 
-    finished.
+    That is another process's where one has finished it.
     """
     with seed_lock(workspace, cell, seed, stop):
         if record := _finished(workspace, cell, seed):
@@ -227,9 +226,13 @@ def record_crash(workspace: Workspace, cell: Cell, seed: int, error: str, cost: 
             cell, seed, provenance_of(workspace, cell), Result({}), "failed", error, cost, _versions(), now, now
         )
         write_record(cell.folder(workspace.results) / f"seed-{seed}.json", record)
+    _index(workspace, cell)
+    return record
+
+
+def _index(workspace: Workspace, cell: Cell) -> None:
     with FileLock(workspace.results / ".state" / cell.identity / "index.lock"):
         write_index(RecordStore.open(workspace), cell)
-    return record
 
 
 def measure(module: ModuleType, cell: Cell, context: Context) -> Result:

@@ -14,6 +14,7 @@ import numpy as np
 
 from retable.significance import (
     ALPHA,
+    MeanDifference,
     gap_of_order,
     gap_to_claim,
     p_differ,
@@ -88,7 +89,7 @@ def _numbers(shape: str, n: int, trials: int, random: np.random.Generator) -> It
         ours = (draw(random, (trials, n)) + gap).tolist()
         found = [gap_to_claim(values, 0.0, None, RUNS, DIGIT) for values in ours]
         # The printed number is what *reproduced* speaks of: it is a constant here.
-        equal = [each is not None and p_of_two(p_equal(each, MARGIN)) <= ALPHA for each in found]
+        equal = [_shown([each], _equal) for each in found]
         yield Rate("reproduced", shape, "-", n, gap, _percent(equal), trials, error=gap >= MARGIN)
         for given, (std, runs) in GIVEN.items():
             # Without a number of runs the paper's number may be of a single one.
@@ -101,7 +102,7 @@ def _numbers(shape: str, n: int, trials: int, random: np.random.Generator) -> It
                 gap_to_claim(values, float(mean), each, RUNS if runs else None, DIGIT)
                 for values, mean, each in zip(ours, means, stds, strict=True)
             ]
-            differ = [each is not None and p_of_two(p_differ(each)) <= ALPHA for each in gaps]
+            differ = [_shown([each], p_differ) for each in gaps]
             yield Rate("differs", shape, given, n, gap, _percent(differ), trials, error=gap == 0)
 
 
@@ -116,7 +117,7 @@ def _orders(shape: str, n: int, trials: int, random: np.random.Generator) -> Ite
 
 def _either(a: list[float], b: list[float], paired: bool) -> bool:
     gap = gap_of_order(dict(enumerate(a)), dict(enumerate(b)), DIGIT, paired)
-    return gap is not None and p_of_two(p_of_two(p_greater(gap), 1 - p_greater(gap))) <= ALPHA
+    return _shown([gap], _ordered)
 
 
 def _second_look(shape: str, n: int, trials: int, random: np.random.Generator) -> Iterator[Rate]:
@@ -129,26 +130,32 @@ def _second_look(shape: str, n: int, trials: int, random: np.random.Generator) -
         for values, against, runs in zip(ours.tolist(), other.tolist(), theirs, strict=True):
             looks = [values[:n], values]
             printed = [gap_to_claim(each, 0.0, None, RUNS, DIGIT) for each in looks]
-            equal.append(_shown([None if each is None else p_equal(each, MARGIN) for each in printed]))
+            equal.append(_shown(printed, _equal))
             std = float(runs.std(ddof=1))
             claimed = [gap_to_claim(each, float(runs.mean()), std, RUNS, DIGIT) for each in looks]
-            differ.append(_shown([None if each is None else p_differ(each) for each in claimed]))
+            differ.append(_shown(claimed, p_differ))
             pairs = [
                 gap_of_order(dict(enumerate(each)), dict(enumerate(against[: len(each)])), DIGIT, paired=True)
                 for each in looks
             ]
-            order.append(
-                _shown([None if each is None else p_of_two(p_greater(each), 1 - p_greater(each)) for each in pairs])
-            )
+            order.append(_shown(pairs, _ordered))
         yield Rate("reproduced", shape, SECOND, n, gap, _percent(equal), trials, error=gap >= MARGIN)
         yield Rate("differs", shape, SECOND, n, gap, _percent(differ), trials, error=gap == 0)
         yield Rate("holds or reversed", shape, SECOND, n, gap, _percent(order), trials, error=gap == 0)
 
 
-def _shown(looks: Sequence[float | None]) -> bool:
-    """Whether a verdict is reached at the first look or, if not, at the second."""
-    first, second = looks
-    return (first is not None and p_of_two(first) <= ALPHA) or (second is not None and p_of_two(second) <= ALPHA)
+def _shown(looks: Sequence[MeanDifference | None], test: Callable[[MeanDifference], float]) -> bool:
+    """Whether a verdict is reached at one of the looks, of which each has half of the level."""
+    return any(gap is not None and p_of_two(test(gap)) <= ALPHA for gap in looks)
+
+
+def _equal(gap: MeanDifference) -> float:
+    return p_equal(gap, MARGIN)
+
+
+def _ordered(gap: MeanDifference) -> float:
+    """Of an order in either direction."""
+    return p_of_two(p_greater(gap), 1 - p_greater(gap))
 
 
 def _mixture(n: int, trials: int, random: np.random.Generator) -> Rate:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from retable import progress
 from retable.cards import Claim, Reach, Recipe, Scalar, Scale
 from retable.orders import (
     EQUIVALENCE_STATES,
@@ -161,11 +162,8 @@ def p_value(p: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, whichever reads best."""
-    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min")):
-        if seconds < limit:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 3600:.3g} h"
+    """To three digits."""
+    return progress.duration(seconds, ".3g")
 
 
 def megabytes(size: int) -> str:

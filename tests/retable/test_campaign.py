@@ -64,6 +64,11 @@ def test_an_open_number_is_asked_with_its_look_two_at_the_price_of_its_records(w
     assert choice.seconds == pytest.approx((verdict.look_two - 5) * RUN_SECONDS)
 
 
+def numbers(made):
+    """The questions about numbers that a campaign could ask."""
+    return [each for each in made.open if each.key[1] == "number"]
+
+
 @pytest.mark.parametrize(
     ("values", "change"),
     [
@@ -75,7 +80,7 @@ def test_an_open_number_is_asked_with_its_look_two_at_the_price_of_its_records(w
 def test_what_is_decided_or_never_judged_is_not_asked(world, campaign, values, change):
     world.claim("plain", 2, 80.0, **change)
     world.measure(world.cell("plain", depth=2), values)
-    assert not [each for each in campaign().open if each.key[1] == "number"]
+    assert not numbers(campaign())
 
 
 def test_what_had_both_looks_is_not_asked(world, campaign):
@@ -83,7 +88,7 @@ def test_what_had_both_looks_is_not_asked(world, campaign):
     cell = world.cell("plain", depth=2)
     world.measure(cell, WIDE)
     world.stored = {cell.identity: (3, 5)}
-    assert not [each for each in campaign().open if each.key[1] == "number"]
+    assert not numbers(campaign())
 
 
 def test_a_look_that_is_begun_keeps_its_number_of_seeds(world, campaign):
@@ -91,7 +96,7 @@ def test_a_look_that_is_begun_keeps_its_number_of_seeds(world, campaign):
     cell = world.cell("plain", depth=2)
     world.measure(cell, WIDE)
     world.stored = {cell.identity: (5, 150)}
-    (question,) = [each for each in campaign().open if each.key[1] == "number"]
+    (question,) = numbers(campaign())
     assert question.seeds == {cell.identity: 150}
     world.stored = {cell.identity: (5, 6)}
     assert not campaign().open

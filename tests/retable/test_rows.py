@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from retable.cards import PaperCard
-from retable.rows import hours_to
+from retable.evaluate import answers
+from retable.rows import companion, hours_to
 
 
 def row(world, variant, **axes):
@@ -231,3 +232,11 @@ def test_fits_that_did_not_converge_are_counted_over_seeds(world):
     found = row(world, "plain", depth=2)
     assert (found.unconverged("svm_accuracy"), found.unconverged("probe_first")) == (6, 2)
     assert found.unconverged("svm_unconverged") == found.unconverged("accuracy") == 0
+
+
+@pytest.mark.parametrize(
+    "metric", ["accuracy", "last_test_accuracy", "test_accuracy_10_80_10", "probe_first", "svm_accuracy"]
+)
+@pytest.mark.parametrize("name", ["largest_class_share", "test_items", "unconverged"])
+def test_rows_look_for_what_classifiers_record_under_its_name(metric, name):
+    assert companion(metric, name) == answers.companion(metric, name)
