@@ -30,13 +30,13 @@ from retable.plan import Cell
 from retable.records import Cost
 from retable.run import record_crash, run_cell, said
 from retable.settings import load_paper_module
-from retable.train.context import StopRequest
+from retable.stopping import PromptStop
 from retable.train.determinism import make_deterministic
 
 PR_SET_PDEATHSIG = 1
 
 
-class Relay(StopRequest):
+class Relay(PromptStop):
     """A stop request that is passed on to a child.
 
     As SIGUSR1, which asks once more without harm: the child may have had the same SIGTERM or SIGINT, and a second one
@@ -52,6 +52,10 @@ class Relay(StopRequest):
         super().install()
         signal.signal(signal.SIGUSR1, self._ask)
 
+    def limit(self) -> None:
+        if self.child is None:  # a child has its own limit, and this process waits for its end
+            super().limit()
+
     def pass_on(self) -> None:
         if self.child is not None and self.signal is not None:
             os.kill(self.child, signal.SIGUSR1)
@@ -66,6 +70,7 @@ class Relay(StopRequest):
     def _ask(self, number: int, frame: object) -> None:
         if self.signal is None:
             self.signal = signal.SIGTERM
+        self.limit()
         self.pass_on()
 
 
@@ -121,6 +126,8 @@ def _work_and_exit(stop: Relay, work: Callable[[], None], parent: int, writer: i
     status: object = 1
     try:
         stop.child = None
+        if stop.signal is not None:
+            stop.limit()  # Python forgets what comes while it forks
         # Linux only: who kills the job's process means this one too. Elsewhere it ends with its cell.
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

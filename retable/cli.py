@@ -145,7 +145,7 @@ def _run(chosen: argparse.Namespace) -> int:
     from retable.background import TURN, in_turn
     from retable.data.fetch import fetch
     from retable.run import evaluate_cell, run_cell
-    from retable.train.context import StopRequest
+    from retable.stopping import PromptStop
     from retable.train.determinism import threads
     from retable.train.distributed import process_group
 
@@ -163,7 +163,7 @@ def _run(chosen: argparse.Namespace) -> int:
     failed = 0
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         fetch(workspace.datasets[dataset], workspace.raw, workspace.mirror, progress=sys.stderr.isatty())
-    stop = StopRequest()
+    stop = PromptStop()
     stop.install()
     # A process of torchrun's joins the others, any other stays alone.
     with process_group(), threads(chosen.threads):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from retable import stopping
 from retable.cards import DataError
 from retable.children import End, Relay, import_too, in_child
 from retable.records import Cost
@@ -254,6 +255,21 @@ def test_a_second_signal_ends_the_child_at_once(relay):
     with pytest.raises(SystemExit):
         in_child(relay, work)
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["while it runs", "before it started"])
+def test_a_child_in_a_long_epoch_gives_it_up_after_the_grace(relay, before, monkeypatch, capfd):
+    monkeypatch.setattr(stopping, "GRACE_SECONDS", 0.5)
+    if before:
+        relay.signal = signal.SIGTERM
+
+    def work() -> None:
+        if not before:
+            os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(60)
+
+    assert in_child(relay, work).status == 128 + signal.SIGTERM
+    assert "goes on from the last saved one" in capfd.readouterr().err
 
 
 def test_a_crash_is_told_by_its_signal():

@@ -1,9 +1,6 @@
 import dataclasses
 import json
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +16,6 @@ from retable.plan import Cell, find_cell
 from retable.records import load_records, read_record
 from retable.run import make_context, run_cell
 from retable.train.context import Context, Result
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def is_current(workspace: Workspace, path: Path) -> bool:
@@ -95,17 +90,6 @@ def test_a_full_disk_leaves_no_record(workspace: Workspace, cell: Cell, monkeypa
 def test_an_unknown_identity_gets_one_line(workspace: Workspace) -> None:
     with pytest.raises(CardError, match="0 planned cells have an identity that begins with 'zz'"):
         find_cell(workspace.cells, "zz")
-
-
-def test_a_second_stop_signal_ends_at_once(tmp_path: Path) -> None:
-    script = (
-        "import os, signal, time; from retable.train.context import StopRequest;"
-        "StopRequest().install();"
-        "os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 128 + signal.SIGTERM
-    assert "stopping after this epoch" in done.stderr
 
 
 def test_pictures_lie_beside_the_record_and_a_new_run_replaces_them(
