@@ -10,13 +10,13 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 # libyaml's, where it was built in: ten times as fast, and every command reads all cards.
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -33,6 +33,36 @@ CLAIM_ID = r"^[A-Za-z0-9._-]+$"
 ClaimId = Annotated[str, StringConstraints(pattern=CLAIM_ID)]
 PART = re.compile(r"\{(\w+)\}")
 Card = TypeVar("Card", bound=BaseModel)
+# What a text may be that becomes a part of a path; the rest of Unicode is not known to every file system.
+PATH_PART = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+ -]*")
+# Numbers that people write size what is planned and held: lists of seeds, epochs, arrays.
+MOST_SEEDS = 10_000
+MOST = 10**9
+EXPONENT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
+
+
+def _below(path: str) -> str:
+    """A path that stays below the folder it is joined to, and off what is kept there under names with a dot."""
+    if not all(PATH_PART.fullmatch(part) for part in path.split("/")):
+        raise ValueError(
+            f"{path!r} must be relative and stay below the data folder: names of letters, digits, `.`, `_`, `+`, `-` "
+            "and blanks that begin with no dot, with `/` between them"
+        )
+    return path
+
+
+def _bounded(value: Scalar) -> Scalar:
+    if isinstance(value, int | float) and not abs(value) <= MOST:
+        raise ValueError(f"{value} is no number of a setting; the largest is {MOST:,}")
+    if isinstance(value, str) and EXPONENT.fullmatch(value):
+        raise ValueError(f"{value!r} is text in YAML; write the number with a point, such as 1.0e-3")
+    return value
+
+
+Below = Annotated[str, AfterValidator(_below)]
+Setting = Annotated[Scalar, AfterValidator(_bounded)]
+Values = Annotated[list[Setting], Field(min_length=1)]
+Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class CardError(ValueError):
@@ -57,13 +87,13 @@ class Archive(Model):
 
     url: str
     sha256: Sha256 | None = None
-    path: str | None = Field(default=None, description="its place below a mirror that keeps it whole")
+    path: Below | None = Field(default=None, description="its place below a mirror that keeps it whole")
 
 
 class DataFile(Model):
     """One file that a reader parses. `path` is its place below `datasets/raw/` and below a mirror."""
 
-    path: str
+    path: Below
     bytes: int = Field(gt=0)
     sha256: Sha256
     url: str | None = None
@@ -76,8 +106,6 @@ class DataFile(Model):
         origins = [origin for origin in (self.url, self.archive, self.derived) if origin is not None]
         if len(origins) != 1 or (self.archive is None) != (self.member is None):
             raise ValueError("a file needs one of `url`, `archive` with `member`, and `derived`")
-        if Path(self.path).is_absolute() or ".." in Path(self.path).parts:
-            raise ValueError("`path` must be relative and stay below the data folder")
         return self
 
 
@@ -104,7 +132,7 @@ class DatasetFacts(Model):
 class UnpinnedFile(Model):
     """A file to download oneself."""
 
-    path: str = Field(description="its place below `datasets/raw/` and below a mirror")
+    path: Below = Field(description="its place below `datasets/raw/` and below a mirror")
     url: str
     sha256: Sha256 | None = Field(default=None, description="where a public list has it")
 
@@ -113,7 +141,7 @@ class UnpinnedCard(DatasetFacts):
     """A data set that nobody here could hash; `retable data adopt` makes a data set's card of it."""
 
     archive: Archive | None = None
-    members: list[str] = Field(default=[], description="what is read of the archive")
+    members: list[Below] = Field(default=[], description="what is read of the archive")
     files: list[UnpinnedFile] = Field(default=[], description="single files instead of an archive")
     rows: int | None = Field(default=None, description="where the number is public")
     splits: dict[Name, str] = Field(description="name -> note")
@@ -129,7 +157,7 @@ class DatasetCard(DatasetFacts):
     """What a data set is, where it comes from, what its files and its parsed content must hash to."""
 
     files: list[DataFile] = Field(default=[], description="empty for data that is derived on the machine")
-    local: str | None = Field(default=None, description="a folder below `datasets/raw/` that the user provides")
+    local: Below | None = Field(default=None, description="a folder below `datasets/raw/` that the user provides")
     counts: dict[str, int]
     content_sha256: Sha256 = Field(description="hash of the parsed arrays, checked at every load")
     splits: dict[Name, Split]
@@ -150,7 +178,7 @@ class DatasetCard(DatasetFacts):
 class Hyper(Model):
     """A hyper-parameter's value and where it comes from."""
 
-    value: Scalar
+    value: Setting
     source: str = Field(description="paper section, authors' code, or ours")
 
 
@@ -175,11 +203,11 @@ class Variant(Model):
     """
 
     label: str = Field(description="the method's name on the pages")
-    settings: dict[str, Scalar] = {}
-    by_dataset: dict[Name, dict[str, Scalar]] = Field(
+    settings: dict[Key, Setting] = {}
+    by_dataset: dict[Name, dict[Key, Setting]] = Field(
         default={}, description="data set -> settings that the paper tunes for it; they override `settings`"
     )
-    axes: dict[str, list[Scalar]] = {}
+    axes: dict[Key, Values] = {}
     select: Selection | None = None
     skip_axes: list[str] = Field(default=[], description="recipe axes that mean nothing to this variant")
     control: bool = False
@@ -208,13 +236,11 @@ class ScalePlan(Model):
     user_provided: dict[Name, Name] = Field(
         default={}, description="as `datasets`: more of them, which run once you have made their cards"
     )
-    axes: dict[str, list[Scalar]] = {}
+    axes: dict[Key, Values] = {}
     variants: list[str] | None = Field(default=None, description="all of the recipe's if absent")
-    restrict: dict[str, dict[str, list[Scalar]]] = Field(
-        default={}, description="variant -> its candidates at this scale"
-    )
-    seeds: int = Field(ge=1)
-    hyper: dict[str, Hyper] = {}
+    restrict: dict[str, dict[Key, Values]] = Field(default={}, description="variant -> its candidates at this scale")
+    seeds: int = Field(ge=1, le=MOST_SEEDS)
+    hyper: dict[Key, Hyper] = {}
     cost: str = Field(description="expected cost in words, with the machine")
     seconds: float | None = Field(
         default=None,
@@ -405,7 +431,7 @@ class Recipe(Model):
     higher_is_better: bool = True
     experiment: Module = Field(default="run", description="module in the paper's folder that runs the recipe")
     variants: dict[Name, Variant]
-    hyper: dict[str, Hyper]
+    hyper: dict[Key, Hyper]
     scales: dict[Scale, ScalePlan]
     answers: list[ClaimLink] = []
     orderings: list[Ordering] = []
@@ -507,7 +533,7 @@ class Table(Model):
 class PaperCard(Model):
     """A paper: what it is, what it claims (claims.csv beside the card) and how its numbers are measured here."""
 
-    id: Name
+    id: Module
     title: str
     venue: str
     year: int
@@ -565,8 +591,8 @@ class Claim(Model):
     metric: str
     unit: str
     mean: float
-    std: float | None
-    runs: int | None
+    std: float | None = Field(ge=0)
+    runs: int | None = Field(ge=1, le=MOST)
     higher_is_better: bool
     evidence: Literal["source", "digitised", "second-hand", "memory"] = Field(
         description="`source`: read where the authors published it; `digitised`: measured in a figure; `second-hand`: "
@@ -612,6 +638,58 @@ class Claim(Model):
 
 
 # Reading
+
+
+def read_text(path: Path) -> str:
+    """A text file that people write: UTF-8, with or without a byte-order mark, whatever ends its lines.
+
+    Raises CardError, naming file and line, for another encoding; OSError where there is no such file.
+    """
+    data = path.read_bytes()
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise CardError(f"{path}:1: the text is UTF-16; save the file as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise CardError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise CardError(f"{path}:{line}: no text, it holds a zero byte; restore the file, or save it as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds. Raises CardError in one line; OSError where there is no such file."""
+    try:
+        return yaml.load(read_text(path), Loader=Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2020-13-45
+        if isinstance(error, CardError):
+            raise
+        raise CardError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def read_table(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The lines of a CSV file under its head, each with its number in the file.
+
+    Raises CardError for a head that lacks a column of `needed`, and for a line of another number of cells.
+    """
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        head = next(reader, [])
+        if lacking := [name for name in needed if name not in head]:
+            found = f"the first line is {','.join(head)[:120]!r}" if head else "the file is empty"
+            hint = "; separate the columns by commas and write decimal points" if ";" in "".join(head) else ""
+            raise CardError(f"{path}:1: no column {lacking[0]!r}: {found}, expected {','.join(needed)}{hint}")
+        if twice := [name for name in head if head.count(name) > 1]:
+            raise CardError(f"{path}:1: the column {twice[0]!r} is there twice; take one out")
+        for cells in reader:
+            if cells and len(cells) != len(head):
+                raise CardError(f"{path}:{reader.line_num}: {len(cells)} cells, but the head has {len(head)}")
+            if cells:
+                yield reader.line_num, dict(zip(head, cells, strict=True))
+    except csv.Error as error:
+        raise CardError(f"{path}:{reader.line_num}: not CSV: {error}") from None
 
 
 def as_text(value: Scalar) -> str:
@@ -661,26 +739,31 @@ def _add_tuned(path: Path, data: dict[str, Any]) -> None:
     Each line names variants (separated by spaces), a data set and settings; an empty cell sets nothing.
     """
     for file in sorted((path.parent / "tuned").glob("*.csv")):
-        recipe = next((recipe for recipe in data.get("recipes", ()) if recipe.get("name") == file.stem), None)
+        recipe = next((recipe for recipe in _mappings(data.get("recipes")) if recipe.get("name") == file.stem), None)
         if recipe is None:
             raise CardError(f"{file}: {path} has no recipe {file.stem!r}")
-        with file.open(newline="", encoding="utf-8") as lines:
-            reader = csv.DictReader(lines)
-            if list(reader.fieldnames or ())[:2] != ["variants", "dataset"]:
-                raise CardError(f"{file}:1: the first columns must be `variants` and `dataset`, settings follow")
-            for line in reader:
-                place = f"{file}:{reader.line_num}"
-                if None in line or None in line.values():
-                    raise CardError(f"{place}: the line has another number of cells than the head")
-                names, dataset = line.pop("variants").split(), line.pop("dataset")
+        variants = recipe.get("variants")
+        if not isinstance(variants, dict) or len(_mappings(list(variants.values()))) < len(variants):
+            return  # the model says what the card lacks
+        for number, line in read_table(file, ["variants", "dataset"]):
+            place = f"{file}:{number}"
+            names, dataset = line.pop("variants").split(), line.pop("dataset")
+            try:
                 settings = {key: _scalar(text) for key, text in line.items() if text}
-                for name in names:
-                    if name not in recipe["variants"]:
-                        raise CardError(f"{place}: {unknown('variant', name, list(recipe['variants']))}")
-                    tuned = recipe["variants"][name].setdefault("by_dataset", {})
-                    if dataset in tuned:
-                        raise CardError(f"{place}: {name} has settings for {dataset} already; give them once")
-                    tuned[dataset] = settings
+            except (yaml.YAMLError, ValueError) as error:
+                raise CardError(f"{place}: not YAML: {' '.join(str(error).split())}") from None
+            for name in names:
+                if name not in recipe["variants"]:
+                    raise CardError(f"{place}: {unknown('variant', name, list(recipe['variants']))}")
+                tuned = recipe["variants"][name].setdefault("by_dataset", {})
+                if dataset in tuned:
+                    raise CardError(f"{place}: {name} has settings for {dataset} already; give them once")
+                tuned[dataset] = settings
+
+
+def _mappings(found: object) -> list[dict[str, Any]]:
+    """The mappings of what should be a list of mappings."""
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 @cache
@@ -695,11 +778,9 @@ def _load(path: Path, model: type[Card]) -> Card:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
+        data = read_yaml(path)
     except FileNotFoundError:
         raise CardError(f"{path}: no such card") from None
-    except yaml.YAMLError as error:
-        raise CardError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise CardError(f"{path}: a card is a mapping of keys, this file holds {type(data).__name__}")
     return data
@@ -749,40 +830,37 @@ def load_papers(root: Path) -> dict[str, PaperCard]:
 
 
 def load_claims(path: Path) -> list[Claim]:
-    """Read a paper's claims.csv. Raises CardError that names the row."""
+    """Read a paper's claims.csv. Raises CardError that names the line."""
     claims: list[Claim] = []
     seen: dict[str | tuple, int] = {}
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise CardError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
-    with io.StringIO(text, newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            if not re.fullmatch(CLAIM_ID, name := row.get("id") or ""):
-                raise CardError(
-                    f"{path}:{number}: {name!r} is no id; give the claim its own, of letters, digits, `.`, `_` and `-`"
-                )
-            data: dict[str, Any] = {key: value if value != "" else None for key, value in row.items()}
-            if not data.get("source"):
-                raise CardError(f"{path}:{number}: {name!r} has no `source`; write where the number was read")
-            if data.get("reach") not in REACHES:
-                raise CardError(
-                    f"{path}:{number}: {name!r} has no `reach` that is known; write one of {', '.join(REACHES)}"
-                )
-            parts = (part.partition("=") for part in (data["setting"] or "").split(";") if part)
-            data["setting"] = {key: value for key, _, value in parts}
-            data["model"] = data["model"] or ""
-            data["unit"] = data["unit"] or ""
-            data["used_for"] = data.get("used_for") or ""
-            try:
-                claim = Claim.model_validate(data)
-            except ValidationError as error:
-                raise CardError(_one_line(path.with_name(f"{path.name}:{number}"), Claim, error)) from None
-            if claim.place in seen:
-                raise CardError(f"{path}:{number}: same claim as row {seen[claim.place]}; add what tells them apart")
-            if claim.id in seen:
-                raise CardError(f"{path}:{number}: the id {claim.id!r} is row {seen[claim.id]}'s; choose another")
-            seen[claim.id] = seen[claim.place] = number
-            claims.append(claim)
+    needed = [name for name, about in Claim.model_fields.items() if about.is_required()]
+    for number, row in read_table(path, needed):
+        if not re.fullmatch(CLAIM_ID, name := row.get("id") or ""):
+            raise CardError(
+                f"{path}:{number}: {name!r} is no id; give the claim its own, of letters, digits, `.`, `_` and `-`"
+            )
+        data: dict[str, Any] = {key: value if value != "" else None for key, value in row.items()}
+        if not data.get("source"):
+            raise CardError(f"{path}:{number}: {name!r} has no `source`; write where the number was read")
+        if data.get("reach") not in REACHES:
+            raise CardError(
+                f"{path}:{number}: {name!r} has no `reach` that is known; write one of {', '.join(REACHES)}"
+            )
+        parts = (part.partition("=") for part in row["setting"].split(";") if part)
+        data["setting"] = {key: value for key, _, value in parts}
+        data["model"] = data["model"] or ""
+        data["unit"] = data["unit"] or ""
+        data["used_for"] = data.get("used_for") or ""
+        try:
+            claim = Claim.model_validate(data)
+        except ValidationError as error:
+            raise CardError(_one_line(path.with_name(f"{path.name}:{number}"), Claim, error)) from None
+        if claim.place in seen:
+            raise CardError(f"{path}:{number}: same claim as row {seen[claim.place]}; add what tells them apart")
+        if claim.id in seen:
+            raise CardError(f"{path}:{number}: the id {claim.id!r} is row {seen[claim.id]}'s; choose another")
+        seen[claim.id] = seen[claim.place] = number
+        claims.append(claim)
+    if not claims:
+        raise CardError(f"{path}: no claims; write what the paper states, or delete the file")
     return claims

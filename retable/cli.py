@@ -1,6 +1,7 @@
 """The command line for people. The job graph calls the same functions."""
 
 import argparse
+import errno
 import math
 import os
 import sys
@@ -11,26 +12,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retable import __version__
-from retable.cards import CardError, DataError, unknown
+from retable.cards import MOST_SEEDS, CardError, DataError, unknown
 from retable.config import Workspace, find_root, load_config
-from retable.plan import Cell, find_cell, plan
+from retable.plan import Cell, find_cell, names_of, plan
 
 if TYPE_CHECKING:
     from retable.currency import RecordStore
+
+
+# Errors of a full disk, after which the same command goes on once there is room.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# The most that an option may ask for: each is a number of processes, threads or steps.
+BOUNDS = {"jobs": 1000, "threads": 1024, "steps": 10**6}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `retable`. Returns the exit status: 0, 2 for unusable input, else what went wrong."""
     chosen = _parser().parse_args(arguments)
     try:
+        for name, most in BOUNDS.items():
+            if (getattr(chosen, name, None) or 0) > most:
+                raise CardError(f"--{name} {getattr(chosen, name)}: the most is {most}")
         return chosen.function(chosen) or 0
     except (CardError, DataError) as error:
         print(f"retable: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 141
+    except KeyboardInterrupt:
+        print("retable: interrupted; the same command goes on", file=sys.stderr)
+        return 130
     except OSError as error:
-        print(f"retable: {error}; nothing half-written is left, the same command goes on", file=sys.stderr)
+        remedy = "; make room, the same command goes on" if error.errno in FULL else ""
+        print(f"retable: {error}{remedy}", file=sys.stderr)
         return 1
 
 
@@ -116,9 +130,9 @@ def open_workspace(chosen: argparse.Namespace) -> Workspace:
     root = find_root(Path.cwd())
     names = ("scale", "papers", "datasets", "recipes", "seeds", "device", "mirror", "runs_per_gpu")
     overrides = {name: getattr(chosen, name, None) for name in names}
-    paper, _, recipe = (getattr(chosen, "recipe", None) or "").partition("/")
-    overrides |= {"papers": paper} if paper else {}
-    overrides |= {"recipes": recipe} if recipe else {}
+    if (named := getattr(chosen, "recipe", None)) is not None:
+        paper, recipe = names_of(named)
+        overrides |= {"papers": paper} | ({"recipes": recipe} if recipe else {})
     return Workspace(root, load_config(root / "config" / "config.yaml", **overrides))
 
 
@@ -134,13 +148,15 @@ def _run(chosen: argparse.Namespace) -> int:
     from retable.tasks import read_list
 
     # A slip is answered before torch is imported.
-    if chosen.seed is not None and chosen.seed < 0:
-        raise CardError(f"--seed {chosen.seed}: seeds are counted from 0")
+    if chosen.seed is not None and not 0 <= chosen.seed < MOST_SEEDS:
+        raise CardError(f"--seed {chosen.seed}: seeds are counted from 0 to {MOST_SEEDS - 1}")
+    if chosen.threads < 1:
+        raise CardError(f"--threads {chosen.threads}: needs at least 1")
     workspace = open_workspace(chosen)
     if chosen.list:
         cells = read_list(workspace, chosen.list)
     else:
-        cells = [find_cell(workspace.cells, chosen.cell)] if chosen.cell else workspace.cells
+        cells = workspace.cells if chosen.cell is None else [find_cell(workspace.cells, chosen.cell)]
 
     from retable.background import TURN, in_turn
     from retable.data.fetch import fetch
@@ -360,7 +376,9 @@ def _prove(chosen: argparse.Namespace) -> int:
     from retable.prove import prove
 
     # Here they narrow the proof, not the workspace.
-    datasets, chosen.datasets = chosen.datasets.split(",") if chosen.datasets else [], None
+    datasets, chosen.datasets = chosen.datasets.split(",") if chosen.datasets is not None else [], None
+    if "" in datasets:
+        raise CardError("an empty name selects nothing; leave it out to prove all")
     return 1 if prove(open_workspace(chosen), chosen.base, chosen.selection, datasets=datasets) else 0
 
 

@@ -6,10 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from retable.cards import (
+    MOST_SEEDS,
     SCALES,
     CardError,
     DatasetCard,
@@ -18,6 +18,7 @@ from retable.cards import (
     Scale,
     load_datasets,
     load_papers,
+    read_yaml,
     unknown,
 )
 from retable.checkout import require_running
@@ -34,23 +35,36 @@ class Wandb(Model):
     entity: str | None = None
 
 
+# More share a GPU's memory in no case.
+MOST_RUNS = 1000
+
+
 class Config(Model):
-    """What to run and with what. Names may be lists or comma-separated text; absent means all."""
+    """What to run and with what. Names may be lists or comma-separated text; absent means all, an empty list is none
+    and refused.
+    """
 
     scale: Scale = "demo"
     papers: list[str] | None = None
     datasets: list[str] | None = None
     recipes: list[str] | None = None
-    seeds: int | None = None
+    seeds: int | None = Field(default=None, le=MOST_SEEDS)
     mirror: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    runs_per_gpu: int = 1
+    runs_per_gpu: int = Field(default=1, le=MOST_RUNS)
     wandb: Wandb = Wandb()
 
     @field_validator("papers", "datasets", "recipes", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("papers", "datasets", "recipes")
+    @classmethod
+    def _names_something(cls, value: list[str] | None) -> list[str] | None:
+        if value is not None and not all(value or [""]):
+            raise ValueError("an empty name selects nothing; leave the setting out to select all")
+        return value
 
     @field_validator("seeds", "runs_per_gpu")
     @classmethod
@@ -76,14 +90,20 @@ def parse_config(values: dict[str, Any], where: str = "config") -> Config:
 
 
 def load_config(path: Path, **overrides: Any) -> Config:
-    """Read the config file, then replace what is not None in `overrides`. Raises CardError."""
+    """Read the config file, then replace what is not None in `overrides`. Raises CardError, which says whose the
+    mistake is.
+    """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = read_yaml(path)
     except FileNotFoundError:
+        values = None
+    if values is None:
         values = {}
-    except yaml.YAMLError as error:
-        raise CardError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    return parse_config(values | {key: value for key, value in overrides.items() if value is not None}, str(path))
+    if not isinstance(values, dict):
+        raise CardError(f"{path}: settings are a mapping of keys, this file holds {type(values).__name__}")
+    given = {key: value for key, value in overrides.items() if value is not None}
+    kept = parse_config(values, str(path))
+    return parse_config(values | given, "command line") if given else kept
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from retable.cards import CardError
+from retable.cards import MOST_SEEDS, CardError, read_text
 from retable.plan import Cell
 from retable.records import RunRecord, write_atomically
 
@@ -85,19 +85,21 @@ def load_looks(results: Path, older: Mapping[str, str]) -> Looks:
     """
     path = _path(results)
     try:
-        lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+        lines = list(csv.reader(read_text(path).splitlines()))
     except FileNotFoundError:
         return Looks()
-    except UnicodeDecodeError as error:
-        raise CardError(f"{path}: not UTF-8 ({error.reason}); restore it from git") from None
+    except csv.Error as error:
+        raise CardError(f"{path}: not CSV ({error}); restore it from git") from None
     if not lines or tuple(lines[0]) != COLUMNS:
         raise CardError(f"{path}: expected the columns {','.join(COLUMNS)}; restore it from git")
     stored, people = {}, {}
     for number, line in enumerate(lines[1:], start=2):
         looks = [text for text in line[-2:] if text]
-        right = len(line) == len(COLUMNS) and bool(line[-2]) and all(text.isdecimal() for text in looks)
+        right = (
+            len(line) == len(COLUMNS) and bool(line[-2]) and all(text.isdecimal() and len(text) < 10 for text in looks)
+        )
         counts = tuple(map(int, looks)) if right else ()
-        if not counts or counts[0] < 1 or sorted(set(counts)) != list(counts):
+        if not counts or counts[0] < 1 or counts[-1] > MOST_SEEDS or sorted(set(counts)) != list(counts):
             raise CardError(
                 f"{path}:{number}: expected a cell with the seeds of look one and, if it was begun, of look two, which "
                 "has more; restore the line from git"

@@ -3,11 +3,15 @@
 import hashlib
 import itertools
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from retable.cards import SCALES, CardError, DatasetCard, PaperCard, Recipe, Scalar, Scale, unknown
+
+STRAYS = re.compile(r"[^A-Za-z0-9._+-]")
+LONGEST = 180
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,9 @@ class Cell:
     def slug(self) -> str:
         """A folder name that a person can read: variant, axes (10% as 10), identity."""
         axes = [f"{key.replace('_', '-')}-{value}".replace("%", "") for key, value in sorted(self.axes.items())]
-        return "_".join([self.variant, *axes, self.identity])
+        # A value is any text: what could lead elsewhere, or be too long for a name, stays out of it.
+        said = STRAYS.sub("-", "_".join([self.variant, *axes]))
+        return f"{said[:LONGEST]}_{self.identity}"
 
     @property
     def name(self) -> str:
@@ -72,12 +78,12 @@ def plan(
     """Cells of a scale in a stable order, narrowed to a selection.
 
     `seeds` replaces the number of seeds that the cards ask for. Raises CardError with the valid choices when a name is
-    unknown, and when a selection leaves nothing to run.
+    unknown, and when a selection leaves nothing to run. None selects all, an empty list nothing.
     """
     if scale not in SCALES:
         raise CardError(unknown("scale", scale, list(SCALES)))
     _check("paper", only_papers, list(papers))
-    chosen = [paper for name, paper in papers.items() if not only_papers or name in only_papers]
+    chosen = [paper for name, paper in papers.items() if only_papers is None or name in only_papers]
     recipes = [(paper, recipe) for paper in chosen for recipe in paper.recipes]
     every = (recipe for paper in papers.values() for recipe in paper.recipes)
     own = {name for recipe in every for at_scale in recipe.scales.values() for name in at_scale.user_provided}
@@ -91,18 +97,26 @@ def plan(
     cells = [
         cell
         for paper, recipe in recipes
-        if not only_recipes or recipe.name in only_recipes
+        if only_recipes is None or recipe.name in only_recipes
         for cell in recipe_cells(paper.id, recipe, datasets, scale, seeds)
-        if not only_datasets or cell.dataset in only_datasets
+        if only_datasets is None or cell.dataset in only_datasets
     ]
     if not cells:
         raise CardError(_nothing(recipes, scale, only_papers, only_datasets, only_recipes))
     return cells
 
 
+def names_of(selection: str) -> tuple[str, str]:
+    """Paper and recipe, "" for all, of `<paper>` or `<paper>/<recipe>`. Raises CardError where either is empty."""
+    paper, slash, recipe = selection.partition("/")
+    if not paper or (slash and not recipe):
+        raise CardError(f"{selection!r} names nothing; write <paper> or <paper>/<recipe>")
+    return paper, recipe
+
+
 def find_cell(cells: list[Cell], identity: str) -> Cell:
     """The planned cell whose identity begins with `identity`. Raises CardError when none or several do."""
-    found = [cell for cell in cells if cell.identity.startswith(identity)]
+    found = [cell for cell in cells if identity and cell.identity.startswith(identity)]
     if len(found) != 1:
         raise CardError(
             f"{len(found)} planned cells have an identity that begins with {identity!r}; see `retable plan`"

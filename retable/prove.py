@@ -28,6 +28,7 @@ from retable.checkout import CODE_ROOT, git, require_clean, running_tree
 from retable.config import Workspace
 from retable.equivalence import EPOCHS, compare, cut, digest, stretch
 from retable.ledger import Entry, ProvedCell, Side, append, load_ledger
+from retable.plan import names_of
 from retable.records import RunRecord, load_published
 from retable.renames import Renames, load_renames
 from retable.replay import ENDED
@@ -146,7 +147,7 @@ def prove(
     base_commit = _commit(workspace.root, base)
     if base_commit == commit:
         raise CardError(f"{base} is the commit that is checked out; a tree compared with itself proves nothing")
-    paper, _, recipe = (selection or "").partition("/")
+    paper, recipe = ("", "") if selection is None else names_of(selection)
     if paper and paper not in workspace.papers:
         raise CardError(unknown("paper", paper, list(workspace.papers)))
     if recipe:

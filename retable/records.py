@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from retable.cards import SCALES, CardError, Model, Scalar, Scale
+from retable.cards import MOST, SCALES, CardError, Model, Name, Scalar, Scale
 from retable.plan import Cell
 from retable.renames import RENAMES, Renames, load_renames
 
@@ -38,16 +38,16 @@ class RunRecord(Model):
 
     schema_version: Literal[1] = 1
     identity: str
-    paper: str
-    recipe: str
-    dataset: str
-    split: str
-    variant: str
+    paper: Name
+    recipe: Name
+    dataset: Name
+    split: Name
+    variant: Name
     axes: dict[str, Scalar]
     settings: dict[str, Scalar]
     scale: Scale
     protocol: str
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=MOST)
     state: State
     error: str | None = None
     metrics: dict[str, float] = {}

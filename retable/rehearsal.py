@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from retable.cards import CardError, Model
+from retable.cards import CardError, Model, read_table
 from retable.checkout import running_tree
 from retable.config import Workspace
 from retable.equivalence import cut, stretch
@@ -42,11 +42,13 @@ class Rehearsed(Model):
 def load_rehearsal(root: Path) -> dict[str, Rehearsed]:
     """The table of rehearsals, by cell; empty where there is none. Raises CardError for another file."""
     try:
-        with (root / REHEARSAL).open(encoding="utf-8", newline="") as file:
-            lines = [{key: text for key, text in line.items() if text} for line in csv.DictReader(file)]
-            return {line["cell"]: Rehearsed.model_validate(line) for line in lines}
+        table = read_table(root / REHEARSAL, ["cell", "name", "state"])
+        lines = [{key: text for key, text in line.items() if text} for _, line in table]
+        return {line["cell"]: Rehearsed.model_validate(line) for line in lines}
     except FileNotFoundError:
         return {}
+    except CardError as error:
+        raise CardError(f"{error}; restore it from git, or delete it") from None
     except (KeyError, ValueError):
         raise CardError(f"{root / REHEARSAL}: no table of rehearsals; restore it from git, or delete it") from None
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError, model_validator
 
-from retable.cards import CardError, Loader, Model, PaperCard, Recipe, Scalar
+from retable.cards import CardError, Model, PaperCard, Recipe, Scalar, read_yaml
 from retable.plan import Cell
 
 if TYPE_CHECKING:
@@ -130,11 +129,9 @@ def load_renames(results: Path) -> Renames:
     """The table beside the published records; empty where there is none. Raises CardError that names the entry."""
     path = results / Path(RENAMES).name
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader) or []
+        data = read_yaml(path) or []
     except FileNotFoundError:
         return Renames()
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CardError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, list):
         raise CardError(f"{path}: expected a list of entries, each with `paper` and what it renames")
     entries = []

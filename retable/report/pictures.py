@@ -1,16 +1,25 @@
 """Pictures that runs left beside their records, copied into the site."""
 
-import json
-import re
 import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import Field, ValidationError
+
+from retable.cards import CardError, Model, read_text
 from retable.plan import Cell
 from retable.records import RunRecord
 
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+class Entry(Model):
+    """A line of a seed's list of pictures."""
+
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    caption: str
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
 
 
 @dataclass(frozen=True)
@@ -33,18 +42,34 @@ def of_cell(cell: Cell, records: Iterable[RunRecord], results: Path | None, out:
         for path, entry in found:
             file = f"{cell.identity}-{path.name}"
             shutil.copyfile(path, out / file)
-            shown.append(Shown(entry["name"], file, entry["caption"], record.seed, entry["width"], entry["height"]))
+            shown.append(Shown(entry.name, file, entry.caption, record.seed, entry.width, entry.height))
         if shown:
             return shown
     return []
 
 
-def _listed(folder: Path, seed: int) -> list[tuple[Path, dict]]:
+def _listed(folder: Path, seed: int) -> list[tuple[Path, Entry]]:
     """The pictures that a seed lists and that are there."""
+    listing = folder / f"seed-{seed}.pictures.jsonl"
     try:
-        lines = (folder / f"seed-{seed}.pictures.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = read_text(listing).splitlines()
     except FileNotFoundError:
         return []
-    entries = [json.loads(line) for line in lines]
-    paths = [(folder / f"seed-{seed}.{entry['name']}.png", entry) for entry in entries]
-    return [(path, entry) for path, entry in paths if NAME.fullmatch(entry["name"]) and path.is_file()]
+    except (OSError, CardError) as error:
+        _leave_out(listing, error)
+        return []
+    found = []
+    for line in lines:
+        try:
+            entry = Entry.model_validate_json(line)
+        except ValidationError:
+            _leave_out(listing, "a line that is no picture's")
+            continue
+        path = folder / f"seed-{seed}.{entry.name}.png"
+        if path.is_file():
+            found.append((path, entry))
+    return found
+
+
+def _leave_out(listing: Path, why: object) -> None:
+    print(f"retable: {listing}: pictures are not shown ({why}); delete it to measure again", file=sys.stderr)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from filelock import FileLock
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from retable.cards import CardError, Claim, DatasetCard, PaperCard, Recipe, Scalar, Scale, load_claims
@@ -58,7 +59,14 @@ def build(
     if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
         raise CardError(f"{out} is not a site that retable drew; choose an empty folder, or delete this one")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+    with (
+        FileLock(out.with_name(f".{out.name}.lock")),
+        tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary,
+    ):
+        # Who holds the lock draws alone: other folders of such names are of drawings that were killed.
+        for left in out.parent.glob(f".{out.name}.*/"):
+            if left != Path(temporary):
+                shutil.rmtree(left, ignore_errors=True)
         fresh = Path(temporary) / "site"
         _Site(fresh, assessments, datasets, records, currency, results, troubles, looks).write()
         if out.exists():

@@ -58,7 +58,7 @@ def test_the_table_is_read_as_it_was_written_under_older_names_too(world, tmp_pa
         ("HEAD\na,p,r,full,d,v,5,3\n", "looks.csv:2: expected a cell"),
         ("HEAD\na,p,r,full,d,v,,5\n", "looks.csv:2: expected a cell"),
         ("HEAD\na,p,r,full,d,v,5,\na,p,r,full,d,v,5,\n", "looks.csv:3: the cell a again"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"\xff", "looks.csv:1: not UTF-8"),
     ],
 )
 def test_what_is_no_table_of_looks_is_told_in_one_line(tmp_path, text, problem):

@@ -83,5 +83,5 @@ def test_bad_input_gets_one_line(workspace, cells):
         rehearse(workspace, cells, 0, 60.0, print)
     (workspace.root / "benchmarks").mkdir()
     (workspace.root / "benchmarks" / "rehearsal.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(CardError, match="no table of rehearsals"):
+    with pytest.raises(CardError, match="no column 'cell'"):
         load_rehearsal(workspace.root)
