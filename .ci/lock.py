@@ -25,7 +25,7 @@ def resolve() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
-        subprocess.run([*command, "--report", str(report), ".[dev,slurm,molecules]"], cwd=ROOT, check=True)
+        subprocess.run([*command, "--report", str(report), ".[dev,slurm,fuzz,molecules]"], cwd=ROOT, check=True)
         found = json.loads(report.read_text())["install"]
     versions = {item["metadata"]["name"]: item["metadata"]["version"] for item in found}
     return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in versions.items() if name != "retable"}

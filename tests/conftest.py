@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Properties that tests record.
+COUNTED = ("fuzz", "soak", "slurm")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,6 +34,16 @@ def pytest_runtest_makereport(item: pytest.Item):
         report.outcome = "failed"
         report.longrepr = f"skipped, but RETABLE_REQUIRE names {missed[0]}: {report.longrepr}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """What tests counted is told at the end: inputs tried, kills survived."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    told = {line for report in reports for kind, line in getattr(report, "user_properties", ()) if kind in COUNTED}
+    if told:
+        terminalreporter.write_sep("-", "counted")
+        for line in sorted(told):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
