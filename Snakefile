@@ -34,6 +34,7 @@ rule all:
 
 
 onstart:
+    ask_by_what_there_is(workflow.executor_settings)
     PROGRESS.tell_now_and_then()
 
 

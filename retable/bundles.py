@@ -5,9 +5,12 @@ together is decided once for a plan and kept in `results/bundles/`: when a job o
 plan again, other seeds are measured already, and other costs are known.
 """
 
+import contextlib
 import hashlib
 import json
 import math
+import os
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +23,8 @@ from retable.plan import Cell
 from retable.preflight import History, device_of, seconds_of_seed
 from retable.records import to_json, write_atomically
 
+# Clocks of machines that share a disk differ by seconds.
+FUTURE_SECONDS = 60.0
 # The most for a bundle. Starting one costs four to seven: of the demo's about a tenth.
 SECONDS = {"demo": 90.0, "reduced": 600.0, "full": 3600.0}
 
@@ -63,6 +68,36 @@ def make_bundles(workspace: Workspace, store: RecordStore) -> list[Bundle]:
             pairs = [entries[place][:2] for place in part]
             bundles.append(Bundle.of(paper, pairs, round(sum(entries[place][2] for place in part), 1)))
     return bundles
+
+
+# What a job may take where no card says how long a seed does.
+HOURS = {"demo": 0.5, "reduced": 4.0, "full": 24.0}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a job that measures a bundle needs of a machine."""
+
+    memory_mb: int
+    processors: int
+    hours: float
+
+
+def needs_of(workspace: Workspace, bundle: Bundle) -> Needs:
+    """From the cards: the memory of the largest seed, processors for what loads its images, hours of all seeds.
+
+    torch computes with one thread whatever the processors are: their number is in no record.
+    """
+    cells = [(cell, len(bundle.seeds[cell.identity])) for cell in workspace.cells if cell.identity in bundle.seeds]
+    memory, processors, hours = 0.0, 1, 0.0
+    for cell, seeds in cells:
+        at_scale = workspace.papers[cell.paper].recipe(cell.recipe).scales[cell.scale]
+        memory = max(memory, at_scale.memory_gb)
+        hours += (at_scale.hours or 0.0) * seeds
+        # Images in memory are turned where the model computes; only folders of them are decoded by others.
+        if workspace.datasets[cell.dataset].local:
+            processors = max(processors, 1 + int(cell.settings.get("workers", 0)))
+    return Needs(round(1000 * memory), processors, max(hours, HOURS[workspace.config.scale], bundle.seconds / 900))
 
 
 def split(costs: list[float], limit: float) -> list[list[int]]:
@@ -130,6 +165,17 @@ def mend_markers(workspace: Workspace, store: RecordStore, bundles: Iterable[Bun
             write_marker(workspace, store, bundle)
         else:
             marker_path(workspace, bundle).unlink(missing_ok=True)
+
+
+def mend_times(paths: Iterable[Path]) -> list[Path]:
+    """Give files from the future the time of now, and return them: whoever compares times would trust them for ever."""
+    now, mended = time.time(), []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime > now + FUTURE_SECONDS:
+                os.utime(path, (now, now))
+                mended.append(path)
+    return mended
 
 
 def _states(workspace: Workspace, store: RecordStore, bundle: Bundle) -> dict[str, dict[int, str]]:

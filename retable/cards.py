@@ -247,6 +247,10 @@ class ScalePlan(Model):
         gt=0,
         description="processor-seconds of a seed that is no control, by which jobs are sized before there is a history",
     )
+    memory_gb: float = Field(default=4.0, gt=0, le=MOST, description="of the machine, that a seed needs at most")
+    hours: float | None = Field(
+        default=None, gt=0, le=MOST, description="that a seed takes at most on the machine that `cost` names"
+    )
     operations: list[Operations] = Field(
         default=[], description="what a seed has to compute, for estimates on a GPU; the first entry that fits counts"
     )

@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     status.add_argument("--watch", action="store_true", help="then how far a run of the selection is, until it ends")
     command("estimate", _estimate, "what would run: time, disk, memory, licences")
+    command("doctor", _doctor, "what is wrong with this workstation or cluster; exit 1 when something is")
     command("verify", _verify, "check records against the tree; exit 1 when some are stale, failed, damaged or missing")
     data = command(
         "data",
@@ -248,6 +249,17 @@ def _estimate(chosen: argparse.Namespace) -> None:
     from retable.preflight import estimate
 
     print(estimate(open_workspace(chosen)))
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from retable import doctor
+
+    bad = 0
+    for finding in doctor.examine(open_workspace(chosen)):
+        print(finding, flush=True)
+        bad += finding.good is False
+    print(f"{bad} thing{'s' * (bad != 1)} to mend" if bad else "nothing to mend")
+    return 1 if bad else 0
 
 
 def _verify(chosen: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import json
 import platform
+import re
 import resource
 import signal
 import traceback
@@ -23,6 +24,7 @@ from retable.checkout import running_tree
 from retable.config import Workspace
 from retable.currency import Provenance, RecordStore, provenance_of, write_index
 from retable.data.containers import DataError
+from retable.devices import claim_device
 from retable.experiment import Experiment
 from retable.plan import Cell
 from retable.records import (
@@ -36,13 +38,17 @@ from retable.records import (
 from retable.settings import Settings, load_paper_module
 from retable.train.context import Context, Diverged, Picture, Result, StopRequest
 from retable.train.determinism import make_deterministic
-from retable.train.device import claim_device
 from retable.train.distributed import world_size
 from retable.train.parallel import broadcast, is_main
 
 # Distributions whose version can change a number.
 COMPUTING = ("numpy", "scipy", "scikit-learn", "timm", "transformers", "torch-geometric")
 LOCK_POLL_SECONDS = 1.0
+# What torch says on a processor, where it raises a plain RuntimeError.
+NO_MEMORY = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+ASKED_FOR = re.compile(r"(?:Tried to|you tried to) allocate ([\d.]+ ?[A-Za-z]+)")
+# Settings that memory goes with: how much is computed at once.
+SIZE = re.compile(r"batch_size$|^batch$|^chunk|^block$|_batch$")
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ def run_seed(
     started = _now()
     measured, error = Result({}), None
     state: State = "ok"
-    with claimed_device(workspace) as device:
+    with claimed_device(workspace, stop) as device:
         context = make_context(workspace, cell, seed, device, provenance, stop)
         determinism = make_deterministic(device)
         try:
@@ -155,7 +161,8 @@ def run_seed(
             if world_size() > 1:
                 raise  # the others wait for this process: only its end ends them
             traceback.print_exc()
-            state, error = "failed", f"{type(problem).__name__}: {' '.join(str(problem).split())}"
+            lacked = out_of_memory(problem, cell, workspace.config.runs_per_gpu if device.type == "cuda" else 1)
+            state, error = "failed", lacked or f"{type(problem).__name__}: {' '.join(str(problem).split())}"
         gpu_memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     if is_main():
         if context.curve.exists():
@@ -171,6 +178,26 @@ def run_seed(
     )
     where = environment(device) | {"determinism": determinism}
     return _record(cell, seed, provenance, measured, state, error, cost, where, started, _now())
+
+
+def out_of_memory(problem: Exception, cell: Cell, runs: int = 1) -> str | None:
+    """In one line, if that is the problem: what was asked for and what to lower. `runs` share the device."""
+    said = " ".join(str(problem).split())
+    on_gpu = isinstance(problem, torch.OutOfMemoryError)
+    if not (on_gpu or isinstance(problem, MemoryError) or any(words in said for words in NO_MEMORY)):
+        return None
+    found = ASKED_FOR.search(said)
+    asked = f" when {found[1]} more were asked for" if found else ""
+    return f"out of {'GPU ' * on_gpu}memory{asked}; {what_to_lower(cell, runs)}"
+
+
+def what_to_lower(cell: Cell, runs: int = 1) -> str:
+    """Which settings make a run smaller, the one that changes no number first."""
+    sizes = [f"{name} (now {value})" for name, value in cell.settings.items() if SIZE.search(name) and value]
+    sharing = [f"runs_per_gpu (now {runs})"] if runs > 1 else []
+    if not sharing + sizes:
+        return "take a machine that has more"
+    return f"lower {' or '.join([*sharing, *sizes])}, or take a machine that has more"
 
 
 def _record(
@@ -218,6 +245,8 @@ def record_crash(workspace: Workspace, cell: Cell, seed: int, error: str, cost: 
 
     That is another process's where one has finished it.
     """
+    if "out of memory" in error:
+        error = f"{error}; {what_to_lower(cell)}"
     with seed_lock(workspace, cell, seed, stop):
         if record := _finished(workspace, cell, seed):
             return record
@@ -276,10 +305,11 @@ def _experiment(module: ModuleType, cell: Cell) -> tuple[type[Experiment], Setti
     return kind, kind.settings_class.parse(cell.settings, f"{cell.paper}/{cell.recipe} {cell.dataset} {cell.variant}")
 
 
-def claimed_device(workspace: Workspace) -> contextlib.AbstractContextManager[torch.device]:
-    """The device that the settings give a run; locks lie beside the saved states."""
-    chosen = workspace.config
-    return claim_device(chosen.device, workspace.results / ".state" / "locks", chosen.runs_per_gpu)
+def claimed_device(
+    workspace: Workspace, stop: StopRequest | None = None
+) -> contextlib.AbstractContextManager[torch.device]:
+    """The device that the settings give a run."""
+    return claim_device(workspace.config.device, workspace.config.runs_per_gpu, stop)
 
 
 def make_context(

@@ -34,6 +34,8 @@ LIGHT = (
     "retable.bundles",
     "retable.progress",
     "retable.output",
+    "retable.cluster",
+    "retable.doctor",
     "retable.schemas",
     "retable.jobs",
     "retable.cli",

@@ -247,5 +247,5 @@ def test_a_table_of_another_form_gets_one_line(tmp_path: Path, text: str, words:
 
 def test_a_table_that_is_no_text_gets_one_line(tmp_path: Path) -> None:
     (tmp_path / "renames.yaml").write_bytes(b"\xff")
-    with pytest.raises(CardError, match="renames.yaml:1: not UTF-8"):
+    with pytest.raises(CardError, match=r"renames\.yaml:1: not UTF-8"):
         load_renames(tmp_path)

@@ -1,20 +1,33 @@
 """The workspace of this run and what the rules ask of it."""
 
+import os
 import sys
 from pathlib import Path
 
-from retable.bundles import fix_bundles, marker_path, mend_markers, read_bundles
+from retable.bundles import fix_bundles, marker_path, mend_markers, mend_times, needs_of, read_bundles
 from retable.cards import CardError, DataError
 from retable.checkout import pass_on
+from retable.cluster import ask_by_what_there_is
 from retable.config import Workspace, parse_config
 from retable.currency import RecordStore, mend_indices
 from retable.preflight import check_reachable
 from retable.progress import Progress, reasons
 
-MINUTES = {"demo": 30, "reduced": 240, "full": 1440}
-
 # Jobs run the code beside this Snakefile, as this process does, whichever checkout the environment has installed.
 pass_on(Path(workflow.basedir))
+
+
+def tell_of_the_future():
+    """After a clock was set back what was written before is newer than what is written now: the page is drawn again."""
+    pages = [WORKSPACE.reports / "site" / name for name in ("index.html", "tables", "figures")]
+    if mend_times([*pages, *(marker_path(WORKSPACE, bundle) for bundle in BUNDLES)]):
+        for page in pages:
+            if page.exists():
+                os.utime(page, (0, 0))
+        print(
+            "retable: the clock was set back: times of results are set to now, pages are drawn again", file=sys.stderr
+        )
+
 
 try:
     WORKSPACE = Workspace(Path(workflow.basedir), parse_config(config))
@@ -24,6 +37,7 @@ try:
         check_reachable(WORKSPACE)
         STORE = RecordStore.open(WORKSPACE)
         BUNDLES = fix_bundles(WORKSPACE, STORE)
+        tell_of_the_future()
         # A marker is there while all its seeds have finished, current records: Snakemake measures what has none.
         mend_markers(WORKSPACE, STORE, BUNDLES)
         mend_indices(STORE, CELLS.values())
@@ -69,12 +83,20 @@ def long_first(wildcards):
     return round(bundle_of(wildcards).seconds)
 
 
+def needs(wildcards):
+    return needs_of(WORKSPACE, bundle_of(wildcards))
+
+
 def memory_mb(wildcards, attempt):
-    return 4000 * attempt
+    return needs(wildcards).memory_mb * attempt
+
+
+def processors(wildcards):
+    return needs(wildcards).processors
 
 
 def minutes(wildcards, attempt):
-    return MINUTES[wildcards.scale] * attempt
+    return round(60 * needs(wildcards).hours) * attempt
 
 
 # Data sets

@@ -19,6 +19,7 @@ rule measure:
         mem_mb=memory_mb,
         disk_mb=1000,
         runtime=minutes,
+        cpus_per_task=processors,
         gpu=1 if WORKSPACE.config.device == "cuda" else 0,
     message:
         "Measuring {wildcards.paper}, {wildcards.scale} scale: {wildcards.bundle}"
