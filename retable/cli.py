@@ -410,11 +410,13 @@ def _background(chosen: argparse.Namespace) -> int:
 
 
 def _wandb(chosen: argparse.Namespace) -> None:
-    from retable.wandb_sink import replay
+    from retable.wandb_sink import replay, sync_line
 
     workspace = open_workspace(chosen)
     wandb = workspace.config.wandb
     if "mode" not in wandb.model_fields_set:  # asked for by the command itself
         offline = workspace.config.model_copy(update={"wandb": wandb.model_copy(update={"mode": "offline"})})
         workspace = Workspace(workspace.root, offline)
-    print(f"{replay(workspace)} runs replayed, mode {workspace.config.wandb.mode}")
+    count, mode = replay(workspace), workspace.config.wandb.mode
+    upload = f"; to upload them: {sync_line(workspace)}" if count and mode == "offline" else ""
+    print(f"{count} runs replayed, mode {mode}{upload}")

@@ -5,8 +5,9 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
-from retable.cards import CardError
+from retable.cards import CardError, read_text
 from retable.config import Wandb, Workspace
 from retable.currency import RecordStore
 from retable.records import RunRecord, to_json, write_atomically
@@ -31,7 +32,7 @@ def replay(workspace: Workspace) -> int:
 
     cells = {cell.identity: cell for cell in workspace.cells}
     done_path = workspace.results / "wandb" / f"replayed-{settings.mode}.json"
-    done = set(json.loads(done_path.read_text(encoding="utf-8"))) if done_path.exists() else set()
+    done = _done(done_path)
     fresh = [
         record
         for record in RecordStore.open(workspace).own.records
@@ -43,6 +44,21 @@ def replay(workspace: Workspace) -> int:
         done.add(f"{run_id(record)} {record.ended}")
         write_atomically(done_path, to_json(sorted(done)))
     return len(fresh)
+
+
+def _done(path: Path) -> set[str]:
+    """What was replayed; nothing where the list is lost or damaged: an id that comes again overwrites."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return set()
+    return {each for each in found if isinstance(each, str)} if isinstance(found, list) else set()
+
+
+def sync_line(workspace: Workspace) -> str:
+    """The command that uploads what mode `offline` has written."""
+    folder = (workspace.results / "wandb" / "wandb").relative_to(workspace.root)
+    return f"wandb sync {folder}/offline-run-*"
 
 
 def check_key(settings: Wandb) -> None:
@@ -57,6 +73,16 @@ def check_key(settings: Wandb) -> None:
         raise CardError("wandb.mode is online, but no key is set; run `wandb login` or set WANDB_API_KEY")
 
 
+def config_of(record: RunRecord) -> dict[str, Any]:
+    """What decided a run's numbers and what it cost. A setting that has the name of a field is `setting/<name>`."""
+    fields = record.model_dump(
+        mode="json", exclude={"settings", "axes", "metrics", "series", "error", "schema_version"}
+    )
+    fields |= {f"cost/{name}": value for name, value in fields.pop("cost").items()}
+    fields |= {f"environment/{name}": value for name, value in fields.pop("environment").items()}
+    return fields | {f"setting/{name}" if name in fields else name: value for name, value in record.settings.items()}
+
+
 def _replay_one(wandb, record: RunRecord, curve: Path, workspace: Workspace) -> None:
     folder = workspace.results / "wandb"
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,14 +94,30 @@ def _replay_one(wandb, record: RunRecord, curve: Path, workspace: Workspace) -> 
         id=run_id(record),
         name=f"{record.dataset} {record.variant} seed {record.seed}",
         group=f"{record.paper}/{record.recipe}/{record.scale}",
-        config=dict(record.settings) | {"seed": record.seed, "dataset": record.dataset, "variant": record.variant},
+        job_type=record.recipe,
+        tags=[record.paper, record.scale],
+        config=config_of(record),
         dir=folder,
         resume="allow" if settings.mode == "online" else None,
-        settings=wandb.Settings(console="off", silent=True),
+        # The commit is the record's, in the config; that of the replay says nothing.
+        settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True),
     )
-    if curve.exists():
-        for line in curve.read_text(encoding="utf-8").splitlines():
+    for row in _rows(curve):
+        # Under names of their own: the client makes the last row of a curve the summary's value of its name.
+        run.log({f"curve/{name}": value for name, value in row.items()}, step=row["epoch"])
+    run.summary.update({**record.metrics, "state": record.state, **({"error": record.error} if record.error else {})})
+    run.finish(exit_code=0 if record.state == "ok" else 1)
+
+
+def _rows(curve: Path) -> list[dict[str, Any]]:
+    """A curve's lines. Raises CardError for one that is none."""
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(read_text(curve).splitlines() if curve.exists() else [], start=1):
+        try:
             row = json.loads(line)
-            run.log(row, step=row["epoch"])
-    run.summary.update({**record.metrics, "state": record.state})
-    run.finish()
+            rows.append(row | {"epoch": int(row["epoch"])})
+        except (ValueError, TypeError, KeyError):
+            raise CardError(
+                f"{curve}:{number}: no line of a curve; delete it and its record to measure again"
+            ) from None
+    return rows
