@@ -72,6 +72,7 @@ def make_bundles(workspace: Workspace, store: RecordStore) -> list[Bundle]:
 
 # What a job may take where no card says how long a seed does.
 HOURS = {"demo": 0.5, "reduced": 4.0, "full": 24.0}
+SPARE = 1.5
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,18 @@ def needs_of(workspace: Workspace, bundle: Bundle) -> Needs:
     torch computes with one thread whatever the processors are: their number is in no record.
     """
     cells = [(cell, len(bundle.seeds[cell.identity])) for cell in workspace.cells if cell.identity in bundle.seeds]
-    memory, processors, hours = 0.0, 1, 0.0
+    memory, processors, hours = 0.0, 1, bundle.seconds / 900
     for cell, seeds in cells:
         at_scale = workspace.papers[cell.paper].recipe(cell.recipe).scales[cell.scale]
         memory = max(memory, at_scale.memory_gb)
-        hours += (at_scale.hours or 0.0) * seeds
+        # Machines differ; a job whose time ends goes on from its state, but has to queue again.
+        hours += SPARE * (at_scale.hours or 0.0) * seeds
+        if at_scale.hours is None:
+            hours = max(hours, HOURS[cell.scale])
         # Images in memory are turned where the model computes; only folders of them are decoded by others.
         if workspace.datasets[cell.dataset].local:
             processors = max(processors, 1 + int(cell.settings.get("workers", 0)))
-    return Needs(round(1000 * memory), processors, max(hours, HOURS[workspace.config.scale], bundle.seconds / 900))
+    return Needs(round(1000 * memory), processors, max(hours, 0.5))
 
 
 def split(costs: list[float], limit: float) -> list[list[int]]:

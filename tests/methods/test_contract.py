@@ -25,7 +25,22 @@ from retable.run import evaluate_cell, fixed_batch, make_context, make_determini
 from retable.settings import load_paper_module
 
 ROOT = Path(__file__).resolve().parents[2]
-SHORT = {"epochs": 6}
+# Loops and what is attacked, cut to this: each promise is about what happens between steps, not about their number.
+SHORT = {
+    "epochs": 6,
+    "supervised_epochs": 3,
+    "probe_epochs": 3,
+    "tune_epochs": 3,
+    "aff_epochs": 3,
+    "teacher_epochs": 4,
+    "student_epochs": 3,
+    "alf_iters": 2,
+    "pgd_iters": 2,
+    "attacked_images": 50,
+    "aa_images": 10,
+    "aa_iterations": 2,
+    "runs": 2,
+}
 PAPERS = load_papers(ROOT)
 
 
@@ -38,7 +53,9 @@ def demo_cells() -> list[Cell]:
             for cell in recipe_cells(paper.id, recipe, workspace.datasets, "demo"):
                 chosen.setdefault((cell.paper, cell.recipe, cell.variant), cell)
     return [
-        dataclasses.replace(cell, settings=cell.settings | {k: v for k, v in SHORT.items() if k in cell.settings})
+        dataclasses.replace(
+            cell, settings=cell.settings | {k: min(v, cell.settings[k]) for k, v in SHORT.items() if k in cell.settings}
+        )
         for cell in chosen.values()
     ]
 

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from retable.bundles import (
     make_bundles,
     marker_path,
     mend_markers,
+    mend_times,
+    needs_of,
     read_bundles,
     split,
     write_marker,
@@ -170,3 +174,41 @@ def test_a_bundle_with_a_failed_seed_ends_with_a_marker_that_the_next_call_takes
     assert json.loads(marker_path(workspace, bundle).read_text()) == {cell.identity: {"0": "failed"}}
     mend_markers(workspace, store, [bundle])
     assert not marker_path(workspace, bundle).exists()
+
+
+# What a job needs
+
+
+def needs(workspace: Workspace, recipe: str, seeds: int = 1, **config):
+    chosen = open_at(workspace, **config)
+    cell = next(cell for cell in chosen.cells if cell.recipe == recipe)
+    return cell, needs_of(chosen, Bundle.of(cell.paper, [(cell, seed) for seed in range(seeds)], 10.0))
+
+
+def test_a_job_needs_what_the_card_says(workspace):
+    cell, one = needs(workspace, "imagenet-probe", scale="full", papers=["umae"])
+    _, three = needs(workspace, "imagenet-probe", 3, scale="full", papers=["umae"])
+    at_scale = open_at(workspace).papers["umae"].recipe("imagenet-probe").scales["full"]
+    assert (at_scale.memory_gb, cell.settings["workers"] > 1) == (32.0, True)
+    assert one.memory_mb == three.memory_mb == 32000
+    # A folder of images has loaders, each on a processor; torch has the one beside them.
+    assert one.processors == 1 + cell.settings["workers"]
+    assert three.hours == pytest.approx(3 * one.hours, rel=0.01)
+    assert one.hours > at_scale.hours
+
+
+def test_where_no_card_says_it_a_job_has_the_time_of_its_scale_and_data_in_memory_have_no_loaders(workspace):
+    cell, found = needs(workspace, "transfer", scale="demo", papers=["umae"])
+    assert cell.settings["workers"] > 1
+    assert (found.memory_mb, found.processors, found.hours) == (4000, 1, 0.5)
+
+
+def test_times_that_lie_ahead_are_set_to_now(tmp_path):
+    ahead, sound = tmp_path / "ahead", tmp_path / "sound"
+    for path in (ahead, sound):
+        path.touch()
+    os.utime(ahead, (time.time() + 7200,) * 2)
+    before = sound.stat().st_mtime_ns
+    assert mend_times([ahead, sound, tmp_path / "gone"]) == [ahead]
+    assert abs(ahead.stat().st_mtime - time.time()) < 60
+    assert sound.stat().st_mtime_ns == before

@@ -14,7 +14,7 @@ from retable.config import Workspace
 from retable.currency import RecordStore
 from retable.plan import Cell, find_cell
 from retable.records import load_records, read_record
-from retable.run import make_context, run_cell
+from retable.run import make_context, out_of_memory, run_cell
 from retable.train.context import Context, Result
 
 
@@ -104,7 +104,7 @@ def test_pictures_lie_beside_the_record_and_a_new_run_replaces_them(
         return measured
 
     monkeypatch.setattr(method.NodeClassification, "measure", measure)
-    cell = dataclasses.replace(cell, seeds=(0,))
+    cell = dataclasses.dataclasses.replace(cell, seeds=(0,))
     folder = run_cell(workspace, cell).folder
     assert np.array_equal(np.asarray(Image.open(folder / "seed-0.before.png")), pixels)
     entry = {"name": "before", "caption": "A caption\nof two lines.", "width": 4, "height": 2}
@@ -129,3 +129,42 @@ def test_what_is_no_picture_gets_one_line(
     context = make_context(workspace, cell, 0, torch.device("cpu"))
     with pytest.raises(ValueError, match=words):
         context.picture(name, pixels, "")
+
+
+# Out of memory
+
+
+GPU_SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 139.80 GiB."
+
+
+@pytest.mark.parametrize(
+    ("problem", "runs", "said"),
+    [
+        (torch.OutOfMemoryError(GPU_SAYS), 1, "out of GPU memory when 2.00 GiB more were asked for; lower batch_size"),
+        (torch.OutOfMemoryError(GPU_SAYS), 4, "lower runs_per_gpu (now 4) or batch_size (now 128)"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes."),
+            1,
+            "out of memory",
+        ),
+        (MemoryError(), 1, "out of memory; lower batch_size (now 128)"),
+        (RuntimeError("shapes do not fit"), 1, None),
+    ],
+)
+def test_out_of_memory_is_one_line_that_says_what_to_lower(cell, problem, runs, said):
+    cell = dataclasses.replace(cell, settings=cell.settings | {"batch_size": 128, "probe_block": 1})
+    found = out_of_memory(problem, cell, runs)
+    assert found is None if said is None else said in found
+    assert found is None or "\n" not in found
+
+
+def test_a_seed_without_memory_is_a_failed_record_and_where_nothing_is_to_lower_a_larger_machine_is_named(
+    workspace, cell, monkeypatch
+):
+    def no_memory(*_):
+        raise torch.OutOfMemoryError(GPU_SAYS)
+
+    monkeypatch.setattr("retable.run.measure", no_memory)
+    record = run_cell(workspace, dataclasses.replace(cell, seeds=(0,))).records[0]
+    assert record.state == "failed"
+    assert record.error == ("out of GPU memory when 2.00 GiB more were asked for; take a machine that has more")

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # Imports everything once, then forks a child for each command that it reads; the child dies at the point it is told.
 DRIVER = """
 import json, os, signal, sys
@@ -354,7 +356,6 @@ def test_a_folder_that_cannot_be_written_is_one_line(name, command, ground):
 # Clocks
 
 
-@pytest.mark.slow
 def test_a_clock_set_back_loses_nothing_and_the_page_follows(measured):
     # As if all of it had been written a day ahead.
     ahead = time.time() + 86400
