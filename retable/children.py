@@ -152,7 +152,11 @@ def _work_and_exit(stop: Relay, work: Callable[[], None], parent: int, writer: i
 def prepare(workspace: Workspace, cells: list[Cell]) -> None:
     """Import, hash and ask git once for all children. Nothing here may start CUDA or threads."""
     for experiment in dict.fromkeys((cell.paper, workspace.experiment(cell)) for cell in cells):
-        load_paper_module(*experiment)
+        try:
+            load_paper_module(*experiment)
+        except (Exception, SystemExit):
+            if experiment[0] not in workspace.outside.folders:
+                raise  # code from outside fails in the child in the same way, and its records say so
     for cell in cells:
         provenance_of(workspace, cell)
     running_tree()

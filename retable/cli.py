@@ -23,8 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `retable`. Returns the exit status: 0, 2 for unusable input, else what went wrong."""
     chosen = _parser().parse_args(arguments)
     try:
-        return chosen.function(chosen) or 0
+        status = chosen.function(chosen) or 0
+        # The rest is done; a folder that the user named and that cannot be used is an error all the same.
+        return max(status, int(_tell_troubles(chosen)))
     except (CardError, DataError) as error:
+        _tell_troubles(chosen)
         print(f"retable: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
@@ -42,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     selection = argparse.ArgumentParser(add_help=False)
     selection.add_argument("--scale", help="demo, reduced or full (default: config/config.yaml)")
     selection.add_argument("--papers", help="comma-separated, default all")
+    selection.add_argument("--papers-from", help="folders with papers or data cards from elsewhere, comma-separated")
     selection.add_argument("--datasets", help="comma-separated, default all")
     selection.add_argument("--recipes", help="comma-separated, default all")
     selection.add_argument("--device", help="auto, cpu or cuda (default: config/config.yaml)")
@@ -77,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     data.add_argument("action", choices=["list", "fetch", "check", "pin", "adopt"])
     data.add_argument("names", nargs="*", help="data sets, default all; for adopt: a name, and an archive or folder")
+    data.add_argument("--papers-from", help="folders with data cards from elsewhere, comma-separated")
     data.add_argument("--mirror", help="a directory or a URL that has the files under the cards' paths")
     command("report", _report, "draw the pages from what is measured")
     publish = command("publish", _publish, "copy finished records into results/published/")
@@ -119,7 +124,19 @@ def open_workspace(chosen: argparse.Namespace) -> Workspace:
     paper, _, recipe = (getattr(chosen, "recipe", None) or "").partition("/")
     overrides |= {"papers": paper} if paper else {}
     overrides |= {"recipes": recipe} if recipe else {}
-    return Workspace(root, load_config(root / "config" / "config.yaml", **overrides))
+    if places := getattr(chosen, "papers_from", None):
+        overrides["papers_from"] = [str(Path(place).absolute()) for place in places.split(",") if place]
+    chosen.workspace = Workspace(root, load_config(root / "config" / "config.yaml", **overrides))
+    return chosen.workspace
+
+
+def _tell_troubles(chosen: argparse.Namespace) -> bool:
+    """Print what cannot be used of the folders from outside; tells whether there is something."""
+    workspace = getattr(chosen, "workspace", None)
+    troubles = workspace.__dict__["outside"].troubles if workspace and "outside" in workspace.__dict__ else []
+    for line in troubles:
+        print(f"retable: {line}", file=sys.stderr)
+    return bool(troubles)
 
 
 def _plan(chosen: argparse.Namespace) -> None:
@@ -290,10 +307,12 @@ def _data(chosen: argparse.Namespace) -> int:
     from retable.data.fetch import fetch
     from retable.data.overview import check_lines, listing
     from retable.data.pin import pin
+    from retable.outside import teach_readers
 
     if chosen.action == "adopt":
         return _adopt(chosen.names)
     workspace = open_workspace(chosen)
+    teach_readers(workspace.outside.readers)
     for name in chosen.names:
         if name not in workspace.datasets:
             raise CardError(unknown("data set", name, list(workspace.datasets)))
@@ -318,12 +337,12 @@ def _data(chosen: argparse.Namespace) -> int:
 
 
 def _adopt(arguments: list[str]) -> int:
-    from retable.cards import load_unpinned
+    from retable.cards import load_unpinned, unpinned_folder
     from retable.data.adopt import write_card
 
     root = find_root(Path.cwd())
     if len(arguments) != 2:
-        names = ", ".join(sorted(path.stem for path in (root / "datasets" / "unpinned").glob("*.yaml")))
+        names = ", ".join(sorted(path.stem for path in unpinned_folder(root).glob("*.yaml")))
         raise CardError(f"retable data adopt NAME PATH: a name ({names}) and your archive, or a folder with the files")
     print(write_card(load_unpinned(root, arguments[0]), Path(arguments[1]), root))
     return 0

@@ -18,9 +18,12 @@ from retable.cards import (
     Scale,
     load_datasets,
     load_papers,
+    methods_folder,
     unknown,
 )
 from retable.checkout import require_running
+from retable.homes import is_checkout
+from retable.outside import Outside, find, leave_out, said
 from retable.plan import Cell, plan
 from retable.records import RunRecord
 from retable.settings import check_settings
@@ -39,6 +42,7 @@ class Config(Model):
 
     scale: Scale = "demo"
     papers: list[str] | None = None
+    papers_from: list[str] | None = None
     datasets: list[str] | None = None
     recipes: list[str] | None = None
     seeds: int | None = None
@@ -47,7 +51,7 @@ class Config(Model):
     runs_per_gpu: int = 1
     wandb: Wandb = Wandb()
 
-    @field_validator("papers", "datasets", "recipes", mode="before")
+    @field_validator("papers", "papers_from", "datasets", "recipes", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -101,11 +105,30 @@ class Workspace:
 
     @cached_property
     def datasets(self) -> dict[str, DatasetCard]:
-        return load_datasets(self.root)
+        """The suite's data sets and those of outside papers."""
+        return self._datasets | self.outside.datasets
+
+    @property
+    def papers(self) -> dict[str, PaperCard]:
+        """The suite's papers and those from outside that can be used."""
+        return self._papers | self.outside.papers
 
     @cached_property
-    def papers(self) -> dict[str, PaperCard]:
+    def outside(self) -> Outside:
+        """Papers and data sets that are no part of the suite; `troubles` are those that cannot be used, a line each."""
+        return find(self.root, self.config.papers_from or (), self._papers, self._datasets)
+
+    @cached_property
+    def _papers(self) -> dict[str, PaperCard]:
         return load_papers(self.root)
+
+    @cached_property
+    def _datasets(self) -> dict[str, DatasetCard]:
+        return load_datasets(self.root)
+
+    def folder_of(self, paper: str) -> Path:
+        """The folder with a paper's card, claims and code."""
+        return self.outside.folders.get(paper) or methods_folder(self.root) / paper
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -120,7 +143,17 @@ class Workspace:
             chosen.recipes,
             chosen.seeds,
         )
-        check_settings(cells, self.papers)
+        check_settings([cell for cell in cells if cell.paper not in self.outside.papers], self.papers)
+        for name in [name for name in self.outside.papers if any(cell.paper == name for cell in cells)]:
+            try:
+                check_settings([cell for cell in cells if cell.paper == name], self.papers)
+            except (Exception, SystemExit) as error:  # whatever a user's code does when it is imported
+                folder = self.outside.folders[name]
+                why = str(error) if isinstance(error, CardError) else said(error, folder)
+                leave_out(self.outside, name, why)
+                cells = [cell for cell in cells if cell.paper != name]
+        if not cells:
+            raise CardError("nothing is left to run")
         return cells
 
     def experiment(self, subject: Cell | RunRecord) -> str:
@@ -150,8 +183,11 @@ class Workspace:
 
 
 def find_root(start: Path) -> Path:
-    """The checkout that `start` lies in. Raises CardError outside of one."""
+    """The checkout, or the folder of `retable init`, that `start` lies in. Raises CardError outside of one."""
     for folder in (start.resolve(), *start.resolve().parents):
-        if (folder / "Snakefile").exists() and (folder / "methods").is_dir():
+        if (folder / "Snakefile").exists() and (is_checkout(folder) or (folder / "config").is_dir()):
             return folder
-    raise CardError(f"{start} is not inside a retable checkout (no Snakefile beside methods/); cd into one")
+    raise CardError(
+        f"{start} is not inside a retable checkout (no Snakefile beside methods/ or config/); cd into one, or make a "
+        "folder for runs with `retable init FOLDER`"
+    )

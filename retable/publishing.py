@@ -26,6 +26,10 @@ def publish_finished(store: RecordStore, cells: Sequence[Cell]) -> list[str]:
             left["stale"] += 1
         elif record.clean is not True:
             left["measured with uncommitted changes" if record.commit else "measured outside of a git repository"] += 1
+        elif record.paper in store.workspace.outside.folders and not record.environment.get("paper", "").endswith(
+            "clean"
+        ):
+            left["measured from a folder that is not as a commit has it"] += 1
         else:
             good.append(record)
     held = seeds_held([*store.published.records, *good])

@@ -19,11 +19,13 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from retable.cards import CardError
-from retable.checkout import running_tree
+from retable.checkout import described, running_tree
 from retable.config import Workspace
 from retable.currency import Provenance, RecordStore, provenance_of, write_index
 from retable.data.containers import DataError
 from retable.experiment import Experiment
+from retable.outside import said as said_of_error
+from retable.outside import teach_readers
 from retable.plan import Cell
 from retable.records import (
     Cost,
@@ -71,7 +73,7 @@ def run_cell(
     another process measures is waited for, or left out without `wait`. Of several processes that torchrun started the
     first one writes; CardError if the cell's experiment does not share its work.
     """
-    if world_size() > 1 and not load_paper_module(cell.paper, workspace.experiment(cell)).EXPERIMENT.parallel:
+    if world_size() > 1 and not paper_module(workspace, cell).EXPERIMENT.parallel:
         raise CardError(
             f"{cell.paper}/{cell.recipe} does not share its work among processes: run it without torchrun, or cells "
             "side by side"
@@ -145,7 +147,7 @@ def run_seed(
         context = make_context(workspace, cell, seed, device, provenance, stop)
         determinism = make_deterministic(device)
         try:
-            measured = measure(load_paper_module(cell.paper, workspace.experiment(cell)), cell, context)
+            measured = measure(paper_module(workspace, cell), cell, context)
             context.check_measured(measured)
         except Diverged as problem:
             state, error = "diverged", str(problem)
@@ -170,6 +172,8 @@ def run_seed(
         resumed=context.resumed,
     )
     where = environment(device) | {"determinism": determinism}
+    if folder := workspace.outside.folders.get(cell.paper):
+        where["paper"] = described(folder)
     return _record(cell, seed, provenance, measured, state, error, cost, where, started, _now())
 
 
@@ -235,6 +239,17 @@ def _index(workspace: Workspace, cell: Cell) -> None:
         write_index(RecordStore.open(workspace), cell)
 
 
+def paper_module(workspace: Workspace, cell: Cell) -> ModuleType:
+    """The module that runs a cell. Raises ImportError, in a line, for code from outside that cannot be imported."""
+    name = workspace.experiment(cell)
+    try:
+        return load_paper_module(cell.paper, name)
+    except (Exception, SystemExit) as error:
+        if folder := workspace.outside.folders.get(cell.paper):
+            raise ImportError(said_of_error(error, folder)) from error
+        raise
+
+
 def measure(module: ModuleType, cell: Cell, context: Context) -> Result:
     """Train and evaluate one seed by the experiment in a paper's module."""
     kind, settings = _experiment(module, cell)
@@ -292,6 +307,7 @@ def make_context(
 ) -> Context:
     """What a method is handed for one seed; its resume state lies in `results/.state/<identity>/seed-<n>`."""
     provenance = provenance or provenance_of(workspace, cell)
+    teach_readers(workspace.outside.readers)
     return Context(
         cell=cell,
         seed=seed,
@@ -308,8 +324,7 @@ def evaluate_cell(workspace: Workspace, cell: Cell, seed: int) -> Result:
     """Evaluate the weights that a finished run kept, without training."""
     with claimed_device(workspace) as device:
         make_deterministic(device)
-        module = load_paper_module(cell.paper, workspace.experiment(cell))
-        return evaluate(module, cell, make_context(workspace, cell, seed, device))
+        return evaluate(paper_module(workspace, cell), cell, make_context(workspace, cell, seed, device))
 
 
 def environment(device: torch.device) -> dict[str, str]:

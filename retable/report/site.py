@@ -91,7 +91,7 @@ def inputs(
     papers, datasets = workspace.papers, workspace.datasets
     claims = {}
     for name, paper in papers.items():
-        path = workspace.root / "methods" / name / "claims.csv"
+        path = workspace.folder_of(name) / "claims.csv"
         claims[name] = load_claims(path) if path.exists() else []
         check_claims(paper, claims[name])
     # Seeds that the user asked for beyond the card's are part of the plan.

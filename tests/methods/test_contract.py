@@ -1,4 +1,5 @@
-"""What every method promises, asked of each variant that the demo runs: a new paper is covered by its card.
+"""What every method promises, asked of each variant that the demo runs: a new paper is covered by its card, one from
+outside where RETABLE_PAPERS_FROM names its folder.
 
 By default one variant speaks for a method of an experiment, and the others are asked with `-m slow`. `--device cuda`
 asks the same on a GPU.
@@ -17,7 +18,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from retable.cards import load_papers
 from retable.config import Config, Workspace
 from retable.plan import Cell, recipe_cells
 from retable.records import read_record
@@ -26,16 +26,16 @@ from retable.settings import load_paper_module
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = {"epochs": 6}
-PAPERS = load_papers(ROOT)
+SUITE = Workspace(ROOT, Config())
+PAPERS = SUITE.papers
 
 
 def demo_cells() -> list[Cell]:
     """One short cell for each recipe and variant of the demo: the cheapest of its grid."""
-    workspace = Workspace(ROOT, Config())
     chosen: dict[tuple, Cell] = {}
-    for paper in workspace.papers.values():
+    for paper in PAPERS.values():
         for recipe in paper.recipes:
-            for cell in recipe_cells(paper.id, recipe, workspace.datasets, "demo"):
+            for cell in recipe_cells(paper.id, recipe, SUITE.datasets, "demo"):
                 chosen.setdefault((cell.paper, cell.recipe, cell.variant), cell)
     return [
         dataclasses.replace(cell, settings=cell.settings | {k: v for k, v in SHORT.items() if k in cell.settings})
@@ -132,7 +132,7 @@ def outcome(folder: Path, seed: int, device: str) -> tuple[dict, bytes]:
 def test_card_is_valid_and_has_a_demo(paper: str) -> None:
     card = PAPERS[paper]
     assert any("demo" in recipe.scales for recipe in card.recipes)
-    assert (ROOT / "methods" / paper / "README.md").exists()
+    assert (SUITE.folder_of(paper) / "README.md").exists()
 
 
 @each(LEARNING)
@@ -303,8 +303,7 @@ def kills() -> list[pytest.param]:
     """A learner of each experiment at each point. What the engine does at the points is the same for all, so by
     default one of them is asked all, and the others what they themselves must keep: a step's outcome.
     """
-    workspace = Workspace(ROOT, Config())
-    cells = {(cell.paper, workspace.experiment(cell)): cell for cell in LEARNING}
+    cells = {(cell.paper, SUITE.experiment(cell)): cell for cell in LEARNING}
     return [
         pytest.param(
             cell,

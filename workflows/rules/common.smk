@@ -1,5 +1,6 @@
 """The workspace of this run and what the rules ask of it."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -19,6 +20,10 @@ pass_on(Path(workflow.basedir))
 try:
     WORKSPACE = Workspace(Path(workflow.basedir), parse_config(config))
     CELLS = {cell.identity: cell for cell in WORKSPACE.cells}
+    # Papers from outside that cannot be used: the others go on without them, and the call ends with an error.
+    TROUBLES = WORKSPACE.outside.troubles
+    if workflow.is_main_process:
+        print("".join(f"retable: {line}\n" for line in TROUBLES), end="", file=sys.stderr)
     # A job of a cluster reads this file again, when other seeds are measured already: the bundles stay as they are.
     if workflow.is_main_process:
         check_reachable(WORKSPACE)
@@ -111,12 +116,20 @@ def from_tree(*patterns):
     return sorted(str(path.relative_to(WORKSPACE.root)) for path in found if "__pycache__" not in path.parts)
 
 
+def from_outside():
+    """Cards and claims of papers from outside."""
+    folders = WORKSPACE.outside.folders.values()
+    found = [folder / name for folder in folders for name in ("card.yaml", "claims.csv")]
+    return [str(path) for path in found if path.is_file()]
+
+
 def selection():
     """The run's selection as options of the `retable` command."""
     chosen = WORKSPACE.config
     options = [("--scale", chosen.scale), ("--seeds", chosen.seeds), ("--device", chosen.device)]
-    options += [(f"--{key}", ",".join(getattr(chosen, key) or [])) for key in ("papers", "datasets", "recipes")]
-    return " ".join(f"{option} {value}" for option, value in options if value)
+    keys = ("papers", "papers_from", "datasets", "recipes")
+    options += [(f"--{key.replace('_', '-')}", ",".join(getattr(chosen, key) or [])) for key in keys]
+    return " ".join(f"{option} {shlex.quote(str(value))}" for option, value in options if value)
 
 
 def wandb_marker():
@@ -145,9 +158,13 @@ def states_now():
 
 
 def end_with_failures():
-    """Jobs with failed seeds end well, so that pages are drawn; the call itself ends with an error."""
+    """Jobs with failed seeds end well, so that pages are drawn; the call itself ends with an error. So it does where a
+    paper from outside was left out.
+    """
     if failed := states_now().count("failed"):
         raise WorkflowError(f"{failed} seeds failed; `retable status` says why, the same call tries them again")
+    if TROUBLES:
+        raise WorkflowError(f"left out: {'; '.join(TROUBLES)}")
 
 
 def failing_line():
