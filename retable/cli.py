@@ -14,6 +14,7 @@ from retable import __version__
 from retable.cards import CardError, DataError, unknown
 from retable.config import Workspace, find_root, load_config
 from retable.plan import Cell, find_cell, plan
+from retable.whatif import parse_values
 
 if TYPE_CHECKING:
     from retable.currency import RecordStore
@@ -48,6 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     selection.add_argument("--papers-from", help="folders with papers or data cards from elsewhere, comma-separated")
     selection.add_argument("--datasets", help="comma-separated, default all")
     selection.add_argument("--recipes", help="comma-separated, default all")
+    selection.add_argument("--variants", help="comma-separated, default all")
+    selection.add_argument("--axes", action="append", default=[], metavar="NAME=VALUE[,VALUE]", help="of the grid")
+    selection.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE[,VALUE]", help="what if: settings that no card lists"
+    )
     selection.add_argument("--device", help="auto, cpu or cuda (default: config/config.yaml)")
     selection.add_argument("--seeds", type=int, help="number of seeds instead of the card's")
 
@@ -102,6 +108,13 @@ def _parser() -> argparse.ArgumentParser:
         "--steps", type=int, help="rehearse: each cell once on the processor, every phase cut to this"
     )
     command("wandb", _wandb, "replay measured runs to Weights & Biases")
+    new = command("new", _new, "lay out a paper's or a data set's folder that runs at once", select=False)
+    new.add_argument("kind", choices=["paper", "dataset"])
+    new.add_argument("place", type=Path, metavar="ID", help="its id, or a folder to be made that is named so")
+    check = command("check", _check, "check a paper's or a data set's folder, wherever it lies", select=False)
+    check.add_argument("folder", type=Path)
+    compare = command("compare", _compare, "two cells, two commits' records or two machines, side by side")
+    compare.add_argument("sides", nargs=2, metavar="SIDE", help="CELL, CELL@WHERE or @WHERE")
     background = command("background", _background, "measure in a clone, at the lowest priority", select=False)
     actions = background.add_subparsers(required=True, metavar="action", dest="action")
     start = actions.add_parser("start", help="measure what `retable run ARGUMENTS` would; say `--` before them")
@@ -124,6 +137,9 @@ def open_workspace(chosen: argparse.Namespace) -> Workspace:
     paper, _, recipe = (getattr(chosen, "recipe", None) or "").partition("/")
     overrides |= {"papers": paper} if paper else {}
     overrides |= {"recipes": recipe} if recipe else {}
+    overrides["variants"] = getattr(chosen, "variants", None)
+    for name in ("axes", "set"):
+        overrides[name] = parse_values(getattr(chosen, name, None) or [], f"--{name}") or None
     if places := getattr(chosen, "papers_from", None):
         overrides["papers_from"] = [str(Path(place).absolute()) for place in places.split(",") if place]
     chosen.workspace = Workspace(root, load_config(root / "config" / "config.yaml", **overrides))
@@ -396,6 +412,33 @@ def _background(chosen: argparse.Namespace) -> int:
     for line in lines:
         print(line)
     return 1 if chosen.action == "stop" and background.alive() else 0
+
+
+def _new(chosen: argparse.Namespace) -> None:
+    from retable.scaffold import new_dataset, new_paper
+
+    for path in (new_paper if chosen.kind == "paper" else new_dataset)(chosen.place):
+        print(path)
+    print(f"next: retable check {chosen.place}")
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from retable.checking import Failed, check
+
+    try:
+        for line in check(chosen.folder):
+            print(f"ok    {line}", flush=True)
+    except Failed as error:
+        print(f"wrong {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _compare(chosen: argparse.Namespace) -> None:
+    from retable.compare import compare
+
+    for line in compare(open_workspace(chosen), *chosen.sides):
+        print(line)
 
 
 def _wandb(chosen: argparse.Namespace) -> None:

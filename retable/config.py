@@ -15,6 +15,7 @@ from retable.cards import (
     DatasetCard,
     Model,
     PaperCard,
+    Scalar,
     Scale,
     load_datasets,
     load_papers,
@@ -27,6 +28,7 @@ from retable.outside import Outside, find, leave_out, said
 from retable.plan import Cell, plan
 from retable.records import RunRecord
 from retable.settings import check_settings
+from retable.whatif import explore, parse_values, select
 
 
 class Wandb(Model):
@@ -45,16 +47,26 @@ class Config(Model):
     papers_from: list[str] | None = None
     datasets: list[str] | None = None
     recipes: list[str] | None = None
+    variants: list[str] | None = None
+    axes: dict[str, list[Scalar]] = {}
+    set: dict[str, list[Scalar]] = {}
     seeds: int | None = None
     mirror: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     runs_per_gpu: int = 1
     wandb: Wandb = Wandb()
 
-    @field_validator("papers", "papers_from", "datasets", "recipes", mode="before")
+    @field_validator("papers", "papers_from", "datasets", "recipes", "variants", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("axes", "set", mode="before")
+    @classmethod
+    def _one_value_or_more(cls, value: Any) -> Any:
+        if isinstance(value, str):  # Snakemake's --config 'set=lr=0.01,0.005 dropout=0.3'
+            return parse_values(value.split(), "set")
+        return {k: v if isinstance(v, list) else [v] for k, v in value.items()} if isinstance(value, dict) else value
 
     @field_validator("seeds", "runs_per_gpu")
     @classmethod
@@ -143,6 +155,9 @@ class Workspace:
             chosen.recipes,
             chosen.seeds,
         )
+        cells = select(cells, chosen.variants, chosen.axes)
+        if chosen.set:
+            cells = explore(cells, self.papers, chosen.set)
         check_settings([cell for cell in cells if cell.paper not in self.outside.papers], self.papers)
         for name in [name for name in self.outside.papers if any(cell.paper == name for cell in cells)]:
             try:

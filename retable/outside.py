@@ -131,10 +131,15 @@ def _add_paper(outside: Outside, folder: Path, papers: Mapping[str, PaperCard]) 
             raise CardError(f"{path}: needs the module {name}.py beside it; docs/your-own-paper.md shows what it holds")
     for code in sorted(folder.rglob("*.py")):
         try:
-            ast.parse(code.read_text(encoding="utf-8"))
+            tree = ast.parse(code.read_text(encoding="utf-8"))
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None) or 1
             raise CardError(f"{code}:{line}: not Python ({getattr(error, 'msg', error)}); mend it") from None
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module and code.parent == folder:
+                name = node.module.partition(".")[0]
+                if not (folder / f"{name}.py").is_file() and not (folder / name).is_dir():
+                    raise CardError(f"{code}:{node.lineno}: imports .{name}, and {folder / name}.py is missing")
     if (folder / "claims.csv").is_file():
         load_claims(folder / "claims.csv")
     outside.papers[card.id], outside.folders[card.id] = card, folder

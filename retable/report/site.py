@@ -20,7 +20,7 @@ from retable.currency import Currency, RecordStore
 from retable.looks import Looks
 from retable.plan import Cell, recipe_cells
 from retable.records import RunRecord, Trouble, to_json
-from retable.report import curves, figures, pictures, tables, words
+from retable.report import curves, explorations, figures, pictures, tables, words
 from retable.report.document import document
 from retable.rows import Row, cell_state
 from retable.verdicts import Assessment, ValueVerdict, assess, check_claims
@@ -42,11 +42,12 @@ def build(
     results: Path | None = None,
     troubles: Sequence[Trouble] = (),
     looks: Looks = NO_LOOKS,
+    explored: Sequence[RunRecord] = (),
 ) -> Path:
     """Draw the site into the folder `out`, replacing the site that is there, and return its index page.
 
     `results` is the folder where runs left pictures; without it none are shown. `troubles` are records that cannot be
-    used; the index lists them. `looks` are the stored ones.
+    used; the index lists them. `looks` are the stored ones, `explored` the records of explorations.
     Raises CardError when `out` holds something else, or when a claim has two answers.
     """
     cells = [cell for group in cells_by_scale.values() for cell in group]
@@ -60,7 +61,8 @@ def build(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         fresh = Path(temporary) / "site"
-        _Site(fresh, assessments, datasets, records, currency, results, troubles, looks).write()
+        what_if = explorations.lines(explored, papers, cells_by_scale, records, currency)
+        _Site(fresh, assessments, datasets, records, currency, results, troubles, looks, what_if).write()
         if out.exists():
             out.rename(Path(temporary) / "old")
         fresh.rename(out)
@@ -81,6 +83,7 @@ def build_site(workspace: Workspace) -> Path:
         workspace.results,
         store.troubles,
         store.looks,
+        store.explorations.records,
     )
 
 
@@ -122,6 +125,7 @@ class _Site:
     results: Path | None = None
     troubles: Sequence[Trouble] = ()
     looks: Looks = NO_LOOKS
+    what_if: Sequence[explorations.Line] = ()
     by_cell: dict[str, list[RunRecord]] = field(default_factory=lambda: defaultdict(list))
 
     def write(self) -> None:
@@ -138,6 +142,7 @@ class _Site:
         self.pages.globals |= {
             "words": words,
             "marks": words.MARKS,
+            "explorations": explorations.PAGE if self.what_if else "",
             "newest": max((record.ended[:10] for record in self.records), default=None),
             # Settings may name a data set that has no card here.
             "title_of": lambda name: self.datasets[name].title if name in self.datasets else name,
@@ -149,6 +154,7 @@ class _Site:
         tables.write_csv(self.assessments, self.datasets, self.out / "tables")
         (self.out / "verdicts.json").write_bytes(to_json(document(self.assessments).model_dump(mode="json")))
         self._index()
+        explorations.write(self.what_if, self.pages, self.out)
         for assessment in self.assessments.values():
             self._paper(assessment)
             for row in assessment.rows:

@@ -19,51 +19,20 @@ import pytest
 import torch
 
 from retable.config import Config, Workspace
-from retable.plan import Cell, recipe_cells
+from retable.contract import curve, demo_cells, is_control, meaning, speakers, step_lowers
+from retable.plan import Cell
 from retable.records import read_record
 from retable.run import evaluate_cell, fixed_batch, make_context, make_deterministic, run_cell
 from retable.settings import load_paper_module
 
 ROOT = Path(__file__).resolve().parents[2]
-SHORT = {"epochs": 6}
 SUITE = Workspace(ROOT, Config())
 PAPERS = SUITE.papers
 
 
-def demo_cells() -> list[Cell]:
-    """One short cell for each recipe and variant of the demo: the cheapest of its grid."""
-    chosen: dict[tuple, Cell] = {}
-    for paper in PAPERS.values():
-        for recipe in paper.recipes:
-            for cell in recipe_cells(paper.id, recipe, SUITE.datasets, "demo"):
-                chosen.setdefault((cell.paper, cell.recipe, cell.variant), cell)
-    return [
-        dataclasses.replace(cell, settings=cell.settings | {k: v for k, v in SHORT.items() if k in cell.settings})
-        for cell in chosen.values()
-    ]
-
-
-CELLS = demo_cells()
-
-
-def is_control(cell: Cell) -> bool:
-    return PAPERS[cell.paper].recipe(cell.recipe).variants[cell.variant].control
-
-
-LEARNING = [cell for cell in CELLS if not is_control(cell)]
-
-
-def speakers() -> list[Cell]:
-    """One cell for each experiment and method: of the first recipe, whose last variant is the paper's own form."""
-    found: dict[tuple, Cell] = {}
-    for cell in LEARNING:
-        key = (cell.paper, PAPERS[cell.paper].recipe(cell.recipe).experiment, cell.settings.get("method"))
-        if key not in found or found[key].recipe == cell.recipe:
-            found[key] = cell
-    return list(found.values())
-
-
-SPEAKERS = speakers()
+CELLS = demo_cells(SUITE)
+LEARNING = [cell for cell in CELLS if not is_control(SUITE, cell)]
+SPEAKERS = speakers(SUITE, CELLS)
 
 
 def each(cells: list[Cell]) -> pytest.MarkDecorator:
@@ -105,17 +74,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory, device: str) -> Callable[
     return lambda cell: of(cell.identity)
 
 
-def meaning(path: Path) -> dict:
-    """A record without what may differ between two runs of the same thing: times, memory, resumption."""
-    return read_record(path).model_dump(exclude={"cost", "started", "ended"})
-
-
-def curve(folder: Path, seed: int) -> bytes:
-    """What a seed logged; nothing for rows without training."""
-    path = folder / f"seed-{seed}.curve.jsonl"
-    return path.read_bytes() if path.exists() else b""
-
-
 def outcome(folder: Path, seed: int, device: str) -> tuple[dict, bytes]:
     """What must not change when a seed runs again: record and curve on a processor, to the last bit.
 
@@ -140,15 +98,7 @@ def test_one_step_lowers_the_loss_on_a_fixed_batch(cell: Cell, workspace: Worksp
     make_deterministic(torch.device(device))
     context = make_context(workspace, cell, 0, torch.device(device))
     model, loss = fixed_batch(load_paper_module(cell.paper, workspace.experiment(cell)), cell, context)
-    before = loss()
-    before.backward()
-    size = sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None)
-    assert size > 0
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.grad is not None:
-                parameter -= 0.01 * parameter.grad / size.sqrt()
-    assert loss().item() < before.item()
+    assert step_lowers(model, loss)
 
 
 @each(CELLS)
@@ -161,7 +111,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(
     assert first["metrics"]
     again = run_cell(workspace, dataclasses.replace(cell, seeds=(0,))).folder
     assert outcome(again, 0, device) == outcome(folder, 0, device)
-    if not is_control(cell):
+    if not is_control(SUITE, cell):
         assert curve(folder, 0) != curve(folder, 1)
         assert first["settings"] == other["settings"]
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from retable.bundles import fix_bundles, marker_path, mend_markers, read_bundles
-from retable.cards import CardError, DataError
+from retable.cards import CardError, DataError, as_text
 from retable.checkout import pass_on
 from retable.config import Workspace, parse_config
 from retable.currency import RecordStore, mend_indices
@@ -127,9 +127,16 @@ def selection():
     """The run's selection as options of the `retable` command."""
     chosen = WORKSPACE.config
     options = [("--scale", chosen.scale), ("--seeds", chosen.seeds), ("--device", chosen.device)]
-    keys = ("papers", "papers_from", "datasets", "recipes")
+    options += [
+        (f"--{key}", setting(name, values)) for key in ("axes", "set") for name, values in getattr(chosen, key).items()
+    ]
+    keys = ("papers", "papers_from", "datasets", "recipes", "variants")
     options += [(f"--{key.replace('_', '-')}", ",".join(getattr(chosen, key) or [])) for key in keys]
     return " ".join(f"{option} {shlex.quote(str(value))}" for option, value in options if value)
+
+
+def setting(name, values):
+    return f"{name}={','.join(map(as_text, values))}"
 
 
 def wandb_marker():
