@@ -37,8 +37,8 @@ def check(folder: Path) -> Iterator[str]:
     if is_paper:
         yield from _parts(folder)
         yield from _plan(folder)
-        yield from _promises(folder)
         yield _own_tests(folder)
+        yield from _promises(folder)
         yield from _demo(folder)
     if places := places_to_fill(folder):
         yield f"{len(places)} places still say FILL IN: {', '.join(places[:3])}{', ...' if len(places) > 3 else ''}"

@@ -111,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     new = command("new", _new, "lay out a paper's or a data set's folder that runs at once", select=False)
     new.add_argument("kind", choices=["paper", "dataset"])
     new.add_argument("place", type=Path, metavar="ID", help="its id, or a folder to be made that is named so")
+    init = command("init", _init, "lay out a folder for runs, where there is no clone", select=False)
+    init.add_argument("folder", type=Path)
     check = command("check", _check, "check a paper's or a data set's folder, wherever it lies", select=False)
     check.add_argument("folder", type=Path)
     compare = command("compare", _compare, "two cells, two commits' records or two machines, side by side")
@@ -420,6 +422,14 @@ def _new(chosen: argparse.Namespace) -> None:
     for path in (new_paper if chosen.kind == "paper" else new_dataset)(chosen.place):
         print(path)
     print(f"next: retable check {chosen.place}")
+
+
+def _init(chosen: argparse.Namespace) -> None:
+    from retable.scaffold import lay_out
+
+    for path in lay_out(chosen.folder):
+        print(path)
+    print(f"next: cd {chosen.folder}, then `retable plan`, or `retable new paper papers/ID`")
 
 
 def _check(chosen: argparse.Namespace) -> int:

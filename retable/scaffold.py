@@ -1,5 +1,6 @@
 """`retable new`: a paper's or a data set's folder that runs at once and says at each place what to fill in."""
 
+import shutil
 from pathlib import Path
 
 import yaml
@@ -9,6 +10,9 @@ from retable.homes import PACKAGE, home
 
 TEMPLATES = PACKAGE / "templates"
 MARK = "FILL IN"
+# What Snakemake needs of the suite beside the installed package.
+WORKSPACE = ("Snakefile", "config", "profiles", "workflows")
+IGNORED = (".snakemake/", "__pycache__/", ".check/", "datasets/raw/", "logs/", "reports/", "results/", "wandb/")
 
 
 def new_paper(folder: Path) -> list[Path]:
@@ -36,6 +40,25 @@ def new_dataset(folder: Path) -> list[Path]:
         file.write(pin(unpinned, folder).replace("note: ''", f'note: "{MARK}: how it is divided"'))
     moved = {folder / "datasets" / "card.yaml": card, folder / "datasets" / "reader.py": reader}
     return [moved.get(path, path) for path in written]
+
+
+def lay_out(folder: Path) -> list[Path]:
+    """`retable init`: the folder of runs without a clone: workflow, configuration, and where papers of yours go. The
+    suite's papers and data cards are read where it is installed. Raises CardError for a folder that is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CardError(f"{folder} is there already, and not empty; choose another place")
+    for name in WORKSPACE:
+        source = home() / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name)
+    for name in ("papers", "datasets"):
+        (folder / name).mkdir()
+    (folder / ".gitignore").write_text("".join(f"{line}\n" for line in IGNORED), encoding="utf-8")
+    return [folder / name for name in (*WORKSPACE, "papers", "datasets")]
 
 
 def places_to_fill(folder: Path) -> list[str]:
