@@ -1,6 +1,7 @@
 """The command line for people. The job graph calls the same functions."""
 
 import argparse
+import json
 import math
 import os
 import sys
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 from retable import __version__
 from retable.cards import CardError, DataError, unknown
 from retable.config import Workspace, find_root, load_config
-from retable.plan import Cell, find_cell, plan
+from retable.extras import remedy
+from retable.plan import Cell, find_cell, plan, vars_of
 from retable.whatif import parse_values
 
 if TYPE_CHECKING:
@@ -30,6 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CardError, DataError) as error:
         _tell_troubles(chosen)
         print(f"retable: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if not (line := remedy(error)):
+            raise
+        print(f"retable: {line}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 141
@@ -62,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(function=function)
         return made
 
-    command("plan", _plan, "list the cells of a scale")
+    planned = command("plan", _plan, "list the cells of a scale")
     run = command("run", _run, "measure cells: those of the selection that have no current record")
     run.add_argument("recipe", nargs="?", help="<paper> or <paper>/<recipe>")
     run.add_argument("--cell", help="only the cell whose identity begins so (see `retable plan`)")
@@ -77,8 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         "status", _status, "how many seeds of each cell were measured here, failed, are stale or missing, and why"
     )
     status.add_argument("--watch", action="store_true", help="then how far a run of the selection is, until it ends")
-    command("estimate", _estimate, "what would run: time, disk, memory, licences")
-    command("verify", _verify, "check records against the tree; exit 1 when some are stale, failed, damaged or missing")
+    estimate = command("estimate", _estimate, "what would run: time, disk, memory, licences")
+    verify = command(
+        "verify", _verify, "check records against the tree; exit 1 when some are stale, failed, damaged or missing"
+    )
+    for made in (planned, status, estimate, verify):
+        made.add_argument("--json", action="store_true", help="for programs")
     data = command(
         "data",
         _data,
@@ -157,8 +168,15 @@ def _tell_troubles(chosen: argparse.Namespace) -> bool:
     return bool(troubles)
 
 
+def _print_json(data: object) -> None:
+    print(json.dumps(data, indent=1, sort_keys=True))
+
+
 def _plan(chosen: argparse.Namespace) -> None:
-    for cell in open_workspace(chosen).cells:
+    cells = open_workspace(chosen).cells
+    if chosen.json:
+        return _print_json([vars_of(cell) | {"identity": cell.identity, "command": cell.command} for cell in cells])
+    for cell in cells:
         axes = " ".join(f"{key}={value}" for key, value in cell.axes.items())
         print(
             f"{cell.identity}  {cell.paper}/{cell.recipe}  {cell.dataset}  {cell.variant}  {axes}  x{len(cell.seeds)}"
@@ -249,6 +267,14 @@ def _status(chosen: argparse.Namespace) -> None:
     workspace = open_workspace(chosen)
     store = _open_store(workspace)
     _print_troubles(store)
+    if chosen.json:
+        seeds = {
+            cell.identity: {seed: {"state": state, "reason": why} for seed, (state, why) in store.states(cell).items()}
+            for cell in workspace.cells
+        }
+        return _print_json(
+            [{"identity": cell.identity, "name": cell.name, "seeds": seeds[cell.identity]} for cell in workspace.cells]
+        )
     for cell in workspace.cells:
         states = store.states(cell)
         counts = Counter(state for state, _ in states.values())
@@ -264,8 +290,10 @@ def _status(chosen: argparse.Namespace) -> None:
 
 
 def _estimate(chosen: argparse.Namespace) -> None:
-    from retable.preflight import estimate
+    from retable.preflight import estimate, estimated
 
+    if chosen.json:
+        return _print_json(estimated(open_workspace(chosen)))
     print(estimate(open_workspace(chosen)))
 
 
@@ -274,6 +302,8 @@ def _verify(chosen: argparse.Namespace) -> int:
 
     workspace = open_workspace(chosen)
     store = _open_store(workspace)
+    said: list[str] = []
+    tell = said.append if chosen.json else print
     bad = _print_troubles(store)
     here = Counter[str]()
     for cell in workspace.cells:
@@ -281,7 +311,7 @@ def _verify(chosen: argparse.Namespace) -> int:
             here[state] += 1
             if state not in ("ok", "not run"):
                 bad += 1
-                print(f"{cell.name} seed {seed}: {state}{f' ({reason})' if reason else ''}; measure: {cell.command}")
+                tell(f"{cell.name} seed {seed}: {state}{f' ({reason})' if reason else ''}; measure: {cell.command}")
     cells = {cell.identity: cell for cell in workspace.cells}
     published = Counter[str]()
     for record in store.published.records:
@@ -291,21 +321,19 @@ def _verify(chosen: argparse.Namespace) -> int:
             if state in ("stale", "failed"):
                 bad += 1
                 cell = cells[record.identity]
-                print(f"published {cell.name} seed {record.seed}: {state} ({reason}); measure: {cell.command}")
+                tell(f"published {cell.name} seed {record.seed}: {state} ({reason}); measure: {cell.command}")
     held = seeds_held(store.published.records)
     for identity, cell in cells.items():
         if refused := store.looks.refusal(cell, max(held[identity], len(cell.seeds))):
             bad += 1
-            print(refused)
+            tell(refused)
         elif held[identity] and identity not in store.looks.stored:
             bad += 1
-            print(f"{cell.name}: published, but its look is not stored; `retable publish {cell.paper}/{cell.recipe}`")
+            tell(f"{cell.name}: published, but its look is not stored; `retable publish {cell.paper}/{cell.recipe}`")
     missing, scale = here["not run"], workspace.config.scale
-    print(
-        f"{here['ok']} of {here.total()} seeds are measured and current at scale {scale}, {missing} were not run here"
-    )
+    tell(f"{here['ok']} of {here.total()} seeds are measured and current at scale {scale}, {missing} were not run here")
     if published:
-        print("published: " + ", ".join(f"{number} {state}" for state, number in sorted(published.items())))
+        tell("published: " + ", ".join(f"{number} {state}" for state, number in sorted(published.items())))
     planned = {cell.identity for cell in plan(workspace.papers, workspace.datasets, scale)}
     earlier = [
         record
@@ -314,10 +342,13 @@ def _verify(chosen: argparse.Namespace) -> int:
     ]
     if earlier:
         recipes = ", ".join(sorted({f"{record.paper}/{record.recipe}" for record in earlier}))
-        print(
+        tell(
             f"{len(earlier)} published records ({recipes}) are of cells that no card plans any more, by an earlier "
             "protocol or setting: they stand in no table"
         )
+    if chosen.json:
+        counts = {"measured": dict(here), "published": dict(published), "earlier": len(earlier)}
+        _print_json({"good": not (bad or missing), "scale": scale, **counts, "said": said})
     return 1 if bad or missing else 0
 
 

@@ -7,12 +7,14 @@ import json
 import platform
 import resource
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -405,3 +407,15 @@ def said(record: RunRecord) -> str:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+class _Callable(ModuleType):
+    """`retable.run(...)` from a notebook, beside the module of the same name."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        from retable.library import run
+
+        return run(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable
