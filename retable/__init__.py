@@ -2,7 +2,8 @@
 
 __version__ = "0.1.0"
 
-import retable.homes  # so that `import methods.<id>` finds what a wheel keeps inside this package
+# So that `import methods.<id>` finds what a wheel keeps inside this package.
+import retable.homes  # noqa: F401
 
 # On use, so that the job graph and the pages need no torch.
 _LAZY = {"run": "retable.run", "benchmark": "retable.library", "protocols": "retable.library"}

@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     campaign.add_argument(
         "--steps", type=int, help="rehearse: each cell once on the processor, every phase cut to this"
     )
+    command("tensorboard", _tensorboard, "write measured runs as TensorBoard's event files")
     command("wandb", _wandb, "replay measured runs to Weights & Biases")
     new = command("new", _new, "lay out a paper's or a data set's folder that runs at once", select=False)
     new.add_argument("kind", choices=["paper", "dataset"])
@@ -480,6 +481,12 @@ def _compare(chosen: argparse.Namespace) -> None:
 
     for line in compare(open_workspace(chosen), *chosen.sides):
         print(line)
+
+
+def _tensorboard(chosen: argparse.Namespace) -> None:
+    from retable.tensorboard_sink import replay
+
+    print(f"{replay(open_workspace(chosen))} runs written; tensorboard --logdir results/tensorboard")
 
 
 def _wandb(chosen: argparse.Namespace) -> None:

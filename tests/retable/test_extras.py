@@ -17,7 +17,13 @@ def metadata(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("module", "extra"),
-    [("scipy.stats", "run"), ("PIL", "run"), ("vl_convert", "report"), ("torch_geometric", "graphs"), ("wandb", "wandb")],
+    [
+        ("scipy.stats", "run"),
+        ("PIL", "run"),
+        ("vl_convert", "report"),
+        ("torch_geometric", "graphs"),
+        ("wandb", "wandb"),
+    ],
 )
 def test_a_missing_package_names_its_extra(module: str, extra: str) -> None:
     said = extras.remedy(ModuleNotFoundError("no", name=module))

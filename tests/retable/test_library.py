@@ -87,7 +87,11 @@ def test_a_pyg_model_under_the_node_protocol_stands_beside_the_suites_rows(works
     assert "yours" in str(found).splitlines()[1]
     # Features as the paper takes them are its control: the protocol is the paper's own.
     plain = retable.benchmark(
-        lambda data: data.x / data.x.sum(1, keepdim=True), protocol="gcl/node", dataset=control.dataset, scale="demo", root=gcl.root
+        lambda data: data.x / data.x.sum(1, keepdim=True),
+        protocol="gcl/node",
+        dataset=control.dataset,
+        scale="demo",
+        root=gcl.root,
     )
     assert plain.metrics[0][found.metric] == pytest.approx(found.suite[0].values[0], abs=0.2)
 
