@@ -103,6 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     command("report", _report, "draw the pages from what is measured")
     publish = command("publish", _publish, "copy finished records into results/published/")
     publish.add_argument("recipe", help="<paper>/<recipe>")
+    publish.add_argument("--to", type=Path, metavar="FOLDER", help="a new folder to be sent to somebody instead")
+    publish.add_argument("--sender", help="your name in it (default: the login)")
+    taken = command("import", _import, "check a folder that somebody sent and keep its results apart")
+    taken.add_argument("folder", type=Path)
     prove = command("prove", _prove, "run another commit's code beside this one's and compare bytes", select=False)
     prove.add_argument("selection", nargs="?", help="<paper> or <paper>/<recipe>, default all")
     prove.add_argument("--datasets", help="comma-separated, default all: a part of what takes long")
@@ -125,7 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("place", type=Path, metavar="ID", help="its id, or a folder to be made that is named so")
     init = command("init", _init, "lay out a folder for runs, where there is no clone", select=False)
     init.add_argument("folder", type=Path)
-    check = command("check", _check, "check a paper's or a data set's folder, wherever it lies", select=False)
+    check = command(
+        "check", _check, "check a paper's or a data set's folder, wherever it lies, or results that were sent"
+    )
     check.add_argument("folder", type=Path)
     compare = command("compare", _compare, "two cells, two commits' records or two machines, side by side")
     compare.add_argument("sides", nargs=2, metavar="SIDE", help="CELL, CELL@WHERE or @WHERE")
@@ -410,6 +416,12 @@ def _publish(chosen: argparse.Namespace) -> None:
     workspace = open_workspace(chosen)
     store = _open_store(workspace)
     _print_troubles(store)
+    if chosen.to:
+        from retable.sending import send
+
+        for line in send(store, workspace.cells, chosen.to, chosen.sender):
+            print(line)
+        return
     for line in publish_finished(store, workspace.cells):
         print(line)
 
@@ -464,9 +476,23 @@ def _init(chosen: argparse.Namespace) -> None:
     print(f"next: cd {chosen.folder}, then `retable plan`, or `retable new paper papers/ID`")
 
 
+def _import(chosen: argparse.Namespace) -> None:
+    from retable.sending import take_in
+
+    for line in take_in(open_workspace(chosen), chosen.folder):
+        print(line)
+
+
 def _check(chosen: argparse.Namespace) -> int:
     from retable.checking import Failed, check
+    from retable.sending import MANIFEST, verify
 
+    if (chosen.folder / MANIFEST).is_file():
+        submission, records, doubts = verify(_open_store(open_workspace(chosen)), chosen.folder)
+        for line in doubts:
+            print(f"wrong {line}", file=sys.stderr)
+        print(f"{len(records)} records of {submission.sender}, retable {submission.retable}, {submission.system}")
+        return 1 if doubts else 0
     try:
         for line in check(chosen.folder):
             print(f"ok    {line}", flush=True)

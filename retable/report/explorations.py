@@ -70,13 +70,14 @@ def lines(
         for recipe in recipes:
             if recipe.name == cell.recipe:
                 base, changes = varied(cell, cells.get(cell.scale, ()))
-                own = _side(cell, by_cell[cell.identity], recipe.metric, currency)
-                beside = _side(base, by_cell[base.identity], recipe.metric, currency) if base else None
+                own = side_of(cell, by_cell[cell.identity], recipe.metric, currency)
+                beside = side_of(base, by_cell[base.identity], recipe.metric, currency) if base else None
                 found.append(Line(papers[cell.paper], recipe.metric, recipe.unit, own, changes, beside))
     return sorted(found, key=lambda line: (line.paper.id, line.own.cell.recipe, line.own.cell.name))
 
 
-def _side(cell: Cell, records: Sequence[RunRecord], metric: str, currency: Currency) -> Side:
+def side_of(cell: Cell, records: Sequence[RunRecord], metric: str, currency: Currency) -> Side:
+    """What the current, finished records of a cell give, and what the others are."""
     states = [
         "stale" if currency.reason(record) else record.state if metric in record.metrics or record.state != "ok" else
         f"no {metric}"
