@@ -28,7 +28,7 @@ from retable.currency import RecordStore, mend_indices, provenance_of
 from retable.output import log_to, one_line
 from retable.plan import Cell
 from retable.records import Cost
-from retable.run import record_crash, run_cell, said
+from retable.run import peak_bytes, record_crash, run_cell, said
 from retable.settings import load_paper_module
 from retable.stopping import PromptStop
 from retable.train.determinism import make_deterministic
@@ -117,7 +117,7 @@ def in_child(stop: Relay, work: Callable[[], None]) -> End:
     cost = Cost(
         wall_s=time.monotonic() - started,
         cpu_s=used.ru_utime + used.ru_stime,
-        peak_memory_bytes=used.ru_maxrss * 1024,
+        peak_memory_bytes=peak_bytes(used),
     )
     return End(os.waitstatus_to_exitcode(status), cost, imported)
 

@@ -80,6 +80,11 @@ def parse_config(values: dict[str, Any], where: str = "config") -> Config:
     """Check settings. Raises CardError: one line with the valid choices."""
     if str(values.get("scale", "demo")) not in SCALES:
         raise CardError(f"{where}: {unknown('scale', values['scale'], list(SCALES))}")
+    if values.get("device") == "mps":
+        raise CardError(
+            f"{where}: device: mps is not supported: torch has no float64 and no deterministic sparse sums on it, and "
+            "equal numbers need both; use cpu"
+        )
     for key in values:
         if key not in Config.model_fields:
             raise CardError(f"{where}: {unknown('key', key, list(Config.model_fields))}")

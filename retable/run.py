@@ -170,13 +170,18 @@ def run_seed(
         wall_s=wall,
         cpu_s=context.cpu_seconds(),
         gpu_s=wall * world_size() if device.type == "cuda" else 0.0,
-        peak_memory_bytes=gpu_memory or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory_bytes=gpu_memory or peak_bytes(resource.getrusage(resource.RUSAGE_SELF)),
         resumed=context.resumed,
     )
     where = environment(device) | {"determinism": determinism}
     if folder := workspace.outside.folders.get(cell.paper):
         where["paper"] = described(folder)
     return _record(cell, seed, provenance, measured, state, error, cost, where, started, _now())
+
+
+def peak_bytes(used: resource.struct_rusage) -> int:
+    """The most memory that a process held: macOS counts bytes, Linux kilobytes."""
+    return used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _record(

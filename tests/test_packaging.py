@@ -164,6 +164,7 @@ def test_a_wheel_has_one_package_and_works_outside_of_a_checkout(installed, tmp_
 
 def documents(root: Path) -> dict[str, str]:
     names = ("README.md", "CONTRIBUTING.md", "config/README.md", "results/README.md", "reports/README.md")
+    names += ("docs/your-own-paper.md", "docs/installing.md")
     return {name: (root / name).read_text(encoding="utf-8") for name in names}
 
 
