@@ -6,6 +6,7 @@ Python versions. torch differs by platform; the CUDA packages that it pins itsel
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,12 @@ ARM = {"torch": "2.9.1", "torchvision": "0.24.1"}
 PINNED_BY_TORCH = re.compile(r"nvidia-|cuda-|triton$")
 HEAD = """\
 # Versions that were tested together, for `pip install --constraint`. Written by `make lock`.
+"""
+HASHED_HEAD = """\
+# The versions of requirements.lock with the hashes of their files, for installations that are not editable, on x86-64
+# Linux with Python 3.11:
+#   pip install --require-hashes -r requirements-hashed.lock && pip install --no-deps .
+# Written by `make lock`.
 """
 
 
@@ -46,5 +53,18 @@ def lines(versions: dict[str, str]) -> list[str]:
     return out
 
 
+def write_hashed() -> None:
+    """The same versions with the hashes of their files, by uv, for one platform."""
+    command = ["uv", "pip", "compile", "--quiet", "pyproject.toml", "--extra", "all", "--python-version", "3.11"]
+    command += ["--python-platform", "x86_64-manylinux_2_28", "--constraint", "requirements.lock"]
+    command += ["--generate-hashes", "--no-header", "--no-annotate"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    (ROOT / "requirements-hashed.lock").write_text(HASHED_HEAD + done.stdout, encoding="utf-8")
+
+
 if __name__ == "__main__":
     (ROOT / "requirements.lock").write_text(HEAD + "\n".join(lines(resolve())) + "\n", encoding="utf-8")
+    if shutil.which("uv"):
+        write_hashed()
+    else:
+        sys.exit("requirements-hashed.lock is as it was: uv writes it, and is not installed")

@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from retable.homes import home, is_checkout
+
 # libyaml's, where it was built in: ten times as fast, and every command reads all cards.
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -32,6 +34,8 @@ REACHES: tuple[Reach, ...] = ("here", "gpu", "data", "unspecified")
 CLAIM_ID = r"^[A-Za-z0-9._-]+$"
 ClaimId = Annotated[str, StringConstraints(pattern=CLAIM_ID)]
 PART = re.compile(r"\{(\w+)\}")
+# Of cards: raised when an older retable would misread a new one.
+SCHEMA_VERSION: Literal[1] = 1
 Card = TypeVar("Card", bound=BaseModel)
 # What a text may be that becomes a part of a path; the rest of Unicode is not known to every file system.
 PATH_PART = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+ -]*")
@@ -119,6 +123,7 @@ class Split(Model):
 class DatasetFacts(Model):
     """What is known of a data set without its bytes."""
 
+    schema_version: Literal[1] = SCHEMA_VERSION
     name: Name
     title: str = Field(description="the name that the papers' tables use")
     task: str
@@ -537,6 +542,7 @@ class Table(Model):
 class PaperCard(Model):
     """A paper: what it is, what it claims (claims.csv beside the card) and how its numbers are measured here."""
 
+    schema_version: Literal[1] = SCHEMA_VERSION
     id: Module
     title: str
     venue: str
@@ -791,6 +797,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _validate(path: Path, data: dict[str, Any], model: type[Card]) -> Card:
+    version = data.get("schema_version", SCHEMA_VERSION)
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise CardError(
+            f"{path}: a card of schema {version}, and this retable reads up to {SCHEMA_VERSION}; install a newer one"
+        )
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -807,15 +818,23 @@ def load_dataset(path: Path) -> DatasetCard:
 
 def load_unpinned(root: Path, name: str) -> UnpinnedCard:
     """Read `datasets/unpinned/<name>.yaml`. Raises CardError on any mistake and for an unknown name."""
-    folder = root / "datasets" / "unpinned"
+    folder = unpinned_folder(root)
     if not (folder / f"{name}.yaml").is_file():
         raise CardError(unknown("data set to adopt", name, sorted(path.stem for path in folder.glob("*.yaml"))))
     return _load(folder / f"{name}.yaml", UnpinnedCard)
 
 
+def unpinned_folder(root: Path) -> Path:
+    """Where the cards of data that nobody here could hash lie."""
+    own = root / "datasets" / "unpinned"
+    return own if own.is_dir() else home() / "datasets" / "unpinned"
+
+
 def load_datasets(root: Path) -> dict[str, DatasetCard]:
-    """All data-set cards below `root/datasets`, by name."""
-    return {path.stem: load_dataset(path) for path in sorted((root / "datasets").glob("*.yaml"))}
+    """All data-set cards, by name: those below `root/datasets`, and the installed ones where `root` is no checkout."""
+    places = [root] if is_checkout(root) else [home(), root]
+    paths = [path for place in places for path in (place / "datasets").glob("*.yaml")]
+    return {path.stem: load_dataset(path) for path in sorted(paths, key=lambda path: path.stem)}
 
 
 def load_paper(path: Path) -> PaperCard:
@@ -829,8 +848,14 @@ def load_paper(path: Path) -> PaperCard:
 
 
 def load_papers(root: Path) -> dict[str, PaperCard]:
-    """All paper cards below `root/methods`, by id."""
-    return {path.parent.name: load_paper(path) for path in sorted((root / "methods").glob("*/card.yaml"))}
+    """All paper cards below `root/methods`, or the installed ones where `root` is no checkout, by id."""
+    folder = methods_folder(root)
+    return {path.parent.name: load_paper(path) for path in sorted(folder.glob("*/card.yaml"))}
+
+
+def methods_folder(root: Path) -> Path:
+    """Where the papers lie that are no folder of a user's."""
+    return (root if is_checkout(root) else home()) / "methods"
 
 
 def load_claims(path: Path) -> list[Claim]:

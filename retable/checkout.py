@@ -59,6 +59,16 @@ def tree_of(root: Path) -> Tree:
     return Tree(commit, tuple(line[3:] for line in lines))
 
 
+def described(folder: Path) -> str:
+    """Which commit holds a paper's folder from outside: `<commit> clean`, `<commit> changed` or `no commit`."""
+    try:
+        git(folder, "ls-files", "--error-unmatch", "card.yaml")
+        commit = git(folder, "rev-parse", "HEAD").strip()
+        return f"{commit} {'changed' if git(folder, 'status', '--porcelain', '--', '.') else 'clean'}"
+    except CardError:
+        return "no commit"
+
+
 @cache
 def running_tree() -> Tree:
     """The checkout of the code that runs, as it was when first asked in this process."""

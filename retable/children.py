@@ -28,7 +28,7 @@ from retable.currency import RecordStore, mend_indices, provenance_of
 from retable.output import log_to, one_line
 from retable.plan import Cell
 from retable.records import Cost
-from retable.run import record_crash, run_cell, said
+from retable.run import peak_bytes, record_crash, run_cell, said
 from retable.settings import load_paper_module
 from retable.stopping import PromptStop
 from retable.train.determinism import make_deterministic
@@ -117,7 +117,7 @@ def in_child(stop: Relay, work: Callable[[], None]) -> End:
     cost = Cost(
         wall_s=time.monotonic() - started,
         cpu_s=used.ru_utime + used.ru_stime,
-        peak_memory_bytes=used.ru_maxrss * 1024,
+        peak_memory_bytes=peak_bytes(used),
     )
     return End(os.waitstatus_to_exitcode(status), cost, imported)
 
@@ -152,7 +152,11 @@ def _work_and_exit(stop: Relay, work: Callable[[], None], parent: int, writer: i
 def prepare(workspace: Workspace, cells: list[Cell]) -> None:
     """Import, hash and ask git once for all children. Nothing here may start CUDA or threads."""
     for experiment in dict.fromkeys((cell.paper, workspace.experiment(cell)) for cell in cells):
-        load_paper_module(*experiment)
+        try:
+            load_paper_module(*experiment)
+        except (Exception, SystemExit):
+            if experiment[0] not in workspace.outside.folders:
+                raise  # code from outside fails in the child in the same way, and its records say so
     for cell in cells:
         provenance_of(workspace, cell)
     running_tree()

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import json
 import math
 import os
 import sys
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING
 from retable import __version__
 from retable.cards import MOST_SEEDS, CardError, DataError, unknown
 from retable.config import Workspace, find_root, load_config
-from retable.plan import Cell, find_cell, names_of, plan
+from retable.extras import remedy
+from retable.plan import Cell, find_cell, names_of, plan, vars_of
+from retable.whatif import parse_values
 
 if TYPE_CHECKING:
     from retable.currency import RecordStore
@@ -33,9 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, most in BOUNDS.items():
             if (getattr(chosen, name, None) or 0) > most:
                 raise CardError(f"--{name} {getattr(chosen, name)}: the most is {most}")
-        return chosen.function(chosen) or 0
+        status = chosen.function(chosen) or 0
+        # The rest is done; a folder that the user named and that cannot be used is an error all the same.
+        return max(status, int(_tell_troubles(chosen)))
     except (CardError, DataError) as error:
+        _tell_troubles(chosen)
         print(f"retable: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if not (line := remedy(error)):
+            raise
+        print(f"retable: {line}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 141
@@ -43,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("retable: interrupted; the same command goes on", file=sys.stderr)
         return 130
     except OSError as error:
-        remedy = "; make room, the same command goes on" if error.errno in FULL else ""
-        print(f"retable: {error}{remedy}", file=sys.stderr)
+        advice = "; make room, the same command goes on" if error.errno in FULL else ""
+        print(f"retable: {error}{advice}", file=sys.stderr)
         return 1
 
 
@@ -56,8 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     selection = argparse.ArgumentParser(add_help=False)
     selection.add_argument("--scale", help="demo, reduced or full (default: config/config.yaml)")
     selection.add_argument("--papers", help="comma-separated, default all")
+    selection.add_argument("--papers-from", help="folders with papers or data cards from elsewhere, comma-separated")
     selection.add_argument("--datasets", help="comma-separated, default all")
     selection.add_argument("--recipes", help="comma-separated, default all")
+    selection.add_argument("--variants", help="comma-separated, default all")
+    selection.add_argument("--axes", action="append", default=[], metavar="NAME=VALUE[,VALUE]", help="of the grid")
+    selection.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE[,VALUE]", help="what if: settings that no card lists"
+    )
     selection.add_argument("--device", help="auto, cpu or cuda (default: config/config.yaml)")
     selection.add_argument("--seeds", type=int, help="number of seeds instead of the card's")
 
@@ -66,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(function=function)
         return made
 
-    command("plan", _plan, "list the cells of a scale")
+    planned = command("plan", _plan, "list the cells of a scale")
     run = command("run", _run, "measure cells: those of the selection that have no current record")
     run.add_argument("recipe", nargs="?", help="<paper> or <paper>/<recipe>")
     run.add_argument("--cell", help="only the cell whose identity begins so (see `retable plan`)")
@@ -81,9 +98,13 @@ def _parser() -> argparse.ArgumentParser:
         "status", _status, "how many seeds of each cell were measured here, failed, are stale or missing, and why"
     )
     status.add_argument("--watch", action="store_true", help="then how far a run of the selection is, until it ends")
-    command("estimate", _estimate, "what would run: time, disk, memory, licences")
+    estimate = command("estimate", _estimate, "what would run: time, disk, memory, licences")
     command("doctor", _doctor, "what is wrong with this workstation or cluster; exit 1 when something is")
-    command("verify", _verify, "check records against the tree; exit 1 when some are stale, failed, damaged or missing")
+    verify = command(
+        "verify", _verify, "check records against the tree; exit 1 when some are stale, failed, damaged or missing"
+    )
+    for made in (planned, status, estimate, verify):
+        made.add_argument("--json", action="store_true", help="for programs")
     data = command(
         "data",
         _data,
@@ -92,10 +113,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     data.add_argument("action", choices=["list", "fetch", "check", "pin", "adopt"])
     data.add_argument("names", nargs="*", help="data sets, default all; for adopt: a name, and an archive or folder")
+    data.add_argument("--papers-from", help="folders with data cards from elsewhere, comma-separated")
     data.add_argument("--mirror", help="a directory or a URL that has the files under the cards' paths")
     command("report", _report, "draw the pages from what is measured")
     publish = command("publish", _publish, "copy finished records into results/published/")
     publish.add_argument("recipe", help="<paper>/<recipe>")
+    publish.add_argument("--to", type=Path, metavar="FOLDER", help="a new folder to be sent to somebody instead")
+    publish.add_argument("--sender", help="your name in it (default: the login)")
+    taken = command("import", _import, "check a folder that somebody sent and keep its results apart")
+    taken.add_argument("folder", type=Path)
     prove = command("prove", _prove, "run another commit's code beside this one's and compare bytes", select=False)
     prove.add_argument("selection", nargs="?", help="<paper> or <paper>/<recipe>, default all")
     prove.add_argument("--datasets", help="comma-separated, default all: a part of what takes long")
@@ -111,7 +137,19 @@ def _parser() -> argparse.ArgumentParser:
     campaign.add_argument(
         "--steps", type=int, help="rehearse: each cell once on the processor, every phase cut to this"
     )
+    command("tensorboard", _tensorboard, "write measured runs as TensorBoard's event files")
     command("wandb", _wandb, "replay measured runs to Weights & Biases")
+    new = command("new", _new, "lay out a paper's or a data set's folder that runs at once", select=False)
+    new.add_argument("kind", choices=["paper", "dataset"])
+    new.add_argument("place", type=Path, metavar="ID", help="its id, or a folder to be made that is named so")
+    init = command("init", _init, "lay out a folder for runs, where there is no clone", select=False)
+    init.add_argument("folder", type=Path)
+    check = command(
+        "check", _check, "check a paper's or a data set's folder, wherever it lies, or results that were sent"
+    )
+    check.add_argument("folder", type=Path)
+    compare = command("compare", _compare, "two cells, two commits' records or two machines, side by side")
+    compare.add_argument("sides", nargs=2, metavar="SIDE", help="CELL, CELL@WHERE or @WHERE")
     background = command("background", _background, "measure in a clone, at the lowest priority", select=False)
     actions = background.add_subparsers(required=True, metavar="action", dest="action")
     start = actions.add_parser("start", help="measure what `retable run ARGUMENTS` would; say `--` before them")
@@ -134,11 +172,33 @@ def open_workspace(chosen: argparse.Namespace) -> Workspace:
     if (named := getattr(chosen, "recipe", None)) is not None:
         paper, recipe = names_of(named)
         overrides |= {"papers": paper} | ({"recipes": recipe} if recipe else {})
-    return Workspace(root, load_config(root / "config" / "config.yaml", **overrides))
+    overrides["variants"] = getattr(chosen, "variants", None)
+    for name in ("axes", "set"):
+        overrides[name] = parse_values(getattr(chosen, name, None) or [], f"--{name}") or None
+    if places := getattr(chosen, "papers_from", None):
+        overrides["papers_from"] = [str(Path(place).absolute()) for place in places.split(",") if place]
+    chosen.workspace = Workspace(root, load_config(root / "config" / "config.yaml", **overrides))
+    return chosen.workspace
+
+
+def _tell_troubles(chosen: argparse.Namespace) -> bool:
+    """Print what cannot be used of the folders from outside; tells whether there is something."""
+    workspace = getattr(chosen, "workspace", None)
+    troubles = workspace.__dict__["outside"].troubles if workspace and "outside" in workspace.__dict__ else []
+    for line in troubles:
+        print(f"retable: {line}", file=sys.stderr)
+    return bool(troubles)
+
+
+def _print_json(data: object) -> None:
+    print(json.dumps(data, indent=1, sort_keys=True))
 
 
 def _plan(chosen: argparse.Namespace) -> None:
-    for cell in open_workspace(chosen).cells:
+    cells = open_workspace(chosen).cells
+    if chosen.json:
+        return _print_json([vars_of(cell) | {"identity": cell.identity, "command": cell.command} for cell in cells])
+    for cell in cells:
         axes = " ".join(f"{key}={value}" for key, value in cell.axes.items())
         print(
             f"{cell.identity}  {cell.paper}/{cell.recipe}  {cell.dataset}  {cell.variant}  {axes}  x{len(cell.seeds)}"
@@ -231,6 +291,14 @@ def _status(chosen: argparse.Namespace) -> None:
     workspace = open_workspace(chosen)
     store = _open_store(workspace)
     _print_troubles(store)
+    if chosen.json:
+        seeds = {
+            cell.identity: {seed: {"state": state, "reason": why} for seed, (state, why) in store.states(cell).items()}
+            for cell in workspace.cells
+        }
+        return _print_json(
+            [{"identity": cell.identity, "name": cell.name, "seeds": seeds[cell.identity]} for cell in workspace.cells]
+        )
     for cell in workspace.cells:
         states = store.states(cell)
         counts = Counter(state for state, _ in states.values())
@@ -246,8 +314,10 @@ def _status(chosen: argparse.Namespace) -> None:
 
 
 def _estimate(chosen: argparse.Namespace) -> None:
-    from retable.preflight import estimate
+    from retable.preflight import estimate, estimated
 
+    if chosen.json:
+        return _print_json(estimated(open_workspace(chosen)))
     print(estimate(open_workspace(chosen)))
 
 
@@ -267,6 +337,8 @@ def _verify(chosen: argparse.Namespace) -> int:
 
     workspace = open_workspace(chosen)
     store = _open_store(workspace)
+    said: list[str] = []
+    tell = said.append if chosen.json else print
     bad = _print_troubles(store)
     here = Counter[str]()
     for cell in workspace.cells:
@@ -274,7 +346,7 @@ def _verify(chosen: argparse.Namespace) -> int:
             here[state] += 1
             if state not in ("ok", "not run"):
                 bad += 1
-                print(f"{cell.name} seed {seed}: {state}{f' ({reason})' if reason else ''}; measure: {cell.command}")
+                tell(f"{cell.name} seed {seed}: {state}{f' ({reason})' if reason else ''}; measure: {cell.command}")
     cells = {cell.identity: cell for cell in workspace.cells}
     published = Counter[str]()
     for record in store.published.records:
@@ -284,21 +356,19 @@ def _verify(chosen: argparse.Namespace) -> int:
             if state in ("stale", "failed"):
                 bad += 1
                 cell = cells[record.identity]
-                print(f"published {cell.name} seed {record.seed}: {state} ({reason}); measure: {cell.command}")
+                tell(f"published {cell.name} seed {record.seed}: {state} ({reason}); measure: {cell.command}")
     held = seeds_held(store.published.records)
     for identity, cell in cells.items():
         if refused := store.looks.refusal(cell, max(held[identity], len(cell.seeds))):
             bad += 1
-            print(refused)
+            tell(refused)
         elif held[identity] and identity not in store.looks.stored:
             bad += 1
-            print(f"{cell.name}: published, but its look is not stored; `retable publish {cell.paper}/{cell.recipe}`")
+            tell(f"{cell.name}: published, but its look is not stored; `retable publish {cell.paper}/{cell.recipe}`")
     missing, scale = here["not run"], workspace.config.scale
-    print(
-        f"{here['ok']} of {here.total()} seeds are measured and current at scale {scale}, {missing} were not run here"
-    )
+    tell(f"{here['ok']} of {here.total()} seeds are measured and current at scale {scale}, {missing} were not run here")
     if published:
-        print("published: " + ", ".join(f"{number} {state}" for state, number in sorted(published.items())))
+        tell("published: " + ", ".join(f"{number} {state}" for state, number in sorted(published.items())))
     planned = {cell.identity for cell in plan(workspace.papers, workspace.datasets, scale)}
     earlier = [
         record
@@ -307,10 +377,13 @@ def _verify(chosen: argparse.Namespace) -> int:
     ]
     if earlier:
         recipes = ", ".join(sorted({f"{record.paper}/{record.recipe}" for record in earlier}))
-        print(
+        tell(
             f"{len(earlier)} published records ({recipes}) are of cells that no card plans any more, by an earlier "
             "protocol or setting: they stand in no table"
         )
+    if chosen.json:
+        counts = {"measured": dict(here), "published": dict(published), "earlier": len(earlier)}
+        _print_json({"good": not (bad or missing), "scale": scale, **counts, "said": said})
     return 1 if bad or missing else 0
 
 
@@ -318,10 +391,12 @@ def _data(chosen: argparse.Namespace) -> int:
     from retable.data.fetch import fetch
     from retable.data.overview import check_lines, listing
     from retable.data.pin import pin
+    from retable.outside import teach_readers
 
     if chosen.action == "adopt":
         return _adopt(chosen.names)
     workspace = open_workspace(chosen)
+    teach_readers(workspace.outside.readers)
     for name in chosen.names:
         if name not in workspace.datasets:
             raise CardError(unknown("data set", name, list(workspace.datasets)))
@@ -346,12 +421,12 @@ def _data(chosen: argparse.Namespace) -> int:
 
 
 def _adopt(arguments: list[str]) -> int:
-    from retable.cards import load_unpinned
+    from retable.cards import load_unpinned, unpinned_folder
     from retable.data.adopt import write_card
 
     root = find_root(Path.cwd())
     if len(arguments) != 2:
-        names = ", ".join(sorted(path.stem for path in (root / "datasets" / "unpinned").glob("*.yaml")))
+        names = ", ".join(sorted(path.stem for path in unpinned_folder(root).glob("*.yaml")))
         raise CardError(f"retable data adopt NAME PATH: a name ({names}) and your archive, or a folder with the files")
     print(write_card(load_unpinned(root, arguments[0]), Path(arguments[1]), root))
     return 0
@@ -369,6 +444,12 @@ def _publish(chosen: argparse.Namespace) -> None:
     workspace = open_workspace(chosen)
     store = _open_store(workspace)
     _print_troubles(store)
+    if chosen.to:
+        from retable.sending import send
+
+        for line in send(store, workspace.cells, chosen.to, chosen.sender):
+            print(line)
+        return
     for line in publish_finished(store, workspace.cells):
         print(line)
 
@@ -407,6 +488,61 @@ def _background(chosen: argparse.Namespace) -> int:
     for line in lines:
         print(line)
     return 1 if chosen.action == "stop" and background.alive() else 0
+
+
+def _new(chosen: argparse.Namespace) -> None:
+    from retable.scaffold import new_dataset, new_paper
+
+    for path in (new_paper if chosen.kind == "paper" else new_dataset)(chosen.place):
+        print(path)
+    print(f"next: retable check {chosen.place}")
+
+
+def _init(chosen: argparse.Namespace) -> None:
+    from retable.scaffold import lay_out
+
+    for path in lay_out(chosen.folder):
+        print(path)
+    print(f"next: cd {chosen.folder}, then `retable plan`, or `retable new paper papers/ID`")
+
+
+def _import(chosen: argparse.Namespace) -> None:
+    from retable.sending import take_in
+
+    for line in take_in(open_workspace(chosen), chosen.folder):
+        print(line)
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from retable.checking import Failed, check
+    from retable.sending import MANIFEST, verify
+
+    if (chosen.folder / MANIFEST).is_file():
+        submission, records, doubts = verify(_open_store(open_workspace(chosen)), chosen.folder)
+        for line in doubts:
+            print(f"wrong {line}", file=sys.stderr)
+        print(f"{len(records)} records of {submission.sender}, retable {submission.retable}, {submission.system}")
+        return 1 if doubts else 0
+    try:
+        for line in check(chosen.folder):
+            print(f"ok    {line}", flush=True)
+    except Failed as error:
+        print(f"wrong {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _compare(chosen: argparse.Namespace) -> None:
+    from retable.compare import compare
+
+    for line in compare(open_workspace(chosen), *chosen.sides):
+        print(line)
+
+
+def _tensorboard(chosen: argparse.Namespace) -> None:
+    from retable.tensorboard_sink import replay
+
+    print(f"{replay(open_workspace(chosen))} runs written; tensorboard --logdir results/tensorboard")
 
 
 def _wandb(chosen: argparse.Namespace) -> None:

@@ -15,16 +15,21 @@ from retable.cards import (
     DatasetCard,
     Model,
     PaperCard,
+    Scalar,
     Scale,
     load_datasets,
     load_papers,
+    methods_folder,
     read_yaml,
     unknown,
 )
 from retable.checkout import require_running
+from retable.homes import is_checkout
+from retable.outside import Outside, find, leave_out, said
 from retable.plan import Cell, plan
 from retable.records import RunRecord
 from retable.settings import check_settings
+from retable.whatif import explore, parse_values, select
 
 
 class Wandb(Model):
@@ -46,15 +51,19 @@ class Config(Model):
 
     scale: Scale = "demo"
     papers: list[str] | None = None
+    papers_from: list[str] | None = None
     datasets: list[str] | None = None
     recipes: list[str] | None = None
+    variants: list[str] | None = None
+    axes: dict[str, list[Scalar]] = {}
+    set: dict[str, list[Scalar]] = {}
     seeds: int | None = Field(default=None, le=MOST_SEEDS)
     mirror: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     runs_per_gpu: int = Field(default=1, le=MOST_RUNS)
     wandb: Wandb = Wandb()
 
-    @field_validator("papers", "datasets", "recipes", mode="before")
+    @field_validator("papers", "papers_from", "datasets", "recipes", "variants", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
@@ -65,6 +74,13 @@ class Config(Model):
         if value is not None and not all(value or [""]):
             raise ValueError("an empty name selects nothing; leave the setting out to select all")
         return value
+
+    @field_validator("axes", "set", mode="before")
+    @classmethod
+    def _one_value_or_more(cls, value: Any) -> Any:
+        if isinstance(value, str):  # Snakemake's --config 'set=lr=0.01,0.005 dropout=0.3'
+            return parse_values(value.split(), "set")
+        return {k: v if isinstance(v, list) else [v] for k, v in value.items()} if isinstance(value, dict) else value
 
     @field_validator("seeds", "runs_per_gpu")
     @classmethod
@@ -78,6 +94,11 @@ def parse_config(values: dict[str, Any], where: str = "config") -> Config:
     """Check settings. Raises CardError: one line with the valid choices."""
     if str(values.get("scale", "demo")) not in SCALES:
         raise CardError(f"{where}: {unknown('scale', values['scale'], list(SCALES))}")
+    if values.get("device") == "mps":
+        raise CardError(
+            f"{where}: device: mps is not supported: torch has no float64 and no deterministic sparse sums on it, and "
+            "equal numbers need both; use cpu"
+        )
     for key in values:
         if key not in Config.model_fields:
             raise CardError(f"{where}: {unknown('key', key, list(Config.model_fields))}")
@@ -121,11 +142,30 @@ class Workspace:
 
     @cached_property
     def datasets(self) -> dict[str, DatasetCard]:
-        return load_datasets(self.root)
+        """The suite's data sets and those of outside papers."""
+        return self._datasets | self.outside.datasets
+
+    @property
+    def papers(self) -> dict[str, PaperCard]:
+        """The suite's papers and those from outside that can be used."""
+        return self._papers | self.outside.papers
 
     @cached_property
-    def papers(self) -> dict[str, PaperCard]:
+    def outside(self) -> Outside:
+        """Papers and data sets that are no part of the suite; `troubles` are those that cannot be used, a line each."""
+        return find(self.root, self.config.papers_from or (), self._papers, self._datasets)
+
+    @cached_property
+    def _papers(self) -> dict[str, PaperCard]:
         return load_papers(self.root)
+
+    @cached_property
+    def _datasets(self) -> dict[str, DatasetCard]:
+        return load_datasets(self.root)
+
+    def folder_of(self, paper: str) -> Path:
+        """The folder with a paper's card, claims and code."""
+        return self.outside.folders.get(paper) or methods_folder(self.root) / paper
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -140,7 +180,20 @@ class Workspace:
             chosen.recipes,
             chosen.seeds,
         )
-        check_settings(cells, self.papers)
+        cells = select(cells, chosen.variants, chosen.axes)
+        if chosen.set:
+            cells = explore(cells, self.papers, chosen.set)
+        check_settings([cell for cell in cells if cell.paper not in self.outside.papers], self.papers)
+        for name in [name for name in self.outside.papers if any(cell.paper == name for cell in cells)]:
+            try:
+                check_settings([cell for cell in cells if cell.paper == name], self.papers)
+            except (Exception, SystemExit) as error:  # whatever a user's code does when it is imported
+                folder = self.outside.folders[name]
+                why = str(error) if isinstance(error, CardError) else said(error, folder)
+                leave_out(self.outside, name, why)
+                cells = [cell for cell in cells if cell.paper != name]
+        if not cells:
+            raise CardError("nothing is left to run")
         return cells
 
     def experiment(self, subject: Cell | RunRecord) -> str:
@@ -170,8 +223,11 @@ class Workspace:
 
 
 def find_root(start: Path) -> Path:
-    """The checkout that `start` lies in. Raises CardError outside of one."""
+    """The checkout, or the folder of `retable init`, that `start` lies in. Raises CardError outside of one."""
     for folder in (start.resolve(), *start.resolve().parents):
-        if (folder / "Snakefile").exists() and (folder / "methods").is_dir():
+        if (folder / "Snakefile").exists() and (is_checkout(folder) or (folder / "config").is_dir()):
             return folder
-    raise CardError(f"{start} is not inside a retable checkout (no Snakefile beside methods/); cd into one")
+    raise CardError(
+        f"{start} is not inside a retable checkout (no Snakefile beside methods/ or config/); cd into one, or make a "
+        "folder for runs with `retable init FOLDER`"
+    )

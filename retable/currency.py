@@ -119,6 +119,11 @@ class RecordStore:
         return load_own(self.workspace.results, self.renames)
 
     @cached_property
+    def explorations(self) -> Loaded:
+        """What was run here with settings that no card lists; none of it is among the other records."""
+        return load_own(self.workspace.results / "explorations", Renames())
+
+    @cached_property
     def published(self) -> Loaded:
         return load_published(self.workspace.results, self.renames)
 
@@ -167,7 +172,7 @@ class RecordStore:
 
     def of_cell(self, cell: Cell) -> dict[int, RunRecord]:
         """The records of a cell that were run here, by seed; those of all seeds, planned or not."""
-        if "own" in self.__dict__:
+        if "own" in self.__dict__ and not cell.is_exploration:
             return dict(self._own_by_cell.get(cell.identity, {}))
         return {r.seed: r for r in load_cell(self.workspace.results, cell, self.renames).records}
 

@@ -4,11 +4,15 @@ import hashlib
 import itertools
 import json
 import re
+import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from retable.cards import SCALES, CardError, DatasetCard, PaperCard, Recipe, Scalar, Scale, unknown
+from retable.cards import SCALES, CardError, DatasetCard, PaperCard, Recipe, Scalar, Scale, as_text, unknown
+
+# Ends the protocol's name of cells that no card lists (`--set`), so that they are nobody's result by mistake.
+WHAT_IF = ", what if"
 
 STRAYS = re.compile(r"[^A-Za-z0-9._+-]")
 LONGEST = 180
@@ -39,6 +43,11 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
+    def is_exploration(self) -> bool:
+        """Whether its settings are a user's instead of the card's."""
+        return self.protocol.endswith(WHAT_IF)
+
+    @property
     def slug(self) -> str:
         """A folder name that a person can read: variant, axes (10% as 10), identity."""
         axes = [f"{key.replace('_', '-')}-{value}".replace("%", "") for key, value in sorted(self.axes.items())]
@@ -52,13 +61,20 @@ class Cell:
         return f"{self.paper}/{self.recipe} {self.dataset} {self.slug}"
 
     def folder(self, results: Path) -> Path:
-        """Where the cell's records lie: `results/<scale>/<paper>/<recipe>/<dataset>/<slug>`."""
-        return results / self.scale / self.paper / self.recipe / self.dataset / self.slug
+        """Where the cell's records lie: `results/<scale>/<paper>/<recipe>/<dataset>/<slug>`; those of explorations are
+        below `results/explorations/`, where nothing takes them for the paper's.
+        """
+        top = results / "explorations" if self.is_exploration else results
+        return top / self.scale / self.paper / self.recipe / self.dataset / self.slug
 
     @property
     def command(self) -> str:
         """The one command that measures the cell again."""
-        return f"retable run {self.paper}/{self.recipe} --scale {self.scale} --cell {self.identity}"
+        told = f"retable run {self.paper}/{self.recipe} --scale {self.scale} --cell {self.identity}"
+        if self.is_exploration:
+            told += f" --datasets {self.dataset} --variants {self.variant}"
+            told += "".join(f" --set {shlex.quote(f'{key}={as_text(value)}')}" for key, value in self.axes.items())
+        return told
 
 
 def vars_of(cell: Cell) -> dict:

@@ -125,6 +125,47 @@ def estimate(workspace: Workspace) -> str:
     counted operations take on a GPU, if the card holds them. For seeds without a history the card's own words are
     quoted. Raises CardError for a selection that leaves nothing.
     """
+    rows, total, device = _needs(workspace)
+    cards = [workspace.datasets[name] for name in dict.fromkeys(dataset for _, _, dataset in rows)]
+    lines = [_title(workspace, device)]
+    lines += [_row_line(workspace, *key, row, device) for key, row in rows.items()]
+    lines += [_data_line(workspace, card) for card in cards]
+    return "\n".join([*lines, *_total_lines(workspace, total, cards, device)])
+
+
+def estimated(workspace: Workspace) -> dict:
+    """The same as plain data: seconds are None where nothing tells them."""
+    rows, total, device = _needs(workspace)
+
+    def numbers(row: Estimate) -> dict:
+        told = row.seconds + row.card_seconds + (row.operations / GPU_RATE if device == "cuda" else 0.0)
+        untimed = row.seeds - row.timed - row.told - (row.counted if device == "cuda" else 0)
+        return {"seeds": row.seeds, "seconds": told, "seeds_without_a_time": untimed, "peak_bytes": row.peak_bytes}
+
+    recipes = [
+        {"paper": paper, "recipe": recipe, "dataset": dataset, **numbers(row)}
+        for (paper, recipe, dataset), row in rows.items()
+    ]
+    data = [
+        {
+            "name": card.name,
+            "bytes": card.bytes,
+            "bytes_to_download": sum(file.bytes for file in card.files if not _is_here(workspace, file)),
+            "licence": card.licence,
+        }
+        for card in (workspace.datasets[name] for name in dict.fromkeys(dataset for _, _, dataset in rows))
+    ]
+    return {
+        "scale": workspace.config.scale,
+        "device": device,
+        "total": numbers(total),
+        "recipes": recipes,
+        "data": data,
+    }
+
+
+def _needs(workspace: Workspace) -> tuple[dict[tuple[str, str, str], Estimate], Estimate, Device]:
+    """What the seeds to run need, by paper, recipe and data set, and in all."""
     store, device = RecordStore.open(workspace), device_of(workspace)
     history = History([*store.published.records, *store.own.records], device)
     rows: dict[tuple[str, str, str], Estimate] = defaultdict(Estimate)
@@ -133,11 +174,7 @@ def estimate(workspace: Workspace) -> str:
         needs = _of_seeds(workspace, cell, len(store.unfinished(cell)), history)
         rows[cell.paper, cell.recipe, cell.dataset].add(needs)
         total.add(needs)
-    cards = [workspace.datasets[name] for name in dict.fromkeys(dataset for _, _, dataset in rows)]
-    lines = [_title(workspace, device)]
-    lines += [_row_line(workspace, *key, row, device) for key, row in rows.items()]
-    lines += [_data_line(workspace, card) for card in cards]
-    return "\n".join([*lines, *_total_lines(workspace, total, cards, device)])
+    return rows, total, device
 
 
 def _of_seeds(workspace: Workspace, cell: Cell, seeds: int, history: History) -> Estimate:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from retable.cards import CardError
 from retable.checkout import require_clean, running_tree
 from retable.currency import RecordStore
 from retable.looks import seeds_held
@@ -16,6 +17,8 @@ def publish_finished(store: RecordStore, cells: Sequence[Cell]) -> list[str]:
     Raises CardError where the tree has uncommitted changes, and where the seeds would be a third look at a cell or a
     second one that was not fixed before; then nothing is written.
     """
+    if any(cell.is_exploration for cell in cells):
+        raise CardError("explorations are not the paper's: nothing of them is published; take `--set` out")
     require_clean(running_tree(), "publish")
     wanted = {cell.identity for cell in cells}
     good, left = [], Counter[str]()
@@ -26,6 +29,10 @@ def publish_finished(store: RecordStore, cells: Sequence[Cell]) -> list[str]:
             left["stale"] += 1
         elif record.clean is not True:
             left["measured with uncommitted changes" if record.commit else "measured outside of a git repository"] += 1
+        elif record.paper in store.workspace.outside.folders and not record.environment.get("paper", "").endswith(
+            "clean"
+        ):
+            left["measured from a folder that is not as a commit has it"] += 1
         else:
             good.append(record)
     held = seeds_held([*store.published.records, *good])

@@ -8,24 +8,28 @@ import platform
 import re
 import resource
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from retable.cards import CardError
-from retable.checkout import running_tree
+from retable.checkout import described, running_tree
 from retable.config import Workspace
 from retable.currency import Provenance, RecordStore, provenance_of, write_index
 from retable.data.containers import DataError
 from retable.devices import claim_device
 from retable.experiment import Experiment
+from retable.outside import said as said_of_error
+from retable.outside import teach_readers
 from retable.plan import Cell
 from retable.records import (
     Cost,
@@ -77,7 +81,7 @@ def run_cell(
     another process measures is waited for, or left out without `wait`. Of several processes that torchrun started the
     first one writes; CardError if the cell's experiment does not share its work.
     """
-    if world_size() > 1 and not load_paper_module(cell.paper, workspace.experiment(cell)).EXPERIMENT.parallel:
+    if world_size() > 1 and not paper_module(workspace, cell).EXPERIMENT.parallel:
         raise CardError(
             f"{cell.paper}/{cell.recipe} does not share its work among processes: run it without torchrun, or cells "
             "side by side"
@@ -151,7 +155,7 @@ def run_seed(
         context = make_context(workspace, cell, seed, device, provenance, stop)
         determinism = make_deterministic(device)
         try:
-            measured = measure(load_paper_module(cell.paper, workspace.experiment(cell)), cell, context)
+            measured = measure(paper_module(workspace, cell), cell, context)
             context.check_measured(measured)
         except Diverged as problem:
             state, error = "diverged", str(problem)
@@ -173,10 +177,12 @@ def run_seed(
         wall_s=wall,
         cpu_s=context.cpu_seconds(),
         gpu_s=wall * world_size() if device.type == "cuda" else 0.0,
-        peak_memory_bytes=gpu_memory or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory_bytes=gpu_memory or peak_bytes(resource.getrusage(resource.RUSAGE_SELF)),
         resumed=context.resumed,
     )
     where = environment(device) | {"determinism": determinism}
+    if folder := workspace.outside.folders.get(cell.paper):
+        where["paper"] = described(folder)
     return _record(cell, seed, provenance, measured, state, error, cost, where, started, _now())
 
 
@@ -198,6 +204,11 @@ def what_to_lower(cell: Cell, runs: int = 1) -> str:
     if not sharing + sizes:
         return "take a machine that has more"
     return f"lower {' or '.join([*sharing, *sizes])}, or take a machine that has more"
+
+
+def peak_bytes(used: resource.struct_rusage) -> int:
+    """The most memory that a process held: macOS counts bytes, Linux kilobytes."""
+    return used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _record(
@@ -264,6 +275,17 @@ def _index(workspace: Workspace, cell: Cell) -> None:
         write_index(RecordStore.open(workspace), cell)
 
 
+def paper_module(workspace: Workspace, cell: Cell) -> ModuleType:
+    """The module that runs a cell. Raises ImportError, in a line, for code from outside that cannot be imported."""
+    name = workspace.experiment(cell)
+    try:
+        return load_paper_module(cell.paper, name)
+    except (Exception, SystemExit) as error:
+        if folder := workspace.outside.folders.get(cell.paper):
+            raise ImportError(said_of_error(error, folder)) from error
+        raise
+
+
 def measure(module: ModuleType, cell: Cell, context: Context) -> Result:
     """Train and evaluate one seed by the experiment in a paper's module."""
     kind, settings = _experiment(module, cell)
@@ -322,6 +344,7 @@ def make_context(
 ) -> Context:
     """What a method is handed for one seed; its resume state lies in `results/.state/<identity>/seed-<n>`."""
     provenance = provenance or provenance_of(workspace, cell)
+    teach_readers(workspace.outside.readers)
     return Context(
         cell=cell,
         seed=seed,
@@ -338,8 +361,7 @@ def evaluate_cell(workspace: Workspace, cell: Cell, seed: int) -> Result:
     """Evaluate the weights that a finished run kept, without training."""
     with claimed_device(workspace) as device:
         make_deterministic(device)
-        module = load_paper_module(cell.paper, workspace.experiment(cell))
-        return evaluate(module, cell, make_context(workspace, cell, seed, device))
+        return evaluate(paper_module(workspace, cell), cell, make_context(workspace, cell, seed, device))
 
 
 def environment(device: torch.device) -> dict[str, str]:
@@ -420,3 +442,15 @@ def said(record: RunRecord) -> str:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+class _Callable(ModuleType):
+    """`retable.run(...)` from a notebook, beside the module of the same name."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        from retable.library import run
+
+        return run(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -15,6 +15,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from retable.homes import place_of
 from retable.records import to_json, write_atomically
 
 # These decide when and where a run's numbers are computed and kept, not what they are: cards, plan and config enter a
@@ -36,15 +37,15 @@ KEPT = Path("results/.state/sources.json")
 def source_sha256(root: Path, paper: str, experiment: str = "run") -> str:
     """64 hexadecimal digits over what decides the numbers of a paper's recipes with that experiment module."""
     start, files = f"methods.{paper}.{experiment}", _files_at_first(root)
-    kept = _kept(root, files)
-    if start in kept:
-        return kept[start]
+    kept, key = _kept(root, files), f"{start} {_outside(root, paper)}".strip()
+    if key in kept:
+        return kept[key]
     contents = {name: _content(root, name) for name in imported_modules(root, start)}
     computed = _sha256([contents.get(start, ""), *sorted(set(contents.values()))])
     # An edit meanwhile, or since this process read a file, would be kept under a digest that it does not belong to.
-    if (root / "results").is_dir() and _files(root) == files:
+    if (root / "results").is_dir() and _files(root) == files and key == f"{start} {_outside(root, paper)}".strip():
         with contextlib.suppress(OSError):
-            kept = {**_kept(root, files), start: computed}
+            kept = {**_kept(root, files), key: computed}
             write_atomically(root / KEPT, to_json({"files": files, "hashes": kept}))
     return computed
 
@@ -66,8 +67,26 @@ def _files_at_first(root: Path) -> str:
 
 def _files(root: Path) -> str:
     """Hash of the project's files of code, and of the version of Python, which parses them."""
-    paths = sorted(path for top in TOPS for path in (root / top).rglob("*.py"))
-    return _sha256([sys.version, *(f"{path.relative_to(root)} {_sha256_of(path)}" for path in paths)])
+    return _sha256([sys.version, *(line for top in TOPS for line in _lines(place_of(root, top)))])
+
+
+def _outside(root: Path, paper: str) -> str:
+    """Hash of the files of a paper from outside the suite; empty for the suite's own, which `_files` has."""
+    folder, own = place_of(root, f"methods.{paper}"), place_of(root, "methods")
+    return "" if own is None or folder == own / paper else _sha256(_lines(folder))
+
+
+def _lines(folder: Path | None) -> list[str]:
+    """A line for each file of code below a folder."""
+    paths = sorted(folder.rglob("*.py")) if folder else []
+    return [f"{path.relative_to(folder.parent)} {_sha256_of(path)}" for path in paths if folder]
+
+
+def forget() -> None:
+    """Forget what was read: a paper's id now names another folder."""
+    for function in (source_sha256, _file_of, _tree, _imports, _read_from_modules, _definition, _defined, _content,
+                     _meaning, _bare):  # fmt: skip
+        function.cache_clear()
 
 
 def _sha256_of(path: Path) -> str:
@@ -106,10 +125,12 @@ def _packages(name: str) -> list[str]:
 
 @cache
 def _file_of(root: Path, module: str) -> Path | None:
-    if module.split(".")[0] not in TOPS:
+    base = place_of(root, module)
+    if base is None:
         return None
-    base = root.joinpath(*module.split("."))
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
+    # A paper's folder may lie anywhere: a file beside it that is called like it is not its code.
+    files = () if module.count(".") == 1 and module.startswith("methods.") else (base.with_suffix(".py"),)
+    for path in (*files, base / "__init__.py"):
         if path.is_file():
             return path
     return None

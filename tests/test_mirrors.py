@@ -12,6 +12,9 @@ ELSEWHERE = {
     **dict.fromkeys(
         (f"methods/{paper}/settings.py" for paper in ("contranorm", "gcl", "seqtopk")), "tests/retable/test_settings.py"
     ),  # every cell of every paper is held against them
+    **dict.fromkeys(
+        (f"methods/{paper}/protocols.py" for paper in ("dynacl", "gcl", "umae")), "tests/retable/test_library.py"
+    ),  # are asked through `retable.benchmark`
     "retable/experiment.py": "tests/methods/test_contract.py",  # what it asks of a paper is asked of all
     "retable/prove.py": "tests/workflow/test_prove.py",  # needs two checkouts, as Snakemake's tests do
     "retable/replay.py": "tests/workflow/test_prove.py",  # is the process that a proof starts in each of them

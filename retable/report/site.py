@@ -21,13 +21,15 @@ from retable.currency import Currency, RecordStore
 from retable.looks import Looks
 from retable.plan import Cell, recipe_cells
 from retable.records import RunRecord, Trouble, to_json
-from retable.report import curves, figures, pictures, tables, words
+from retable.report import curves, explorations, figures, others, pictures, tables, words
 from retable.report.document import document
 from retable.rows import Row, cell_state
+from retable.sending import of_others
 from retable.verdicts import Assessment, ValueVerdict, assess, check_claims
 
 HERE = Path(__file__).parent
 NO_LOOKS = Looks()
+NOTHING: Mapping = {}
 # Written into every site, so that a rebuild replaces a site and never some other folder.
 MARKER = ".retable-site"
 
@@ -43,11 +45,14 @@ def build(
     results: Path | None = None,
     troubles: Sequence[Trouble] = (),
     looks: Looks = NO_LOOKS,
+    explored: Sequence[RunRecord] = (),
+    sent: Mapping[str, Sequence[RunRecord]] = NOTHING,
 ) -> Path:
     """Draw the site into the folder `out`, replacing the site that is there, and return its index page.
 
     `results` is the folder where runs left pictures; without it none are shown. `troubles` are records that cannot be
-    used; the index lists them. `looks` are the stored ones.
+    used; the index lists them. `looks` are the stored ones, `explored` the records of explorations, `sent`
+    those of others by sender.
     Raises CardError when `out` holds something else, or when a claim has two answers.
     """
     cells = [cell for group in cells_by_scale.values() for cell in group]
@@ -68,7 +73,9 @@ def build(
             if left != Path(temporary):
                 shutil.rmtree(left, ignore_errors=True)
         fresh = Path(temporary) / "site"
-        _Site(fresh, assessments, datasets, records, currency, results, troubles, looks).write()
+        what_if = explorations.lines(explored, papers, cells_by_scale, records, currency)
+        theirs = others.lines(sent, papers, records, currency)
+        _Site(fresh, assessments, datasets, records, currency, results, troubles, looks, what_if, theirs).write()
         if out.exists():
             out.rename(Path(temporary) / "old")
         fresh.rename(out)
@@ -89,6 +96,8 @@ def build_site(workspace: Workspace) -> Path:
         workspace.results,
         store.troubles,
         store.looks,
+        store.explorations.records,
+        of_others(workspace.results),
     )
 
 
@@ -99,7 +108,7 @@ def inputs(
     papers, datasets = workspace.papers, workspace.datasets
     claims = {}
     for name, paper in papers.items():
-        path = workspace.root / "methods" / name / "claims.csv"
+        path = workspace.folder_of(name) / "claims.csv"
         claims[name] = load_claims(path) if path.exists() else []
         check_claims(paper, claims[name])
     # Seeds that the user asked for beyond the card's are part of the plan.
@@ -130,6 +139,8 @@ class _Site:
     results: Path | None = None
     troubles: Sequence[Trouble] = ()
     looks: Looks = NO_LOOKS
+    what_if: Sequence[explorations.Line] = ()
+    theirs: Sequence[others.Line] = ()
     by_cell: dict[str, list[RunRecord]] = field(default_factory=lambda: defaultdict(list))
 
     def write(self) -> None:
@@ -146,6 +157,8 @@ class _Site:
         self.pages.globals |= {
             "words": words,
             "marks": words.MARKS,
+            "explorations": explorations.PAGE if self.what_if else "",
+            "others": others.PAGE if self.theirs else "",
             "newest": max((record.ended[:10] for record in self.records), default=None),
             # Settings may name a data set that has no card here.
             "title_of": lambda name: self.datasets[name].title if name in self.datasets else name,
@@ -157,6 +170,8 @@ class _Site:
         tables.write_csv(self.assessments, self.datasets, self.out / "tables")
         (self.out / "verdicts.json").write_bytes(to_json(document(self.assessments).model_dump(mode="json")))
         self._index()
+        explorations.write(self.what_if, self.pages, self.out)
+        others.write(self.theirs, self.pages, self.out)
         for assessment in self.assessments.values():
             self._paper(assessment)
             for row in assessment.rows:

@@ -1,4 +1,5 @@
-"""What every method promises, asked of each variant that the demo runs: a new paper is covered by its card.
+"""What every method promises, asked of each variant that the demo runs: a new paper is covered by its card, one from
+outside where RETABLE_PAPERS_FROM names its folder.
 
 By default one variant speaks for a method of an experiment, and the others are asked with `-m slow`. `--device cuda`
 asks the same on a GPU.
@@ -17,70 +18,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from retable.cards import load_papers
 from retable.config import Config, Workspace
-from retable.plan import Cell, recipe_cells
+from retable.contract import curve, demo_cells, is_control, meaning, speakers, step_lowers
+from retable.plan import Cell
 from retable.records import read_record
 from retable.run import evaluate_cell, fixed_batch, make_context, make_deterministic, run_cell
 from retable.settings import load_paper_module
 
 ROOT = Path(__file__).resolve().parents[2]
-# Loops and what is attacked, cut to this: each promise is about what happens between steps, not about their number.
-SHORT = {
-    "epochs": 6,
-    "supervised_epochs": 3,
-    "probe_epochs": 3,
-    "tune_epochs": 3,
-    "aff_epochs": 3,
-    "teacher_epochs": 4,
-    "student_epochs": 3,
-    "alf_iters": 2,
-    "pgd_iters": 2,
-    "attacked_images": 50,
-    "aa_images": 10,
-    "aa_iterations": 2,
-    "runs": 2,
-}
-PAPERS = load_papers(ROOT)
+SUITE = Workspace(ROOT, Config())
+PAPERS = SUITE.papers
 
 
-def demo_cells() -> list[Cell]:
-    """One short cell for each recipe and variant of the demo: the cheapest of its grid."""
-    workspace = Workspace(ROOT, Config())
-    chosen: dict[tuple, Cell] = {}
-    for paper in workspace.papers.values():
-        for recipe in paper.recipes:
-            for cell in recipe_cells(paper.id, recipe, workspace.datasets, "demo"):
-                chosen.setdefault((cell.paper, cell.recipe, cell.variant), cell)
-    return [
-        dataclasses.replace(
-            cell, settings=cell.settings | {k: min(v, cell.settings[k]) for k, v in SHORT.items() if k in cell.settings}
-        )
-        for cell in chosen.values()
-    ]
-
-
-CELLS = demo_cells()
-
-
-def is_control(cell: Cell) -> bool:
-    return PAPERS[cell.paper].recipe(cell.recipe).variants[cell.variant].control
-
-
-LEARNING = [cell for cell in CELLS if not is_control(cell)]
-
-
-def speakers() -> list[Cell]:
-    """One cell for each experiment and method: of the first recipe, whose last variant is the paper's own form."""
-    found: dict[tuple, Cell] = {}
-    for cell in LEARNING:
-        key = (cell.paper, PAPERS[cell.paper].recipe(cell.recipe).experiment, cell.settings.get("method"))
-        if key not in found or found[key].recipe == cell.recipe:
-            found[key] = cell
-    return list(found.values())
-
-
-SPEAKERS = speakers()
+CELLS = demo_cells(SUITE)
+LEARNING = [cell for cell in CELLS if not is_control(SUITE, cell)]
+SPEAKERS = speakers(SUITE, CELLS)
 
 
 def each(cells: list[Cell]) -> pytest.MarkDecorator:
@@ -122,17 +74,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory, device: str) -> Callable[
     return lambda cell: of(cell.identity)
 
 
-def meaning(path: Path) -> dict:
-    """A record without what may differ between two runs of the same thing: times, memory, resumption."""
-    return read_record(path).model_dump(exclude={"cost", "started", "ended"})
-
-
-def curve(folder: Path, seed: int) -> bytes:
-    """What a seed logged; nothing for rows without training."""
-    path = folder / f"seed-{seed}.curve.jsonl"
-    return path.read_bytes() if path.exists() else b""
-
-
 def outcome(folder: Path, seed: int, device: str) -> tuple[dict, bytes]:
     """What must not change when a seed runs again: record and curve on a processor, to the last bit.
 
@@ -149,7 +90,7 @@ def outcome(folder: Path, seed: int, device: str) -> tuple[dict, bytes]:
 def test_card_is_valid_and_has_a_demo(paper: str) -> None:
     card = PAPERS[paper]
     assert any("demo" in recipe.scales for recipe in card.recipes)
-    assert (ROOT / "methods" / paper / "README.md").exists()
+    assert (SUITE.folder_of(paper) / "README.md").exists()
 
 
 @each(LEARNING)
@@ -157,15 +98,7 @@ def test_one_step_lowers_the_loss_on_a_fixed_batch(cell: Cell, workspace: Worksp
     make_deterministic(torch.device(device))
     context = make_context(workspace, cell, 0, torch.device(device))
     model, loss = fixed_batch(load_paper_module(cell.paper, workspace.experiment(cell)), cell, context)
-    before = loss()
-    before.backward()
-    size = sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None)
-    assert size > 0
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.grad is not None:
-                parameter -= 0.01 * parameter.grad / size.sqrt()
-    assert loss().item() < before.item()
+    assert step_lowers(model, loss)
 
 
 @each(CELLS)
@@ -178,7 +111,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(
     assert first["metrics"]
     again = run_cell(workspace, dataclasses.replace(cell, seeds=(0,))).folder
     assert outcome(again, 0, device) == outcome(folder, 0, device)
-    if not is_control(cell):
+    if not is_control(SUITE, cell):
         assert curve(folder, 0) != curve(folder, 1)
         assert first["settings"] == other["settings"]
 
@@ -320,8 +253,7 @@ def kills() -> list[pytest.param]:
     """A learner of each experiment at each point. What the engine does at the points is the same for all, so by
     default one of them is asked all, and the others what they themselves must keep: a step's outcome.
     """
-    workspace = Workspace(ROOT, Config())
-    cells = {(cell.paper, workspace.experiment(cell)): cell for cell in LEARNING}
+    cells = {(cell.paper, SUITE.experiment(cell)): cell for cell in LEARNING}
     return [
         pytest.param(
             cell,

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -94,3 +95,21 @@ def test_wandb_by_hand_replays_offline_unless_the_config_says_otherwise(
     monkeypatch.setattr("retable.wandb_sink.replay", lambda workspace: 0)
     assert main(["wandb"]) == 0
     assert capsys.readouterr().out == f"0 runs replayed, mode {mode}\n"
+
+
+@pytest.mark.parametrize("command", ["plan", "status", "verify", "estimate"])
+def test_json_is_for_programs(command: str, capsys: pytest.CaptureFixture) -> None:
+    status = main([command, "--json", "--scale", "demo", "--papers", "contranorm", "--recipes", "node-depth"])
+    found = json.loads(capsys.readouterr().out)
+    if command == "plan":
+        assert (status, len(found)) == (0, 10)
+        assert {"identity", "settings", "axes", "seeds", "command"} <= set(found[0])
+    elif command == "status":
+        assert (status, len(found)) == (0, 10)
+        assert set(found[0]["seeds"]["0"]) == {"state", "reason"}
+    elif command == "verify":
+        assert found["good"] is (status == 0)
+        assert sum(found["measured"].values()) == 30
+    else:
+        assert found["total"]["seeds"] == sum(row["seeds"] for row in found["recipes"]) == 30
+        assert found["data"][0]["name"] == "digits-knn"

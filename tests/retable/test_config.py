@@ -38,3 +38,8 @@ def test_the_mirror_of_the_config_wins_over_the_environment(tmp_path: Path, monk
     monkeypatch.setenv("RETABLE_MIRROR", "/from/environment")
     assert Workspace(tmp_path, parse_config({})).mirror == "/from/environment"
     assert Workspace(tmp_path, parse_config({"mirror": "/from/config"})).mirror == "/from/config"
+
+
+def test_a_mac_s_gpu_gets_a_clear_answer() -> None:
+    with pytest.raises(CardError, match=r"device: mps is not supported: .* use cpu"):
+        parse_config({"device": "mps"})

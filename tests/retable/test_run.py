@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from retable.config import Workspace
 from retable.currency import RecordStore
 from retable.plan import Cell, find_cell
 from retable.records import load_records, read_record
-from retable.run import make_context, out_of_memory, run_cell
+from retable.run import make_context, out_of_memory, peak_bytes, run_cell
 from retable.train.context import Context, Result
 
 
@@ -131,6 +132,11 @@ def test_what_is_no_picture_gets_one_line(
         context.picture(name, pixels, "")
 
 
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])
+def test_peak_memory_is_in_the_platforms_unit(platform: str, unit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    monkeypatch.setattr("sys.platform", platform)
+    assert peak_bytes(used) == used.ru_maxrss * unit
 # Out of memory
 
 

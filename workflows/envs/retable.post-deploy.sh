@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 set -euo pipefail
-python -m pip install --constraint requirements.lock --editable .
+python -m pip install --constraint requirements.lock --editable ".[all]"

@@ -1,11 +1,12 @@
 """The workspace of this run and what the rules ask of it."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
 from retable.bundles import fix_bundles, marker_path, mend_markers, mend_times, needs_of, read_bundles
-from retable.cards import CardError, DataError
+from retable.cards import CardError, DataError, as_text
 from retable.checkout import pass_on
 from retable.cluster import ask_by_what_there_is
 from retable.config import Workspace, parse_config
@@ -32,6 +33,10 @@ def tell_of_the_future():
 try:
     WORKSPACE = Workspace(Path(workflow.basedir), parse_config(config))
     CELLS = {cell.identity: cell for cell in WORKSPACE.cells}
+    # Papers from outside that cannot be used: the others go on without them, and the call ends with an error.
+    TROUBLES = WORKSPACE.outside.troubles
+    if workflow.is_main_process:
+        print("".join(f"retable: {line}\n" for line in TROUBLES), end="", file=sys.stderr)
     # A job of a cluster reads this file again, when other seeds are measured already: the bundles stay as they are.
     if workflow.is_main_process:
         check_reachable(WORKSPACE)
@@ -133,12 +138,27 @@ def from_tree(*patterns):
     return sorted(str(path.relative_to(WORKSPACE.root)) for path in found if "__pycache__" not in path.parts)
 
 
+def from_outside():
+    """Cards and claims of papers from outside."""
+    folders = WORKSPACE.outside.folders.values()
+    found = [folder / name for folder in folders for name in ("card.yaml", "claims.csv")]
+    return [str(path) for path in found if path.is_file()]
+
+
 def selection():
     """The run's selection as options of the `retable` command."""
     chosen = WORKSPACE.config
     options = [("--scale", chosen.scale), ("--seeds", chosen.seeds), ("--device", chosen.device)]
-    options += [(f"--{key}", ",".join(getattr(chosen, key) or [])) for key in ("papers", "datasets", "recipes")]
-    return " ".join(f"{option} {value}" for option, value in options if value)
+    options += [
+        (f"--{key}", setting(name, values)) for key in ("axes", "set") for name, values in getattr(chosen, key).items()
+    ]
+    keys = ("papers", "papers_from", "datasets", "recipes", "variants")
+    options += [(f"--{key.replace('_', '-')}", ",".join(getattr(chosen, key) or [])) for key in keys]
+    return " ".join(f"{option} {shlex.quote(str(value))}" for option, value in options if value)
+
+
+def setting(name, values):
+    return f"{name}={','.join(map(as_text, values))}"
 
 
 def wandb_marker():
@@ -167,9 +187,13 @@ def states_now():
 
 
 def end_with_failures():
-    """Jobs with failed seeds end well, so that pages are drawn; the call itself ends with an error."""
+    """Jobs with failed seeds end well, so that pages are drawn; the call itself ends with an error. So it does where a
+    paper from outside was left out.
+    """
     if failed := states_now().count("failed"):
         raise WorkflowError(f"{failed} seeds failed; `retable status` says why, the same call tries them again")
+    if TROUBLES:
+        raise WorkflowError(f"left out: {'; '.join(TROUBLES)}")
 
 
 def failing_line():

@@ -5,6 +5,7 @@ rule site:
     input:
         measured=markers(),
         cards=from_tree("methods/*/card.yaml", "methods/*/claims.csv", "methods/*/tuned/*.csv", "datasets/*.yaml"),
+        outside=from_outside(),
         published=from_tree("results/published/*/*.jsonl"),
         code=from_tree(
             "retable/report/**/*.*",

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from retable.nn.graph_layers import GraphAttention, GraphConvolution, dropped
-from retable.nn.sparse import SparseMatrix, combine, row_normalise
+from retable.nn.sparse import SparseMatrix, combine, row_indices, row_normalise, sym_normalise
 
 NODES = 30
 
@@ -48,3 +48,31 @@ def test_dropout_is_that_of_the_stored_entries() -> None:
         found = dropped(features, 0.5, True)
         dense = found.csr.to_dense() if isinstance(found, SparseMatrix) else found
         assert set(dense.unique().tolist()) == {0.0, 2.0}
+
+
+def test_a_convolution_is_torch_geometrics_with_the_same_weights() -> None:
+    from torch_geometric.nn import GCNConv
+
+    edges = torch.randint(NODES, (2, 60), generator=torch.Generator().manual_seed(1))
+    edges = edges[:, edges[0] != edges[1]]
+    edges = torch.cat([edges, edges.flip(0)], 1).unique(dim=1)
+    layer, theirs, x = GraphConvolution(5, 3), GCNConv(5, 3), torch.randn(NODES, 5)
+    with torch.no_grad():
+        theirs.lin.weight.copy_(layer.weight.T)
+        theirs.bias.copy_(layer.bias[0])
+    found = layer(x, SparseMatrix(sym_normalise(combine(edges, NODES))))
+    torch.testing.assert_close(found, theirs(x, edges))
+
+
+def test_attention_is_torch_geometrics_with_the_same_weights(propagation: SparseMatrix) -> None:
+    from torch_geometric.nn import GATConv
+
+    layer, x = GraphAttention(5, 6, heads=2).eval(), torch.randn(NODES, 5)
+    theirs = GATConv(5, 3, heads=2, add_self_loops=False, bias=False).eval()
+    with torch.no_grad():
+        theirs.lin.weight.copy_(layer.weight.transpose(0, 1).flatten(1).T)
+        theirs.att_dst.copy_(layer.a[:, 0, :3])
+        theirs.att_src.copy_(layer.a[:, 0, 3:])
+    # Ours sums over the stored entries of a row; theirs sends from the first of an edge to the second.
+    edges = torch.stack([propagation.csr.col_indices(), row_indices(propagation.csr)])
+    torch.testing.assert_close(layer(x, propagation), theirs(x, edges))
