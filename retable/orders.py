@@ -5,7 +5,6 @@ Holm's adjustment covers each recipe's orderings at a scale, likewise its equiva
 """
 
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from retable.significance import (
     ALPHA,
     MOST_SEEDS,
     MeanDifference,
+    average,
     detectable,
     favours,
     gap_of_order,
@@ -303,7 +303,7 @@ def _judge_trend(trend: Trend, line: tuple[Row, ...], rows: list[Row]) -> TrendV
     if not found:
         return TrendVerdict(line, "incomplete", note="no seed has a value at all places", trend=trend)
     verdict = TrendVerdict(
-        line, "inconclusive", len(found), statistics.mean(found.values()), "t of slopes", devices=_devices(line),
+        line, "inconclusive", len(found), average(found.values()), "t of slopes", devices=_devices(line),
         trend=trend,
     )  # fmt: skip
     step = resolution_of(line, metric) / (max(places) - min(places))
@@ -341,7 +341,7 @@ def _side_by_side(
 ) -> tuple[dict[int, float], dict[int, float], float, str]:
     """Values of both rows by seed, times `sign`, the difference of their means, and the test for it."""
     a, b = ({seed: sign * x for seed, x in row.values(metric).items()} for row in pair)
-    difference = statistics.mean(a.values()) - statistics.mean(b.values())
+    difference = average(a.values()) - average(b.values())
     return a, b, difference, "paired t" if paired(*pair) and a.keys() == b.keys() else "Welch’s t"
 
 
@@ -452,7 +452,7 @@ class PairedComparison:
 
     @property
     def mean(self) -> float | None:
-        return statistics.mean(self.differences) if self.differences else None
+        return average(self.differences) if self.differences else None
 
     @property
     def state(self) -> str:

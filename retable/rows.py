@@ -1,6 +1,5 @@
 """Records become rows: a variant at one point of a recipe's grid, its candidates judged, its state named."""
 
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from retable.currency import Currency
 from retable.looks import Looks, in_common
 from retable.plan import Cell
 from retable.records import RunRecord
+from retable.significance import average
 
 # The logarithm of the mean Gaussian potential of unit rows is at most 0, and within this of 0 where all rows are one
 # direction, or zero. Positive values are another measure of the same name, such as U-MAE's mean squared cosine.
@@ -154,7 +154,7 @@ def hours_to(rows: Iterable[Row], seeds: int) -> float | None:
     if not all(runs for runs, _ in needed.values()):
         return None
     total = sum(
-        max(more, 0) * statistics.mean(record.device_seconds for record in runs.values())
+        max(more, 0) * average(record.device_seconds for record in runs.values())
         for runs, more in needed.values()
     )
     return total / 3600
@@ -269,7 +269,7 @@ def _choose(
 ) -> int:
     """Index of the candidate with the best mean of its metric over the seeds, the one `without` left out."""
     others = [seed for seed in seeds if seed != without] or seeds
-    means = {i: statistics.mean(by[seed].metrics[select.metric] for seed in others) for i, by in enumerate(runs)}
+    means = {i: average(by[seed].metrics[select.metric] for seed in others) for i, by in enumerate(runs)}
     return (max if select.mode == "max" else min)(means, key=means.__getitem__)
 
 

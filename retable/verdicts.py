@@ -6,7 +6,6 @@ This module judges the paper's numbers (at full scale only) and puts the assessm
 
 import difflib
 import itertools
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +32,7 @@ from retable.rows import Row, group_rows, hours_to
 from retable.significance import (
     ALPHA,
     MeanDifference,
+    average,
     benjamini_hochberg,
     deviation,
     gap_to_claim,
@@ -262,13 +262,13 @@ def _judge_claim(claim: Claim, row: Row, answer: ClaimLink, rows: list[Row]) -> 
     values = list(row.values(answer.measured).values())
     if row.state != "measured":
         return (
-            replace(verdict, n=len(values), mean=statistics.mean(values), std=deviation(values)) if values else verdict
+            replace(verdict, n=len(values), mean=average(values), std=deviation(values)) if values else verdict
         )
     if not values:
         alike = [other for other in rows if (other.recipe.name, other.scale) == (row.recipe.name, row.scale)]
         state = "failed" if any(other.values(answer.measured) for other in alike) else "not measured at this scale"
         return replace(verdict, state=state, note=f"the records lack the metric {answer.measured}")
-    verdict = replace(verdict, n=len(values), mean=statistics.mean(values), std=deviation(values))
+    verdict = replace(verdict, n=len(values), mean=average(values), std=deviation(values))
     if row.scale != "full":
         return replace(verdict, state="not comparable", note=join(row.note, f"measured at scale {row.scale}"))
     if claim.used_for:
@@ -298,7 +298,7 @@ def _test_claim(verdict: ValueVerdict, rows: list[Row]) -> ValueVerdict:
         over = f"over {claim.varied}" if claim.varied else "of an unstated kind"
         note = join(note, f"the paper's own deviation {over}, {claim.std:g}, is wider than the margin")
     others = [
-        statistics.mean(found)
+        average(found)
         for other in rows
         if other is not row
         and other.state == "measured"

@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import re
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ import vl_convert
 from retable.cards import Curve, DatasetCard, Recipe, Scale
 from retable.report.words import anchor
 from retable.rows import Row
-from retable.significance import deviation
+from retable.significance import average, deviation
 from retable.verdicts import Assessment
 
 # Okabe and Ito's palette (distinct for all common kinds of colour vision), grey in place of its yellow and black.
@@ -140,7 +139,7 @@ def _axis_data(assessment: Assessment, curves: Sequence[Row], controls: Sequence
         values = list(row.values(row.recipe.metric).values())
         if not values:
             continue
-        mean, spread = statistics.mean(values), deviation(values) or 0.0
+        mean, spread = average(values), deviation(values) or 0.0
         point = {"method": _line_name(row, axis), "mean": mean, "low": mean - spread, "high": mean + spread}
         by = OURS if axis in row.axes else CONTROL
         for x in [row.axes[axis]] if axis in row.axes else places:
@@ -200,7 +199,7 @@ def _by_variant(rows: Sequence[Row], scale: Scale, labels: dict[str, str]) -> li
     for row in rows:
         values = list(row.values(row.recipe.metric).values())
         if values:
-            mean, spread = statistics.mean(values), deviation(values) or 0.0
+            mean, spread = average(values), deviation(values) or 0.0
             point = {"method": _line_name(row, None), "mean": mean, "n": len(values)}
             data.append(point | {"low": mean - spread, "high": mean + spread})
     if len(data) < 2:
@@ -276,7 +275,7 @@ def _layer_data(row: Row, key: str, axis: str | None) -> list[dict]:
         return []
     place = {"x": row.axes[axis] if axis else "", "method": _line_name(row, axis)}
     return [
-        {**place, "layer": layer, "mean": statistics.mean(values), "n": len(values)}
+        {**place, "layer": layer, "mean": average(values), "n": len(values)}
         for layer, values in enumerate(zip(*runs, strict=False), start=1)
     ]
 
@@ -343,7 +342,7 @@ def _series_data(row: Row, curve: Curve) -> list[dict]:
     for place, values in enumerate(zip(*runs, strict=False)):
         if curve.at and place >= len(curve.at):
             break
-        mean, spread = statistics.mean(values), deviation(values) or 0.0
+        mean, spread = average(values), deviation(values) or 0.0
         if curve.log and mean <= 0:
             continue
         low = mean if curve.log and spread >= mean else mean - spread

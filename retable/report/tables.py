@@ -2,7 +2,6 @@
 
 import csv
 import io
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from retable.plan import Cell
 from retable.records import RunRecord, write_atomically
 from retable.report import words
 from retable.rows import Row
-from retable.significance import deviation
+from retable.significance import average, deviation
 from retable.verdicts import Assessment, ValueVerdict
 
 SCALES_DOWN: tuple[Scale, ...] = ("full", "reduced", "demo")
@@ -101,7 +100,7 @@ def _row_line(row: Row, datasets: Mapping[str, DatasetCard]) -> Line:
         state=words.row_state(row),
         note=row.note,
         row=row,
-        mean=statistics.mean(values) if values else None,
+        mean=average(values) if values else None,
         std=deviation(values),
         n=len(values),
         text=words.measured(row, row.recipe.metric, row.recipe.unit) if values else "",
@@ -275,7 +274,7 @@ def _csv(assessment: Assessment, recipe: Recipe, rows: list[Row], datasets: Mapp
             unit = recipe.unit if metric == recipe.metric else ""
             condition = row.condition(metric)
             means = (
-                [None, None] if condition == "mixture" or not values else [statistics.mean(values), deviation(values)]
+                [None, None] if condition == "mixture" or not values else [average(values), deviation(values)]
             )
             numbers = [*means, len(values), row.state, condition]
             judged: list = [None] * 6

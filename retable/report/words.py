@@ -18,7 +18,7 @@ from retable.orders import (
     Verdict,
 )
 from retable.rows import Row
-from retable.significance import ALPHA, deviation
+from retable.significance import ALPHA, average, deviation
 from retable.statements import STATEMENT_STATES, Part, StatementVerdict
 from retable.states import StateVerdict
 from retable.verdicts import VALUE_STATES, Assessment
@@ -118,7 +118,7 @@ def with_spread(mean: float | None, std: float | None, unit: str = "") -> str:
 
 def mean_spread(values: Sequence[float], unit: str = "") -> str:
     """Mean ± sample deviation of the values; a dash for none."""
-    return with_spread(statistics.mean(values), deviation(values), unit) if values else "–"
+    return with_spread(average(values), deviation(values), unit) if values else "–"
 
 
 def measured(row: Row, metric: str, unit: str = "") -> str:
