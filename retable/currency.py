@@ -44,14 +44,15 @@ class Currency:
     sources: Mapping[tuple[str, str], str]
     datasets: Mapping[str, DatasetCard]
     ledger: Ledger = field(default_factory=Ledger)
+    _judged: dict[tuple, tuple[str | None, list[Entry]]] = field(default_factory=dict, compare=False, repr=False)
 
     def reason(self, record: RunRecord) -> str | None:
         """Why a record no longer speaks for the tree, or None."""
-        return self._judge(record)[0]
+        return self._judge_once(record)[0]
 
     def proof(self, record: RunRecord) -> list[Entry]:
         """The ledger's entries by which a current record speaks for other sources than it ran with; else none."""
-        return self._judge(record)[1]
+        return self._judge_once(record)[1]
 
     def source_of(self, paper: str, recipe: str) -> str | None:
         """The meaning hash of a recipe's sources in the tree; None where no card has the recipe."""
@@ -59,6 +60,14 @@ class Currency:
             return self.sources[paper, recipe]
         except KeyError:
             return None
+
+    def _judge_once(self, record: RunRecord) -> tuple[str | None, list[Entry]]:
+        """`_judge` of the first of the records that agree in what it looks at, such as the seeds of a cell."""
+        key = (record.paper, record.recipe, record.dataset, record.split, record.data_sha256, record.split_sha256,
+               record.identity, record.source_sha256)  # fmt: skip
+        if key not in self._judged:
+            self._judged[key] = self._judge(record)
+        return self._judged[key]
 
     def _judge(self, record: RunRecord) -> tuple[str | None, list[Entry]]:
         now = self.source_of(record.paper, record.recipe)

@@ -325,15 +325,15 @@ def _pairs(recipe: Recipe, asked: Asked, first: str, second: str, rows: list[Row
 
 def _matched(rows: list[Row], first: str, second: str) -> Iterator[tuple[Row, Row]]:
     """Rows of two variants at the same scale and data set, equal in the axes that they share."""
+    seconds: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        for other in rows:
-            if (row.variant, other.variant) != (first, second):
-                continue
-            shared = row.axes.keys() & other.axes.keys()
-            if (row.scale, row.dataset) == (other.scale, other.dataset) and all(
-                row.axes[key] == other.axes[key] for key in shared
-            ):
-                yield row, other
+        if row.variant == second:
+            seconds[row.scale, row.dataset].append(row)
+    for row in rows:
+        if row.variant == first:
+            for other in seconds[row.scale, row.dataset]:
+                if all(row.axes[key] == other.axes[key] for key in row.axes.keys() & other.axes.keys()):
+                    yield row, other
 
 
 def _side_by_side(

@@ -3,7 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 from retable.cards import SCALES, PaperCard, Recipe, Scalar, Scale, Selection
 from retable.currency import Currency
@@ -57,9 +58,18 @@ class Row:
         """Larger scales rank higher."""
         return SCALES.index(self.scale)
 
-    def values(self, metric: str) -> dict[int, float]:
+    @cached_property
+    def _known(self) -> dict[tuple[str, str], Any]:
+        """What was asked before: pages ask for the same values many times over."""
+        return {}
+
+    def values(self, metric: str) -> Mapping[int, float]:
         """The metric by seed; empty if the row has no result or its records lack the metric."""
-        return {record.seed: record.metrics[metric] for record in self.records if metric in record.metrics}
+        key = ("values", metric)
+        if key not in self._known:
+            found = {record.seed: record.metrics[metric] for record in self.records if metric in record.metrics}
+            self._known[key] = found
+        return self._known[key]
 
     def seeds_that(self, kind: Degenerate, metric: str) -> dict[int, bool]:
         """By seed, whether one class has all predictions (a constant answer), or all representations are of one
@@ -94,6 +104,12 @@ class Row:
         `not known` is a trained row whose records do not tell and of whose seeds most, three at least, have exactly
         the same accuracy.
         """
+        key = ("condition", metric)
+        if key not in self._known:
+            self._known[key] = self._condition(metric)
+        return self._known[key]
+
+    def _condition(self, metric: str) -> Condition:
         values, known = self.values(metric), self.degenerate(metric)
         bad = [kind for kind in known.values() if kind]
         if bad and len(bad) < len(values):
