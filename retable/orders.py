@@ -23,6 +23,7 @@ from retable.significance import (
     gap_of_order,
     gap_of_values,
     holm,
+    interval,
     least_p_signed_rank,
     look_two,
     look_two_of_ranks,
@@ -84,6 +85,14 @@ class Verdict:
     @property
     def scale(self) -> Scale:
         return self.first.scale
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of `difference`, of the last look, not adjusted; None where no test of means was made."""
+        if self.gap is None or self.difference is None:
+            return None
+        low, high = interval(self.gap)
+        return (low, high) if self.gap.difference * self.difference >= 0 else (-high, -low)
 
     @property
     def favours(self) -> bool:

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 from retable.cards import SCALES, PaperCard, Recipe, Scalar, Scale, Selection
@@ -139,9 +139,13 @@ class Row:
         name = companion(metric, "unconverged")
         return int(sum(record.metrics.get(name, 0.0) for record in self.records))
 
+    @cached_property
+    def _environments(self) -> dict[int, dict[str, str]]:
+        return {record.seed: record.environment for record in self.records}
+
     def device(self, seed: int) -> str:
         """Kind of device and instruction set of a seed's run; the whole device where none is recorded."""
-        (environment,) = (record.environment for record in self.records if record.seed == seed)
+        environment = self._environments[seed]
         device, named = environment.get("device", "not recorded"), environment.get("instruction_set")
         return f"{device.partition(':')[0]}, {named}" if named else device
 
@@ -170,8 +174,7 @@ def hours_to(rows: Iterable[Row], seeds: int) -> float | None:
     if not all(runs for runs, _ in needed.values()):
         return None
     total = sum(
-        max(more, 0) * average(record.device_seconds for record in runs.values())
-        for runs, more in needed.values()
+        max(more, 0) * average(record.device_seconds for record in runs.values()) for runs, more in needed.values()
     )
     return total / 3600
 
@@ -316,6 +319,10 @@ def _of(record: RunRecord, metric: str, name: str) -> float | None:
     """A metric `name` that belongs to `metric`: `last_test_largest_class_share` to `last_test_accuracy`; the name with
     the longest prefix of `metric` that is recorded, or the bare name.
     """
+    return next((record.metrics[each] for each in _names(metric, name) if each in record.metrics), None)
+
+
+@cache
+def _names(metric: str, name: str) -> list[str]:
     parts = metric.split("_")
-    names = [companion(metric, name), *("_".join([*parts[:length], name]) for length in range(len(parts), -1, -1))]
-    return next((record.metrics[each] for each in names if each in record.metrics), None)
+    return [companion(metric, name), *("_".join([*parts[:length], name]) for length in range(len(parts), -1, -1))]

@@ -36,6 +36,8 @@ from retable.significance import (
     benjamini_hochberg,
     deviation,
     gap_to_claim,
+    interval,
+    interval_of_mean,
     look_two,
     p_differ,
     p_equal,
@@ -87,6 +89,18 @@ class ValueVerdict:
     def p_differ_raw(self) -> float:
         """The p-value of a difference over the looks, without the adjustment for the table."""
         return p_of_two(*(p_differ(gap) for gap in self.gaps))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of what was measured, of the last look; None without two values, or for a mixture."""
+        if self.row is None or self.answer is None or self.state == "mixture":
+            return None
+        return interval_of_mean(list(self.row.values(self.answer.measured).values()))
+
+    @property
+    def difference_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of `difference`, with the error of the paper's number; None where no test was made."""
+        return interval(self.gaps[-1]) if self.gaps else None
 
     @property
     def difference(self) -> float | None:
@@ -261,9 +275,7 @@ def _judge_claim(claim: Claim, row: Row, answer: ClaimLink, rows: list[Row]) -> 
     verdict = ValueVerdict(claim, row.state, row, answer, note=row.note)
     values = list(row.values(answer.measured).values())
     if row.state != "measured":
-        return (
-            replace(verdict, n=len(values), mean=average(values), std=deviation(values)) if values else verdict
-        )
+        return replace(verdict, n=len(values), mean=average(values), std=deviation(values)) if values else verdict
     if not values:
         alike = [other for other in rows if (other.recipe.name, other.scale) == (row.recipe.name, row.scale)]
         state = "failed" if any(other.values(answer.measured) for other in alike) else "not measured at this scale"

@@ -171,12 +171,13 @@ class VerdictsFile(Model):
     papers: dict[str, PaperEntry]
 
 
-def document(assessments: Mapping[str, Assessment]) -> VerdictsFile:
+def document(papers: Mapping[str, PaperEntry]) -> VerdictsFile:
     """The verdicts of all papers."""
-    return VerdictsFile(level=ALPHA, papers={name: _paper(each) for name, each in sorted(assessments.items())})
+    return VerdictsFile(level=ALPHA, papers=dict(sorted(papers.items())))
 
 
-def _paper(assessment: Assessment) -> PaperEntry:
+def paper_entry(assessment: Assessment) -> PaperEntry:
+    """The verdicts on one paper."""
     counts = {state: count for state, count in assessment.coverage().items() if count}
     return PaperEntry(
         headlines=[_headline(verdict) for verdict in assessment.statements],

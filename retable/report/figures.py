@@ -5,16 +5,16 @@ with its data beside as CSV.
 """
 
 import csv
+import hashlib
 import io
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
-import vl_convert
-
 from retable.cards import Curve, DatasetCard, Recipe, Scale
+from retable.report import render
 from retable.report.words import anchor
 from retable.rows import Row
 from retable.significance import average, deviation
@@ -42,8 +42,6 @@ CONFIG = {
     "legend": {"orient": "bottom", "labelFontSize": 12, "labelLimit": 220, "columnPadding": 24, "symbolOpacity": 1},
     "title": {"fontSize": 12, "anchor": "start"},
 }
-# Inside an <img>, the page's style sheet does not reach; this one answers the same media query.
-STYLE = "<style>text{fill:#333}@media (prefers-color-scheme: dark){text{fill:#d5d8dc}}</style>"
 
 
 @dataclass(frozen=True)
@@ -84,11 +82,13 @@ def draw(assessment: Assessment, datasets: Mapping[str, DatasetCard]) -> list[Fi
 
 def to_svg(figure: Figure) -> str:
     """The figure as SVG text; the same data gives the same bytes."""
-    svg = vl_convert.vegalite_to_svg(json.dumps(figure.spec))
-    # Vega numbers its clip paths through the life of the process.
-    numbers = {name: f"clip{rank}" for rank, name in enumerate(dict.fromkeys(re.findall(r"\bclip\d+\b", svg)))}
-    svg = re.sub(r"\bclip\d+\b", lambda match: numbers[match.group()], svg)
-    return svg.replace(">", f">{STYLE}", 1)
+    return render.to_svg(figure.spec)
+
+
+def key_of(figure: Figure) -> str:
+    """What the SVG is made from."""
+    parts = (version("vl-convert-python"), render.STYLE, json.dumps(figure.spec, sort_keys=True))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def to_csv(figure: Figure) -> str:
