@@ -151,7 +151,7 @@ def published(places: dict[str, Path], rounds: int) -> None:
 def many(places: dict[str, Path], seeds: int) -> None:
     """A thousand cells."""
     print("| records | draws | s | processor s | MB | MB of files | files |\n|---|---|---|---|---|---|---|")
-    for name, place in places.items():
+    for name, place in reversed(places.items()):
         widen(place, seeds)
         sample = sorted((place / "results" / "published" / PAPER).glob(f"{RECIPE}-full-*.jsonl"))[0]
         like = place / "like.json"
@@ -162,7 +162,7 @@ def many(places: dict[str, Path], seeds: int) -> None:
         wall, used, memory = draw(place)
         sizes = [path.stat().st_size for path in (place / "reports" / "site").rglob("*") if path.is_file()]
         megabytes = sum(sizes) / 1e6
-        print(f"| {made} | {name} | {wall:.1f} | {used:.1f} | {memory:.0f} | {megabytes:.0f} | {len(sizes)} |")
+        print(f"| {made} | {name} | {wall:.1f} | {used:.1f} | {memory:.0f} | {megabytes:.0f} | {len(sizes)} |", flush=True)
 
 
 def widen(place: Path, seeds: int) -> None:

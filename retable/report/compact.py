@@ -13,19 +13,19 @@ NESTED = ("metrics", "series", "cost")
 
 def columns(records: Sequence[RunRecord]) -> dict[str, Any]:
     """`common` fields, and `each`: a list over the runs; of nested ones a list for each name, null where it lacks."""
-    dumps = [record.model_dump(mode="json") for record in records]
     common: dict[str, Any] = {}
     each: dict[str, Any] = {}
-    for name, first in dumps[0].items():
-        values = [dump[name] for dump in dumps]
+    for name, first in records[0].model_dump(mode="json").items():
+        values = [getattr(record, name) for record in records]
         if name in NESTED:
-            keys = dict.fromkeys(key for value in values for key in value)
-            each[name] = {key: [value.get(key) for value in values] for key in keys}
-        elif all(repr(value) == repr(first) for value in values):
+            nested = [dict(value) for value in values]
+            keys = dict.fromkeys(key for value in nested for key in value)
+            each[name] = {key: [value.get(key) for value in nested] for key in keys}
+        elif all(value is values[0] or repr(value) == repr(values[0]) for value in values):
             common[name] = first
         else:
             each[name] = values
-    return {"runs": len(dumps), "common": common, "each": each}
+    return {"runs": len(records), "common": common, "each": each}
 
 
 def expand(table: dict[str, Any]) -> list[dict[str, Any]]:

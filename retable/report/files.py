@@ -90,7 +90,7 @@ def bibtex(paper: PaperCard) -> str:
     return f"@{kind}{{{paper.id},\n" + ",\n".join(lines) + "\n}\n"
 
 
-def citation_cff(parts: Sequence[Part]) -> str:
+def citation_cff(papers: Sequence[Part] | Sequence[PaperCard]) -> str:
     """How to cite the suite and the papers, as CITATION.cff: JSON is YAML."""
     found = {
         "cff-version": "1.2.0",
@@ -102,12 +102,12 @@ def citation_cff(parts: Sequence[Part]) -> str:
         "references": [
             {
                 "type": "article",
-                "title": part.title,
-                "year": part.year,
-                "url": part.link,
-                "authors": [{"family-names": name} for name in part.authors] or [{"name": "The paper's authors"}],
+                "title": paper.title,
+                "year": paper.year,
+                "url": paper.link,
+                "authors": [{"family-names": name} for name in paper.authors] or [{"name": "The paper's authors"}],
             }
-            for part in parts
+            for paper in papers
         ],
     }
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"

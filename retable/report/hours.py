@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
+from retable.preflight import GPU_RATE, counted_operations
 from retable.rows import Row
 from retable.significance import average
 
@@ -19,9 +20,13 @@ class Hours:
                 self._seconds[*where, row.dataset].append(record.device_seconds)
 
     def of(self, row: Row) -> float | None:
-        """Hours of a processor, or of a GPU where such runs were on one, for all planned seeds; None if not known."""
+        """Hours for all planned seeds: of a processor, or of a GPU where such runs were on one or where only the card
+        tells, by its count of operations. None if nothing tells.
+        """
         where = (row.recipe.name, row.scale)
         took = self._seconds.get((*where, row.dataset)) or self._seconds.get(where)
-        plan = row.recipe.scales[row.scale]
-        each = average(took) if took else plan.seconds
-        return None if each is None else each * sum(len(cell.seeds) for cell in row.cells) / 3600
+        seeds = sum(len(cell.seeds) for cell in row.cells)
+        if each := average(took) if took else row.recipe.scales[row.scale].seconds:
+            return each * seeds / 3600
+        counted = sum(counted_operations(row.recipe, cell) * len(cell.seeds) for cell in row.cells)
+        return counted / GPU_RATE / 3600 or None

@@ -100,9 +100,11 @@ class PaperPages:
     def _figures(self) -> list[figures.Figure]:
         drawn = figures.draw(self.it, self.datasets)
         for figure in drawn:
-            name = f"figures/{figure.name}.svg"
-            if not self.folder.reuse(name, figures.key_of(figure)):
-                self.renderer.ask(self.folder.path(name), spec=figure.spec)
+            key = figures.key_of(figure)
+            taken = [self.folder.reuse(f"figures/{figure.name}{suffix}", key) for suffix in (".svg", ".pdf")]
+            if not all(taken):
+                path, _ = self.folder.paths(f"figures/{figure.name}", (".svg", ".pdf"))
+                self.renderer.ask(path, spec=figure.spec)
             self.folder.write(f"figures/{figure.name}.csv", figures.to_csv(figure))
         return drawn
 
@@ -208,17 +210,8 @@ class PaperPages:
                 (v.claim.id, v.state, v.note, v.mean, v.std, v.n, v.p_equal, v.p_differ, v.tests) for v in verdicts
             ]
             of_row = (row.state, row.note, row.chosen and row.chosen.identity, self.hours.of(row))
-            made_from = [
-                self.base,
-                state,
-                note,
-                judged,
-                of_row,
-                before,
-                shown,
-                *(record.__dict__ for record in records),
-            ]
-            key = hashlib.sha256(repr(made_from).encode()).hexdigest()
+            all_of_it = [self.base, state, note, judged, of_row, before, shown, _differing(records)]
+            key = hashlib.sha256(repr(all_of_it).encode()).hexdigest()
             names = [f"cells/{cell.identity}.html", *([f"records/{cell.identity}.json"] if records else [])]
             taken = [self.folder.reuse(name, key) for name in names]
             if all(taken):
@@ -362,6 +355,12 @@ class PaperPages:
                 )
             )
         return found
+
+
+def _differing(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """All fields of the first record, and of the others those that they do not share with it."""
+    first = records[0].__dict__ if records else {}
+    return [first, *({k: v for k, v in r.__dict__.items() if v is not first[k]} for r in records[1:])]
 
 
 def _place(subject: RunRecord | Cell) -> tuple:

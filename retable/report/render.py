@@ -31,6 +31,13 @@ def to_svg(spec: dict[str, Any]) -> str:
     return svg.replace(">", f">{STYLE}", 1)
 
 
+def to_pdf(svg: str) -> bytes:
+    """The picture for a paper. Its fonts come in any order, so that the bytes of the same picture differ."""
+    import vl_convert
+
+    return vl_convert.svg_to_pdf(svg)
+
+
 def write_table(
     base: Path, columns: Sequence[str], lines: Sequence[Sequence[Any]], caption: str = "", label: str = ""
 ) -> None:
@@ -63,10 +70,12 @@ def latex(text: Any) -> str:
 
 
 def do(job: dict[str, Any]) -> None:
-    """A figure to `path`, or a table to the files that begin with it."""
+    """A figure as `path` with .svg and .pdf, or a table to the files that begin with it."""
     path = Path(job["path"])
     if "spec" in job:
-        path.write_text(to_svg(job["spec"]), encoding="utf-8")
+        svg = to_svg(job["spec"])
+        path.with_suffix(".svg").write_text(svg, encoding="utf-8")
+        path.with_suffix(".pdf").write_bytes(to_pdf(svg))
     else:
         write_table(path, job["columns"], job["lines"], job["caption"], job["label"])
 

@@ -1,7 +1,8 @@
 """The static site: an index, a page of all results, a page for each paper, statement, data set and cell, a search.
 
-Opens from disk: every address is relative, nothing is fetched, and all text passes Jinja2's autoescape. The
-same input gives the same bytes. A redraw draws the papers whose cards, claims, records or code changed (`changes`).
+Opens from disk: every address is relative, nothing is fetched, and all text passes Jinja2's autoescape. The same input
+gives the same bytes, but for PDFs, whose fonts come in any order. A redraw draws the papers whose cards, claims,
+records or code changed (`changes`).
 """
 
 import hashlib

@@ -4,6 +4,7 @@ import csv
 
 import yaml
 
+from retable.cards import load_papers
 from retable.report.files import badge, bibtex, citation_cff, write
 from retable.report.folder import Folder, drawn
 from retable.report.part import Part
@@ -56,6 +57,12 @@ def test_a_badge_counts_statements(world):
     text = badge(world.assess())
     assert "holds in part 1" in text
     assert text.startswith("<svg xmlns=")
+
+
+def test_the_checkouts_own_file_is_current(root):
+    said = (root / "CITATION.cff").read_text(encoding="utf-8")
+    assert said == citation_cff(list(load_papers(root).values()))
+    assert all(paper.authors for paper in load_papers(root).values())
 
 
 def test_citation_cff_names_the_suite_and_every_paper():

@@ -19,7 +19,13 @@ def test_without_runs_the_card_tells_or_nothing_does(world):
     rows = world.assess("full").rows
     assert Hours(rows).of(rows[0]) is None
     data = world.paper.model_dump()
-    data["recipes"][0]["scales"]["full"]["seconds"] = 72.0
+    scale = data["recipes"][0]["scales"]["full"]
+    scale["operations"] = [{"count": 3e15 * 3600, "variants": ["plain"]}]
+    world.paper = type(world.paper).model_validate(data)
+    rows = world.assess("full").rows
+    assert Hours(rows).of(rows[0]) == pytest.approx(10 * 5)  # at 300 TFLOP/s
+    assert Hours(rows).of(rows[-1]) is None
+    scale["seconds"] = 72.0
     world.paper = type(world.paper).model_validate(data)
     rows = world.assess("full").rows
     assert Hours(rows).of(rows[0]) == pytest.approx(0.1)

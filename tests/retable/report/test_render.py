@@ -18,6 +18,7 @@ def test_all_files_are_there_in_the_end_and_equal_however_many_they_are(tmp_path
     svgs = {(tmp_path / f"{number}.svg").read_text() for number in range(count)}
     assert len(svgs) == 1
     assert svgs.pop().startswith("<svg")
+    assert (tmp_path / "0.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / "table-0.csv").read_text() == "a_b,c\n50 %,x|y\n−1 ± 2,<b>\n"
     assert r"x\|y" in (tmp_path / "table-0.md").read_text()
     tex = (tmp_path / "table-0.tex").read_text()
