@@ -162,7 +162,8 @@ def many(places: dict[str, Path], seeds: int) -> None:
         wall, used, memory = draw(place)
         sizes = [path.stat().st_size for path in (place / "reports" / "site").rglob("*") if path.is_file()]
         megabytes = sum(sizes) / 1e6
-        print(f"| {made} | {name} | {wall:.1f} | {used:.1f} | {memory:.0f} | {megabytes:.0f} | {len(sizes)} |", flush=True)
+        cells = (made, name, f"{wall:.1f}", f"{used:.1f}", f"{memory:.0f}", f"{megabytes:.0f}", str(len(sizes)))
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def widen(place: Path, seeds: int) -> None:

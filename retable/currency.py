@@ -44,7 +44,9 @@ class Currency:
     sources: Mapping[tuple[str, str], str]
     datasets: Mapping[str, DatasetCard]
     ledger: Ledger = field(default_factory=Ledger)
-    _judged: dict[tuple, tuple[str | None, list[Entry]]] = field(default_factory=dict, compare=False, repr=False)
+    _judged: dict[tuple, tuple[str | None, list[Entry]]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def reason(self, record: RunRecord) -> str | None:
         """Why a record no longer speaks for the tree, or None."""
