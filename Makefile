@@ -1,4 +1,4 @@
-# make demo: install, measure the demo, draw the page.   make test: install, run the tests.
+# make demo: install, measure the demo, draw the page.   make site: draw what is published.   make test: run the tests.
 # Needs Python 3.11 to 3.13 and a package index, nothing else. Settings: VENV=folder CORES=n PYTHON=interpreter.
 
 VENV ?= .venv
@@ -11,11 +11,15 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: demo test lint format schemas lock clean
+.PHONY: demo site test lint format schemas lock clean
 
 demo: $(VENV)/.installed
 	$(SNAKEMAKE) --config scale=demo
 	$(BIN)/retable verify --scale demo
+
+# Runs nothing: the published records, and what was run here, become pages.
+site: $(VENV)/.installed
+	$(BIN)/retable report
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist worksteal $(PYTEST_ARGS)

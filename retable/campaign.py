@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from retable.assessments import inputs
 from retable.background import Background
 from retable.cards import CardError, unknown
 from retable.checkout import require_clean, running_tree
@@ -21,7 +22,6 @@ from retable.preflight import GPU_RATE, HOURS, History, device_of, operations
 from retable.publishing import publish_finished
 from retable.records import RunRecord
 from retable.rehearsal import CPU_RATE, load_rehearsal, rehearse
-from retable.report.site import inputs
 from retable.report.words import claim_name, duration, part, plural
 from retable.rows import Row
 from retable.significance import ALPHA, POWER

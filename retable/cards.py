@@ -549,6 +549,7 @@ class PaperCard(Model):
     year: int
     link: str
     code: str
+    authors: list[str] = Field(default=[], description="family names, as far as a source gives them")
     summary: str
     statements: list[Statement] = Field(min_length=1, description="three to seven, as far as the abstract has them")
     tables: dict[str, Table]

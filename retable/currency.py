@@ -1,7 +1,7 @@
 """Is a record current, and if not, why? The one answer for runs, the job graph, `verify` and the pages."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -44,14 +44,17 @@ class Currency:
     sources: Mapping[tuple[str, str], str]
     datasets: Mapping[str, DatasetCard]
     ledger: Ledger = field(default_factory=Ledger)
+    _judged: dict[tuple, tuple[str | None, list[Entry]]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def reason(self, record: RunRecord) -> str | None:
         """Why a record no longer speaks for the tree, or None."""
-        return self._judge(record)[0]
+        return self._judge_once(record)[0]
 
     def proof(self, record: RunRecord) -> list[Entry]:
         """The ledger's entries by which a current record speaks for other sources than it ran with; else none."""
-        return self._judge(record)[1]
+        return self._judge_once(record)[1]
 
     def source_of(self, paper: str, recipe: str) -> str | None:
         """The meaning hash of a recipe's sources in the tree; None where no card has the recipe."""
@@ -59,6 +62,14 @@ class Currency:
             return self.sources[paper, recipe]
         except KeyError:
             return None
+
+    def _judge_once(self, record: RunRecord) -> tuple[str | None, list[Entry]]:
+        """`_judge` of the first of the records that agree in what it looks at, such as the seeds of a cell."""
+        key = (record.paper, record.recipe, record.dataset, record.split, record.data_sha256, record.split_sha256,
+               record.identity, record.source_sha256)  # fmt: skip
+        if key not in self._judged:
+            self._judged[key] = self._judge(record)
+        return self._judged[key]
 
     def _judge(self, record: RunRecord) -> tuple[str | None, list[Entry]]:
         now = self.source_of(record.paper, record.recipe)
@@ -104,19 +115,20 @@ class RecordStore:
     workspace: Workspace
     currency: Currency
     renames: Renames
+    paper: str = "*"
 
     @classmethod
-    def open(cls, workspace: Workspace) -> "RecordStore":
-        """Reads the ledger and the table of names; the records are read when asked for."""
+    def open(cls, workspace: Workspace, paper: str = "*") -> "RecordStore":
+        """Reads the ledger and the table of names; the records, of all papers or of one, are read when asked for."""
         renames = load_renames(workspace.results)
         renames.check(workspace.papers)
         currency = Currency(SourceHashes(workspace), workspace.datasets, load_ledger(workspace.results))
-        return cls(workspace, currency, renames)
+        return cls(workspace, currency, renames, paper)
 
     @cached_property
     def own(self) -> Loaded:
         """What was run here."""
-        return load_own(self.workspace.results, self.renames)
+        return load_own(self.workspace.results, self.renames, self.paper)
 
     @cached_property
     def explorations(self) -> Loaded:
@@ -125,7 +137,7 @@ class RecordStore:
 
     @cached_property
     def published(self) -> Loaded:
-        return load_published(self.workspace.results, self.renames)
+        return load_published(self.workspace.results, self.renames, self.paper)
 
     @cached_property
     def looks(self) -> Looks:
@@ -139,15 +151,28 @@ class RecordStore:
         return list(found.values())
 
     @property
+    def replaced(self) -> list[RunRecord]:
+        """Published records of cells and seeds that were run here too."""
+        own = {(record.identity, record.seed) for record in self.own.records}
+        return [record for record in self.published.records if (record.identity, record.seed) in own]
+
+    @property
     def troubles(self) -> list[Trouble]:
         """What cannot be used, with place and remedy."""
-        return [*self.published.troubles, *self.own.troubles, *self.currency.ledger.troubles, *self._idle_entries()]
+        held = {record.source_sha256 for record in self.records}
+        return [*self.unusable, *self.currency.ledger.troubles, *self.idle_entries(held)]
 
-    def _idle_entries(self) -> list[Trouble]:
-        """Entries of the ledger that connect nothing: no record, tree or other entry has either of their hashes."""
+    @property
+    def unusable(self) -> list[Trouble]:
+        """Records that cannot be used."""
+        return [*self.published.troubles, *self.own.troubles]
+
+    def idle_entries(self, held: Set[str]) -> list[Trouble]:
+        """Entries of the ledger that connect nothing: no record, tree or other entry has either of their hashes.
+        `held` are the source hashes of all records.
+        """
         entries = self.currency.ledger.entries
         ends = [{entry.base.source_sha256, entry.tree.source_sha256} for entry in entries]
-        held = {record.source_sha256 for record in self.records}
         idle = []
         for number, entry in enumerate(entries):
             others = set().union(held, *ends[:number], *ends[number + 1 :])

@@ -5,7 +5,6 @@ Holm's adjustment covers each recipe's orderings at a scale, likewise its equiva
 """
 
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,11 +17,13 @@ from retable.significance import (
     ALPHA,
     MOST_SEEDS,
     MeanDifference,
+    average,
     detectable,
     favours,
     gap_of_order,
     gap_of_values,
     holm,
+    interval,
     least_p_signed_rank,
     look_two,
     look_two_of_ranks,
@@ -84,6 +85,14 @@ class Verdict:
     @property
     def scale(self) -> Scale:
         return self.first.scale
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of `difference`, of the last look, not adjusted; None where no test of means was made."""
+        if self.gap is None or self.difference is None:
+            return None
+        low, high = interval(self.gap)
+        return (low, high) if self.gap.difference * self.difference >= 0 else (-high, -low)
 
     @property
     def favours(self) -> bool:
@@ -303,7 +312,7 @@ def _judge_trend(trend: Trend, line: tuple[Row, ...], rows: list[Row]) -> TrendV
     if not found:
         return TrendVerdict(line, "incomplete", note="no seed has a value at all places", trend=trend)
     verdict = TrendVerdict(
-        line, "inconclusive", len(found), statistics.mean(found.values()), "t of slopes", devices=_devices(line),
+        line, "inconclusive", len(found), average(found.values()), "t of slopes", devices=_devices(line),
         trend=trend,
     )  # fmt: skip
     step = resolution_of(line, metric) / (max(places) - min(places))
@@ -325,15 +334,15 @@ def _pairs(recipe: Recipe, asked: Asked, first: str, second: str, rows: list[Row
 
 def _matched(rows: list[Row], first: str, second: str) -> Iterator[tuple[Row, Row]]:
     """Rows of two variants at the same scale and data set, equal in the axes that they share."""
+    seconds: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        for other in rows:
-            if (row.variant, other.variant) != (first, second):
-                continue
-            shared = row.axes.keys() & other.axes.keys()
-            if (row.scale, row.dataset) == (other.scale, other.dataset) and all(
-                row.axes[key] == other.axes[key] for key in shared
-            ):
-                yield row, other
+        if row.variant == second:
+            seconds[row.scale, row.dataset].append(row)
+    for row in rows:
+        if row.variant == first:
+            for other in seconds[row.scale, row.dataset]:
+                if all(row.axes[key] == other.axes[key] for key in row.axes.keys() & other.axes.keys()):
+                    yield row, other
 
 
 def _side_by_side(
@@ -341,7 +350,7 @@ def _side_by_side(
 ) -> tuple[dict[int, float], dict[int, float], float, str]:
     """Values of both rows by seed, times `sign`, the difference of their means, and the test for it."""
     a, b = ({seed: sign * x for seed, x in row.values(metric).items()} for row in pair)
-    difference = statistics.mean(a.values()) - statistics.mean(b.values())
+    difference = average(a.values()) - average(b.values())
     return a, b, difference, "paired t" if paired(*pair) and a.keys() == b.keys() else "Welch’s t"
 
 
@@ -452,7 +461,7 @@ class PairedComparison:
 
     @property
     def mean(self) -> float | None:
-        return statistics.mean(self.differences) if self.differences else None
+        return average(self.differences) if self.differences else None
 
     @property
     def state(self) -> str:

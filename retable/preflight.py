@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from retable.cards import DataFile, DatasetCard
+from retable.cards import DataFile, DatasetCard, Recipe
 from retable.config import Workspace
 from retable.currency import RecordStore
 from retable.plan import Cell
@@ -274,8 +274,12 @@ def _gib(needs: Estimate, device: Device) -> str:
 
 def operations(workspace: Workspace, cell: Cell) -> float:
     """Floating-point operations of a seed of the cell by its card; 0 if the card does not say."""
-    at_scale = workspace.papers[cell.paper].recipe(cell.recipe).scales[cell.scale]
-    for entry in at_scale.operations:
+    return counted_operations(workspace.papers[cell.paper].recipe(cell.recipe), cell)
+
+
+def counted_operations(recipe: Recipe, cell: Cell) -> float:
+    """Floating-point operations of a seed of a recipe's cell; 0 if the card does not say."""
+    for entry in recipe.scales[cell.scale].operations:
         fits = (entry.datasets is None or cell.dataset in entry.datasets) and (
             entry.variants is None or cell.variant in entry.variants
         )

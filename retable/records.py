@@ -70,8 +70,7 @@ class RunRecord(Model):
     @property
     def cell(self) -> Cell:
         """The cell that the record's own fields describe."""
-        names = ("paper", "recipe", "dataset", "split", "variant", "axes", "settings", "scale", "protocol")
-        return Cell(**{name: getattr(self, name) for name in names}, seeds=(self.seed,))
+        return Cell(**{name: getattr(self, name) for name in CELL}, seeds=(self.seed,))
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -120,19 +119,37 @@ class Loaded:
     older: dict[str, str] = field(default_factory=dict)
 
 
-def parse_record(text: str | bytes, where: str) -> RunRecord:
-    """Raises CardError, naming `where`, when the text is no record of this schema version, or disagrees with itself."""
+def parse_record(text: str | bytes, where: str, like: RunRecord | None = None) -> RunRecord:
+    """Raises CardError, naming `where`, when the text is no record of this schema version, or disagrees with itself.
+
+    A record of the same cell as `like`, which was checked, shares its fields: 100,000 records are mostly seeds of the
+    same cells.
+    """
     try:
         record = RunRecord.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"]) or "file"
         raise CardError(f"{where}: not a run record ({place}: {problem['msg']}); {_remedy(where)}") from None
+    if like is not None and record.identity == like.identity and _fields_of_cell(record) == _fields_of_cell(like):
+        alike = [name for name in SHARED if getattr(record, name) == getattr(like, name)]
+        record.__dict__.update({name: getattr(like, name) for name in alike})
+        return record
     if (identity := record.cell.identity) != record.identity:
         raise CardError(
             f"{where}: names the cell {record.identity}, but its settings are those of {identity}; {_remedy(where)}"
         )
     return record
+
+
+# All fields of the cell, and what its seeds mostly have in common.
+CELL = ("paper", "recipe", "dataset", "split", "variant", "axes", "settings", "scale", "protocol")
+SHARED = (*CELL, "identity", "environment", "source_sha256", "data_sha256", "split_sha256", "commit")
+
+
+def _fields_of_cell(record: RunRecord) -> str:
+    """As text, which tells 1 from 1.0 and from True, as identities do."""
+    return repr([getattr(record, name) for name in CELL])
 
 
 def _remedy(where: str) -> str:
@@ -165,11 +182,12 @@ def load_records(results: Path, renames: Renames | None = None) -> Loaded:
     return Loaded(list(found.values()), published.troubles + own.troubles)
 
 
-def load_published(results: Path, renames: Renames | None = None) -> Loaded:
-    """The published records."""
+def load_published(results: Path, renames: Renames | None = None, paper: str = "*") -> Loaded:
+    """The published records, of all papers or of one."""
     renames = load_renames(results) if renames is None else renames
     loaded, reader = Loaded(), _Reader(renames)
-    for path in sorted((results / "published").glob("*/*.jsonl")):
+    before = None
+    for path in sorted((results / "published").glob(f"{paper}/*.jsonl")):
         try:
             lines = _lines(path)
         except OSError as error:
@@ -177,8 +195,8 @@ def load_published(results: Path, renames: Renames | None = None) -> Loaded:
             continue
         for where, line in lines:
             try:
-                record = parse_record(line, where)
-                if published_path(results, record) != path:
+                before = record = parse_record(line, where, before)
+                if (record.paper, _file_name(record)) != (path.parent.name, path.name):
                     raise CardError(
                         f"{where}: belongs into {published_path(results, record).relative_to(results)}; move it there"
                     )
@@ -191,10 +209,10 @@ def load_published(results: Path, renames: Renames | None = None) -> Loaded:
     return loaded
 
 
-def load_own(results: Path, renames: Renames | None = None) -> Loaded:
-    """The records of what was run here."""
+def load_own(results: Path, renames: Renames | None = None, paper: str = "*") -> Loaded:
+    """The records of what was run here, of all papers or of one."""
     renames = load_renames(results) if renames is None else renames
-    paths = [path for scale in SCALES for path in sorted((results / scale).glob("*/*/*/*/seed-*.json"))]
+    paths = [path for scale in SCALES for path in sorted((results / scale).glob(f"{paper}/*/*/*/seed-*.json"))]
     return _load_files(paths, renames)
 
 
@@ -259,7 +277,11 @@ def _lines(path: Path) -> list[tuple[str, bytes]]:
 
 def published_path(results: Path, record: RunRecord) -> Path:
     """`published/<paper>/<recipe>-<scale>-<data set>.jsonl`."""
-    return results / "published" / record.paper / f"{record.recipe}-{record.scale}-{record.dataset}.jsonl"
+    return results / "published" / record.paper / _file_name(record)
+
+
+def _file_name(record: RunRecord) -> str:
+    return f"{record.recipe}-{record.scale}-{record.dataset}.jsonl"
 
 
 def publish(records: list[RunRecord], results: Path) -> list[Path]:

@@ -1,16 +1,17 @@
 """Records become rows: a variant at one point of a recipe's grid, its candidates judged, its state named."""
 
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from functools import cache, cached_property
+from typing import Any, Literal
 
 from retable.cards import SCALES, PaperCard, Recipe, Scalar, Scale, Selection
 from retable.currency import Currency
 from retable.looks import Looks, in_common
 from retable.plan import Cell
 from retable.records import RunRecord
+from retable.significance import average
 
 # The logarithm of the mean Gaussian potential of unit rows is at most 0, and within this of 0 where all rows are one
 # direction, or zero. Positive values are another measure of the same name, such as U-MAE's mean squared cosine.
@@ -57,9 +58,18 @@ class Row:
         """Larger scales rank higher."""
         return SCALES.index(self.scale)
 
-    def values(self, metric: str) -> dict[int, float]:
+    @cached_property
+    def _known(self) -> dict[tuple[str, str], Any]:
+        """What was asked before: pages ask for the same values many times over."""
+        return {}
+
+    def values(self, metric: str) -> Mapping[int, float]:
         """The metric by seed; empty if the row has no result or its records lack the metric."""
-        return {record.seed: record.metrics[metric] for record in self.records if metric in record.metrics}
+        key = ("values", metric)
+        if key not in self._known:
+            found = {record.seed: record.metrics[metric] for record in self.records if metric in record.metrics}
+            self._known[key] = found
+        return self._known[key]
 
     def seeds_that(self, kind: Degenerate, metric: str) -> dict[int, bool]:
         """By seed, whether one class has all predictions (a constant answer), or all representations are of one
@@ -94,6 +104,12 @@ class Row:
         `not known` is a trained row whose records do not tell and of whose seeds most, three at least, have exactly
         the same accuracy.
         """
+        key = ("condition", metric)
+        if key not in self._known:
+            self._known[key] = self._condition(metric)
+        return self._known[key]
+
+    def _condition(self, metric: str) -> Condition:
         values, known = self.values(metric), self.degenerate(metric)
         bad = [kind for kind in known.values() if kind]
         if bad and len(bad) < len(values):
@@ -123,9 +139,13 @@ class Row:
         name = companion(metric, "unconverged")
         return int(sum(record.metrics.get(name, 0.0) for record in self.records))
 
+    @cached_property
+    def _environments(self) -> dict[int, dict[str, str]]:
+        return {record.seed: record.environment for record in self.records}
+
     def device(self, seed: int) -> str:
         """Kind of device and instruction set of a seed's run; the whole device where none is recorded."""
-        (environment,) = (record.environment for record in self.records if record.seed == seed)
+        environment = self._environments[seed]
         device, named = environment.get("device", "not recorded"), environment.get("instruction_set")
         return f"{device.partition(':')[0]}, {named}" if named else device
 
@@ -154,8 +174,7 @@ def hours_to(rows: Iterable[Row], seeds: int) -> float | None:
     if not all(runs for runs, _ in needed.values()):
         return None
     total = sum(
-        max(more, 0) * statistics.mean(record.device_seconds for record in runs.values())
-        for runs, more in needed.values()
+        max(more, 0) * average(record.device_seconds for record in runs.values()) for runs, more in needed.values()
     )
     return total / 3600
 
@@ -269,7 +288,7 @@ def _choose(
 ) -> int:
     """Index of the candidate with the best mean of its metric over the seeds, the one `without` left out."""
     others = [seed for seed in seeds if seed != without] or seeds
-    means = {i: statistics.mean(by[seed].metrics[select.metric] for seed in others) for i, by in enumerate(runs)}
+    means = {i: average(by[seed].metrics[select.metric] for seed in others) for i, by in enumerate(runs)}
     return (max if select.mode == "max" else min)(means, key=means.__getitem__)
 
 
@@ -300,6 +319,10 @@ def _of(record: RunRecord, metric: str, name: str) -> float | None:
     """A metric `name` that belongs to `metric`: `last_test_largest_class_share` to `last_test_accuracy`; the name with
     the longest prefix of `metric` that is recorded, or the bare name.
     """
+    return next((record.metrics[each] for each in _names(metric, name) if each in record.metrics), None)
+
+
+@cache
+def _names(metric: str, name: str) -> list[str]:
     parts = metric.split("_")
-    names = [companion(metric, name), *("_".join([*parts[:length], name]) for length in range(len(parts), -1, -1))]
-    return next((record.metrics[each] for each in names if each in record.metrics), None)
+    return [companion(metric, name), *("_".join([*parts[:length], name]) for length in range(len(parts), -1, -1))]

@@ -6,14 +6,13 @@ the metric's resolution, and two equal values are refused. Rows of which some se
 """
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, stdtr
-from scipy.stats import beta, binom, nct, rankdata
-from scipy.stats import t as student
+
+# Not scipy.stats, which has the same functions: its import takes longer than everything that is asked of them here.
+from scipy.special import bdtr, bdtrc, betainccinv, betaincinv, nctdtr, ndtri, stdtr, stdtrit
 
 ALPHA = 0.05
 POWER = 0.8
@@ -47,16 +46,30 @@ class MeanDifference:
         return math.sqrt(self.per_seed / self.n + self.fixed)
 
 
+def average(values: Iterable[float]) -> float:
+    """The mean to within its last bit; that of equal values is exactly theirs. `statistics.mean` takes ten times as
+    long, and pages of 100,000 runs ask for some million means.
+    """
+    values = list(values)
+    return values[0] if min(values) == max(values) else math.fsum(values) / len(values)
+
+
+def _variance(values: Sequence[float]) -> float:
+    """Sample variance (n - 1) of two values or more; that of equal ones is exactly 0."""
+    middle = average(values)
+    return math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1)
+
+
 def deviation(values: Sequence[float]) -> float | None:
     """Sample standard deviation (n - 1); None below two values. Equal values give exactly 0."""
-    return statistics.stdev(values) if len(values) > 1 else None
+    return math.sqrt(_variance(values)) if len(values) > 1 else None
 
 
 def variance_of(values: Sequence[float], resolution: float) -> float | None:
     """Sample variance, at least the square of `resolution`; None where it says nothing: one value, two equal ones."""
     if len(values) < 2:
         return None
-    variance = statistics.variance(values)
+    variance = _variance(values)
     if len(values) == 2 and math.sqrt(variance) <= 1e-9 * max(1.0, abs(values[0])):
         return None
     return max(variance, resolution**2)
@@ -85,7 +98,7 @@ def gap_to_claim(
     theirs = variance if std is None else max(std, resolution) ** 2
     fixed = theirs / (runs or 1)
     both = min(n, runs) - 1.0 if std is not None and runs is not None and runs > 1 else n - 1.0
-    return MeanDifference(statistics.mean(values) - claimed, n, variance, n - 1.0, fixed, both)
+    return MeanDifference(average(values) - claimed, n, variance, n - 1.0, fixed, both)
 
 
 def gap_of_order(
@@ -105,21 +118,19 @@ def gap_of_order(
         return None
     n = min(count for _, count in known)
     squared = sum(part for part, _ in known)
-    return MeanDifference(statistics.mean(sides[0]) - statistics.mean(sides[1]), n, squared * n, n - 1.0)
+    return MeanDifference(average(sides[0]) - average(sides[1]), n, squared * n, n - 1.0)
 
 
 def gap_of_values(values: Sequence[float], resolution: float) -> MeanDifference | None:
     """Mean of values, one a seed, against 0; None where there is no spread to test with."""
     variance = variance_of(values, resolution)
-    return (
-        None if variance is None else MeanDifference(statistics.mean(values), len(values), variance, len(values) - 1.0)
-    )
+    return None if variance is None else MeanDifference(average(values), len(values), variance, len(values) - 1.0)
 
 
 def slopes(by_place: Mapping[float, Mapping[int, float]]) -> dict[int, float]:
     """The least-squares slope of each seed's values over the places, for the seeds that have a value at all of them."""
     places = sorted(by_place)
-    middle = statistics.mean(places)
+    middle = average(places)
     spread = sum((x - middle) ** 2 for x in places)
     seeds = set.intersection(*(set(values) for values in by_place.values()))
     return {
@@ -177,7 +188,7 @@ def p_signed_rank(differences: Sequence[float]) -> float:
 
 def p_rank_sum(first: Sequence[float], second: Sequence[float]) -> float:
     """Wilcoxon's rank-sum test, one-sided and exact, ties included: small means that `first` tends to be larger."""
-    ranks = np.rint(2 * rankdata([*first, *second])).astype(int).tolist()
+    ranks = (2 * _ranks([*first, *second])).astype(int).tolist()
     chosen, observed = len(first), sum(ranks[: len(first)])
     # ways[k][s]: the number of choices of k values whose doubled ranks sum to s.
     ways = np.zeros((chosen + 1, sum(ranks) + 1))
@@ -185,6 +196,13 @@ def p_rank_sum(first: Sequence[float], second: Sequence[float]) -> float:
     for rank in ranks:
         ways[1:, rank:] += ways[:-1, : ways.shape[1] - rank].copy()
     return float(ways[chosen, observed:].sum() / ways[chosen].sum())
+
+
+def _ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Ranks from 1 on; those that tie share their mean rank."""
+    _, places, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[places]
 
 
 def side(differences: Sequence[float]) -> int:
@@ -195,7 +213,7 @@ def side(differences: Sequence[float]) -> int:
 def _signed_ranks(differences: Sequence[float]) -> np.ndarray:
     """Twice the rank of each difference's size, with its sign: whole numbers, also where ties share a mean rank."""
     values = np.array([value for value in differences if value])
-    return (np.sign(values) * np.rint(2 * rankdata(np.abs(values)))).astype(int)
+    return (np.sign(values) * 2 * _ranks(np.abs(values))).astype(int)
 
 
 def least_p_signed_rank(n: int) -> float:
@@ -234,10 +252,25 @@ def favours(p_for: float | None, p_against: float | None) -> bool:
     return (1.0 if p_for is None else p_for) < (1.0 if p_against is None else p_against)
 
 
+def interval(gap: MeanDifference) -> tuple[float, float]:
+    """The 95 % interval of a difference, with both errors as in `p_differ`; of one look, not adjusted for others."""
+    freedom = gap.freedom if gap.both is None else gap.both
+    half = float(stdtrit(freedom, 1 - ALPHA / 2)) * gap.full_error
+    return gap.difference - half, gap.difference + half
+
+
+def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % t-interval of a mean; None below two values."""
+    if (spread := deviation(values)) is None:
+        return None
+    half = float(stdtrit(len(values) - 1, 1 - ALPHA / 2)) * spread / math.sqrt(len(values))
+    return average(values) - half, average(values) + half
+
+
 def exact_interval(hits: int, n: int) -> tuple[float, float]:
     """Clopper and Pearson's 95 % interval of a share."""
-    low = float(beta.ppf(ALPHA / 2, hits, n - hits + 1)) if hits else 0.0
-    high = float(beta.isf(ALPHA / 2, hits + 1, n - hits)) if hits < n else 1.0
+    low = float(betaincinv(hits, n - hits + 1, ALPHA / 2)) if hits else 0.0
+    high = float(betainccinv(hits + 1, n - hits, ALPHA / 2)) if hits < n else 1.0
     return low, high
 
 
@@ -253,11 +286,11 @@ def look_two(gap: MeanDifference, alpha: float, margin: float | None = None, tai
         return None
     error, freedom, difference = np.sqrt(gap.per_seed / n), n - 1.0, abs(gap.difference)
     full = np.sqrt(gap.per_seed / n + gap.fixed)
-    decided = student.cdf(difference / full - student.isf(alpha / 2 / tails, freedom), freedom)
+    decided = stdtr(freedom, difference / full + stdtrit(freedom, alpha / 2 / tails))
     if margin is not None:
-        critical = student.isf(ALPHA / 2, freedom)
-        near = student.cdf((margin - difference) / error - critical, freedom)
-        far = student.cdf((margin + difference) / error - critical, freedom)
+        critical = -stdtrit(freedom, ALPHA / 2)
+        near = stdtr(freedom, (margin - difference) / error - critical)
+        far = stdtr(freedom, (margin + difference) / error - critical)
         decided = np.maximum(decided, near + far - 1)
     enough = np.flatnonzero(decided >= POWER)
     return int(n[enough[0]]) if enough.size else None
@@ -277,16 +310,26 @@ def look_two_of_share(hits: int, n: int, alpha: float, tails: int = 2) -> int | 
     """As `look_two`, for the exact binomial test of a share, seen in `hits` of `n` seeds, against one half."""
     share = max(hits, n - hits) / n
     for more in range(n + 1, MOST_SEEDS + 1):
-        if binom.sf(binom.isf(alpha / 2 / tails, more, 0.5), more, share) >= POWER:
+        if bdtrc(_least_hits(alpha / 2 / tails, more), more, share) >= POWER:
             return more
     return None
 
 
+def _least_hits(level: float, n: int) -> int:
+    """The least k with P(more than k of n) <= level, each at one half."""
+    return next(k for k in range(n + 1) if bdtrc(k, n, 0.5) <= level)
+
+
+def share_tail(hits: int, n: int) -> tuple[float, float]:
+    """P(so many hits of n or more) and P(so many or fewer), each at one half."""
+    return float(bdtrc(hits - 1, n, 0.5)) if hits else 1.0, float(bdtr(hits, n, 0.5))
+
+
 def detectable(gap: MeanDifference, alpha: float) -> float:
     """The true difference that the one-sided test of this gap would show with 80 % power, at its spread and seeds."""
-    critical = student.isf(alpha, gap.freedom)
+    critical = -float(stdtrit(gap.freedom, alpha))
     low, high = 0.0, 4 * critical + 4  # power alpha, and nearly 1
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if nct.sf(critical, gap.freedom, middle) < POWER else (low, middle)
+        low, high = (middle, high) if 1 - nctdtr(gap.freedom, middle, critical) < POWER else (low, middle)
     return float(high * gap.error)

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from scipy.stats import binom
-
 from retable.cards import PaperCard, State
 from retable.orders import Verdict, adjust, is_asked, metric_of, missing, over_looks
 from retable.rows import Row
-from retable.significance import ALPHA, exact_interval, look_two_of_share
+from retable.significance import ALPHA, exact_interval, look_two_of_share, share_tail
 
 
 @dataclass(frozen=True)
@@ -51,13 +49,14 @@ def _judge_state(state: State, row: Row, rows: Sequence[Row]) -> StateVerdict:
         return StateVerdict((row,), "not known", note=lacking, asked_state=state)
     n, hits = len(told), sum(told.values())
     low, high = exact_interval(hits, n)
+    p_for, p_against = share_tail(hits, n)
     return StateVerdict(
         (row,),
         "inconclusive",
         n,
         test="exact binomial",
-        p_for=float(binom.sf(hits - 1, n, 0.5)),
-        p_against=float(binom.cdf(hits, n, 0.5)),
+        p_for=p_for,
+        p_against=p_against,
         note=f"{state.kind} in {hits} of {n} seeds (95 % interval of the share: {100 * low:.0f} to {100 * high:.0f} %)",
         asked_state=state,
         hits=hits,

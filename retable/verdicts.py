@@ -6,7 +6,6 @@ This module judges the paper's numbers (at full scale only) and puts the assessm
 
 import difflib
 import itertools
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,9 +32,12 @@ from retable.rows import Row, group_rows, hours_to
 from retable.significance import (
     ALPHA,
     MeanDifference,
+    average,
     benjamini_hochberg,
     deviation,
     gap_to_claim,
+    interval,
+    interval_of_mean,
     look_two,
     p_differ,
     p_equal,
@@ -87,6 +89,18 @@ class ValueVerdict:
     def p_differ_raw(self) -> float:
         """The p-value of a difference over the looks, without the adjustment for the table."""
         return p_of_two(*(p_differ(gap) for gap in self.gaps))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of what was measured, of the last look; None without two values, or for a mixture."""
+        if self.row is None or self.answer is None or self.state == "mixture":
+            return None
+        return interval_of_mean(list(self.row.values(self.answer.measured).values()))
+
+    @property
+    def difference_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of `difference`, with the error of the paper's number; None where no test was made."""
+        return interval(self.gaps[-1]) if self.gaps else None
 
     @property
     def difference(self) -> float | None:
@@ -261,14 +275,12 @@ def _judge_claim(claim: Claim, row: Row, answer: ClaimLink, rows: list[Row]) -> 
     verdict = ValueVerdict(claim, row.state, row, answer, note=row.note)
     values = list(row.values(answer.measured).values())
     if row.state != "measured":
-        return (
-            replace(verdict, n=len(values), mean=statistics.mean(values), std=deviation(values)) if values else verdict
-        )
+        return replace(verdict, n=len(values), mean=average(values), std=deviation(values)) if values else verdict
     if not values:
         alike = [other for other in rows if (other.recipe.name, other.scale) == (row.recipe.name, row.scale)]
         state = "failed" if any(other.values(answer.measured) for other in alike) else "not measured at this scale"
         return replace(verdict, state=state, note=f"the records lack the metric {answer.measured}")
-    verdict = replace(verdict, n=len(values), mean=statistics.mean(values), std=deviation(values))
+    verdict = replace(verdict, n=len(values), mean=average(values), std=deviation(values))
     if row.scale != "full":
         return replace(verdict, state="not comparable", note=join(row.note, f"measured at scale {row.scale}"))
     if claim.used_for:
@@ -298,7 +310,7 @@ def _test_claim(verdict: ValueVerdict, rows: list[Row]) -> ValueVerdict:
         over = f"over {claim.varied}" if claim.varied else "of an unstated kind"
         note = join(note, f"the paper's own deviation {over}, {claim.std:g}, is wider than the margin")
     others = [
-        statistics.mean(found)
+        average(found)
         for other in rows
         if other is not row
         and other.state == "measured"

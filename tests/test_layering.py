@@ -40,9 +40,13 @@ LIGHT = (
     "retable.jobs",
     "retable.cli",
     "retable.report",
+    "retable.assessments",
+    "retable.frames",
 )
 RUNNING = ("data", "nn", "train", "evaluate", "run.py", "children.py")
 READING = (
+    "retable.assessments",
+    "retable.frames",
     "retable.rows",
     "retable.orders",
     "retable.states",

@@ -1,5 +1,18 @@
 """Tables, figures and pages from verdicts. Nothing here imports torch or opens a connection."""
 
-from retable.report.site import build, build_site
+from pathlib import Path
 
-__all__ = ["build", "build_site"]
+from retable.config import Workspace
+
+
+def build_site(workspace: Workspace) -> Path:
+    """Draw `reports/site` of a checkout and return its index; at once where nothing changed since the last time."""
+    from retable.report.changes import keys_of
+    from retable.report.folder import drawn
+
+    out = workspace.reports / "site"
+    if drawn(out).is_of(keys_of(workspace).of):
+        return out / "index.html"
+    from retable.report.site import build_site
+
+    return build_site(workspace)

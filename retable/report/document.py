@@ -50,6 +50,7 @@ class StatementLook(Model):
     p_against: float | None = None
 
 
+INTERVAL = "95 % interval of the difference, of the last look, not adjusted"
 LOOK_TWO = "seeds in all of the second look that would decide it; absent where none would, or where both are taken"
 HOURS = "processor-hours or GPU-hours that these seeds take, on the devices of the records"
 
@@ -66,6 +67,9 @@ class NumberEntry(Model):
     n: int
     mean: float | None = Field(default=None, description="absent for a mixture")
     std: float | None = None
+    difference: float | None = Field(default=None, description="measured minus claimed")
+    low: float | None = Field(default=None, description=INTERVAL)
+    high: float | None = Field(default=None, description=INTERVAL)
     parts: list[Part] = Field(default=[], description="of a mixture")
     margin: float | None = None
     looks: list[NumberLook] = Field(default=[], description="one or two; none where no test was made")
@@ -92,6 +96,8 @@ class StatementEntry(Model):
     rows: list[RowName]
     n: int
     difference: float | None = Field(default=None, description="of a trend, the mean slope")
+    low: float | None = Field(default=None, description=INTERVAL)
+    high: float | None = Field(default=None, description=INTERVAL)
     test: str
     looks: list[StatementLook] = Field(default=[], description="one or two; none where no test was made")
     p_for: float | None = Field(default=None, description="of the statement, over the looks, unadjusted")
@@ -171,12 +177,13 @@ class VerdictsFile(Model):
     papers: dict[str, PaperEntry]
 
 
-def document(assessments: Mapping[str, Assessment]) -> VerdictsFile:
+def document(papers: Mapping[str, PaperEntry]) -> VerdictsFile:
     """The verdicts of all papers."""
-    return VerdictsFile(level=ALPHA, papers={name: _paper(each) for name, each in sorted(assessments.items())})
+    return VerdictsFile(level=ALPHA, papers=dict(sorted(papers.items())))
 
 
-def _paper(assessment: Assessment) -> PaperEntry:
+def paper_entry(assessment: Assessment) -> PaperEntry:
+    """The verdicts on one paper."""
     counts = {state: count for state, count in assessment.coverage().items() if count}
     return PaperEntry(
         headlines=[_headline(verdict) for verdict in assessment.statements],
@@ -216,6 +223,9 @@ def _number(verdict: ValueVerdict) -> NumberEntry:
         n=verdict.n,
         mean=None if mixed else verdict.mean,
         std=None if mixed else verdict.std,
+        difference=verdict.difference,
+        low=verdict.difference_interval[0] if verdict.difference_interval else None,
+        high=verdict.difference_interval[1] if verdict.difference_interval else None,
         parts=[Part(kind=kind, values=values) for kind, values in parts],
         margin=verdict.margin,
         looks=[
@@ -244,6 +254,8 @@ def _statement(verdict: Verdict, text: str) -> StatementEntry:
         rows=[_row(row) for row in verdict.rows],
         n=verdict.n,
         difference=verdict.difference,
+        low=verdict.interval[0] if verdict.interval else None,
+        high=verdict.interval[1] if verdict.interval else None,
         test=verdict.test,
         looks=[
             StatementLook(seeds=seeds, p_for=p_for, p_against=p_against)

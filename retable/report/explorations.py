@@ -4,9 +4,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from jinja2 import Environment
 
 from retable.cards import PaperCard, Scalar, Scale
 from retable.currency import Currency
@@ -86,10 +83,3 @@ def side_of(cell: Cell, records: Sequence[RunRecord], metric: str, currency: Cur
     values = [record.metrics[metric] for record, state in zip(records, states, strict=True) if state == "ok"]
     bad = [state for state in states if state != "ok"]
     return Side(cell, values, ", ".join(dict.fromkeys(bad)) if bad else "" if values else "not run")
-
-
-def write(found: Sequence[Line], pages: Environment, out: Path) -> None:
-    """Draw the page into a site; without explorations there is none."""
-    if found:
-        text = pages.get_template(PAGE).render(root="", lines=found)
-        (out / PAGE).write_text(text, encoding="utf-8")

@@ -5,20 +5,19 @@ with its data beside as CSV.
 """
 
 import csv
+import hashlib
 import io
 import json
-import re
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
-import vl_convert
-
 from retable.cards import Curve, DatasetCard, Recipe, Scale
+from retable.report import render
 from retable.report.words import anchor
 from retable.rows import Row
-from retable.significance import deviation
+from retable.significance import average, deviation
 from retable.verdicts import Assessment
 
 # Okabe and Ito's palette (distinct for all common kinds of colour vision), grey in place of its yellow and black.
@@ -43,8 +42,6 @@ CONFIG = {
     "legend": {"orient": "bottom", "labelFontSize": 12, "labelLimit": 220, "columnPadding": 24, "symbolOpacity": 1},
     "title": {"fontSize": 12, "anchor": "start"},
 }
-# Inside an <img>, the page's style sheet does not reach; this one answers the same media query.
-STYLE = "<style>text{fill:#333}@media (prefers-color-scheme: dark){text{fill:#d5d8dc}}</style>"
 
 
 @dataclass(frozen=True)
@@ -85,11 +82,13 @@ def draw(assessment: Assessment, datasets: Mapping[str, DatasetCard]) -> list[Fi
 
 def to_svg(figure: Figure) -> str:
     """The figure as SVG text; the same data gives the same bytes."""
-    svg = vl_convert.vegalite_to_svg(json.dumps(figure.spec))
-    # Vega numbers its clip paths through the life of the process.
-    numbers = {name: f"clip{rank}" for rank, name in enumerate(dict.fromkeys(re.findall(r"\bclip\d+\b", svg)))}
-    svg = re.sub(r"\bclip\d+\b", lambda match: numbers[match.group()], svg)
-    return svg.replace(">", f">{STYLE}", 1)
+    return render.to_svg(figure.spec)
+
+
+def key_of(figure: Figure) -> str:
+    """What the SVG is made from."""
+    parts = (version("vl-convert-python"), render.STYLE, json.dumps(figure.spec, sort_keys=True))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def to_csv(figure: Figure) -> str:
@@ -140,7 +139,7 @@ def _axis_data(assessment: Assessment, curves: Sequence[Row], controls: Sequence
         values = list(row.values(row.recipe.metric).values())
         if not values:
             continue
-        mean, spread = statistics.mean(values), deviation(values) or 0.0
+        mean, spread = average(values), deviation(values) or 0.0
         point = {"method": _line_name(row, axis), "mean": mean, "low": mean - spread, "high": mean + spread}
         by = OURS if axis in row.axes else CONTROL
         for x in [row.axes[axis]] if axis in row.axes else places:
@@ -200,7 +199,7 @@ def _by_variant(rows: Sequence[Row], scale: Scale, labels: dict[str, str]) -> li
     for row in rows:
         values = list(row.values(row.recipe.metric).values())
         if values:
-            mean, spread = statistics.mean(values), deviation(values) or 0.0
+            mean, spread = average(values), deviation(values) or 0.0
             point = {"method": _line_name(row, None), "mean": mean, "n": len(values)}
             data.append(point | {"low": mean - spread, "high": mean + spread})
     if len(data) < 2:
@@ -276,7 +275,7 @@ def _layer_data(row: Row, key: str, axis: str | None) -> list[dict]:
         return []
     place = {"x": row.axes[axis] if axis else "", "method": _line_name(row, axis)}
     return [
-        {**place, "layer": layer, "mean": statistics.mean(values), "n": len(values)}
+        {**place, "layer": layer, "mean": average(values), "n": len(values)}
         for layer, values in enumerate(zip(*runs, strict=False), start=1)
     ]
 
@@ -343,7 +342,7 @@ def _series_data(row: Row, curve: Curve) -> list[dict]:
     for place, values in enumerate(zip(*runs, strict=False)):
         if curve.at and place >= len(curve.at):
             break
-        mean, spread = statistics.mean(values), deviation(values) or 0.0
+        mean, spread = average(values), deviation(values) or 0.0
         if curve.log and mean <= 0:
             continue
         low = mean if curve.log and spread >= mean else mean - spread

@@ -3,9 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from jinja2 import Environment
 
 from retable.cards import PaperCard
 from retable.currency import Currency
@@ -58,9 +55,3 @@ def lines(
                     machine = ", ".join(sorted({record.environment.get("device", "not recorded") for record in group}))
                     found.append(Line(sender, papers[cell.paper], recipe.metric, recipe.unit, theirs, ours, machine))
     return sorted(found, key=lambda line: (line.sender, line.paper.id, line.theirs.cell.name))
-
-
-def write(found: Sequence[Line], pages: Environment, out: Path) -> None:
-    """Draw the page into a site; without others' results there is none."""
-    if found:
-        (out / PAGE).write_text(pages.get_template(PAGE).render(root="", lines=found), encoding="utf-8")

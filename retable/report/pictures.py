@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from retable.cards import CardError, Model, read_text
 from retable.plan import Cell
 from retable.records import RunRecord
+from retable.report.folder import Folder
 
 
 class Entry(Model):
@@ -34,14 +35,14 @@ class Shown:
     height: int
 
 
-def of_cell(cell: Cell, records: Iterable[RunRecord], results: Path | None, out: Path) -> list[Shown]:
-    """Copy the pictures of the first of a cell's records that has some into `out`; none is no error."""
+def of_cell(cell: Cell, records: Iterable[RunRecord], results: Path | None, folder: Folder) -> list[Shown]:
+    """Copy the pictures of the first of a cell's records that has some into a site; none is no error."""
     for record in sorted(records, key=lambda record: record.seed) if results else []:
         found = _listed(cell.folder(results), record.seed) if results else []
         shown = []
         for path, entry in found:
             file = f"{cell.identity}-{path.name}"
-            shutil.copyfile(path, out / file)
+            shutil.copyfile(path, folder.path(f"pictures/{file}"))
             shown.append(Shown(entry.name, file, entry.caption, record.seed, entry.width, entry.height))
         if shown:
             return shown

@@ -2,17 +2,15 @@
 
 import csv
 import io
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from retable.cards import Claim, DatasetCard, Recipe, Scale
 from retable.plan import Cell
-from retable.records import RunRecord, write_atomically
+from retable.records import RunRecord
 from retable.report import words
 from retable.rows import Row
-from retable.significance import deviation
+from retable.significance import average, deviation
 from retable.verdicts import Assessment, ValueVerdict
 
 SCALES_DOWN: tuple[Scale, ...] = ("full", "reduced", "demo")
@@ -101,7 +99,7 @@ def _row_line(row: Row, datasets: Mapping[str, DatasetCard]) -> Line:
         state=words.row_state(row),
         note=row.note,
         row=row,
-        mean=statistics.mean(values) if values else None,
+        mean=average(values) if values else None,
         std=deviation(values),
         n=len(values),
         text=words.measured(row, row.recipe.metric, row.recipe.unit) if values else "",
@@ -222,6 +220,126 @@ def _varying_by_table(verdicts: Sequence[ValueVerdict]) -> dict[str, tuple[list[
     return {table: _varying(claims) for table, claims in by_table.items()}
 
 
+# The paper's numbers one by one
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The claims of one of the paper's tables: those with a verdict, those measured at another scale only, and those
+    without a number here.
+    """
+
+    table: str
+    judged: list[ValueVerdict]
+    elsewhere: list[ValueVerdict]
+    open: list[ValueVerdict]
+
+
+def numbers(assessment: Assessment) -> list[Numbers]:
+    """The paper's tables, those with most judged numbers first."""
+    found = []
+    judged_ids = {v.claim.id for v in assessment.values if _at_full(v) and v.mean is not None}
+    for table in dict.fromkeys(v.claim.table for v in assessment.values):
+        here = [v for v in assessment.values if v.claim.table == table]
+        judged = [v for v in here if _at_full(v) and v.mean is not None]
+        elsewhere = [v for v in here if not _at_full(v) and v.mean is not None]
+        known = judged_ids | {v.claim.id for v in elsewhere}
+        left = {v.claim.id: v for v in here if v.claim.id not in known}
+        found.append(Numbers(table, judged, elsewhere, list(left.values())))
+    return sorted(found, key=lambda each: -len(each.judged))
+
+
+def _at_full(verdict: ValueVerdict) -> bool:
+    return verdict.row is not None and verdict.row.scale == "full"
+
+
+def setting_of(verdicts: Sequence[ValueVerdict]) -> dict[str, str]:
+    """By claim id what tells the claims of a table apart beyond data set and method."""
+    across, down = _varying([v.claim for v in verdicts])
+    return {
+        v.claim.id: words.settings({key: v.claim.setting[key] for key in [*across, *down] if key in v.claim.setting})
+        for v in verdicts
+    }
+
+
+# Runs of a cell
+
+Run = tuple[RunRecord, str | None, str]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs that have state, reason and code in common."""
+
+    seeds: str
+    first: RunRecord
+    reason: str | None
+    measured_at: str
+    count: int
+    wall: float
+    memory: int
+
+
+def grouped(runs: Sequence[Run]) -> list[Runs]:
+    """Many runs by what they have in common."""
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        record, reason, measured_at = run
+        groups.setdefault((record.state, record.error, reason, measured_at), []).append(run)
+    return [
+        Runs(
+            ranges([record.seed for record, _, _ in group]),
+            *group[0],
+            len(group),
+            average(record.cost.wall_s for record, _, _ in group),
+            max(record.cost.peak_memory_bytes for record, _, _ in group),
+        )
+        for group in groups.values()
+    ]
+
+
+def ranges(seeds: Sequence[int]) -> str:
+    """`0–4, 7`."""
+    parts: list[list[int]] = []
+    for seed in sorted(seeds):
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    return ", ".join(f"{part[0]}–{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
+
+
+@dataclass(frozen=True)
+class Former:
+    """What a number was before, and why it counts no more."""
+
+    why: str
+    identity: str
+    seeds: str
+    values: list[float]
+    commit: str
+    ended: str
+
+
+def former(found: Sequence[tuple[RunRecord, str]], metric: str) -> list[Former]:
+    """Runs of before by why they count no more, the newest first."""
+    groups: dict[tuple[str, str, str], list[RunRecord]] = {}
+    for record, why in found:
+        groups.setdefault((why, record.identity, record.commit or ""), []).append(record)
+    listed = [
+        Former(
+            why,
+            identity,
+            ranges([record.seed for record in group]),
+            [record.metrics[metric] for record in group if metric in record.metrics],
+            commit,
+            max(record.ended for record in group),
+        )
+        for (why, identity, commit), group in groups.items()
+    ]
+    return sorted(listed, key=lambda each: each.ended, reverse=True)
+
+
 # All rows of a recipe
 
 
@@ -236,21 +354,16 @@ def metric_names(recipe: Recipe, rows: Sequence[Row]) -> list[str]:
     return [recipe.metric, *(name for name in found if name != recipe.metric)]
 
 
-def write_csv(assessments: Mapping[str, Assessment], datasets: Mapping[str, DatasetCard], out_dir: Path) -> list[Path]:
-    """One CSV for each recipe and scale: every row's metrics at full precision, its claim and its verdict.
-
-    Raises OSError when `out_dir` cannot be written.
-    """
-    paths = []
-    for paper, assessment in sorted(assessments.items()):
-        for recipe in assessment.paper.recipes:
-            for scale in SCALES_DOWN:
-                rows = [r for r in assessment.rows if (r.recipe.name, r.scale) == (recipe.name, scale)]
-                if rows:
-                    path = out_dir / f"{paper}_{recipe.name}_{scale}.csv"
-                    write_atomically(path, _csv(assessment, recipe, rows, datasets).encode())
-                    paths.append(path)
-    return paths
+def csv_of_recipes(assessment: Assessment, datasets: Mapping[str, DatasetCard]) -> dict[str, str]:
+    """By file name a CSV for each recipe and scale: every row's metrics at full precision, its claim and verdict."""
+    found = {}
+    for recipe in assessment.paper.recipes:
+        for scale in SCALES_DOWN:
+            rows = [r for r in assessment.rows if (r.recipe.name, r.scale) == (recipe.name, scale)]
+            if rows:
+                name = f"{assessment.paper.id}_{recipe.name}_{scale}.csv"
+                found[name] = _csv(assessment, recipe, rows, datasets)
+    return found
 
 
 def _csv(assessment: Assessment, recipe: Recipe, rows: list[Row], datasets: Mapping[str, DatasetCard]) -> str:
@@ -274,9 +387,7 @@ def _csv(assessment: Assessment, recipe: Recipe, rows: list[Row], datasets: Mapp
             values = list(row.values(metric).values())
             unit = recipe.unit if metric == recipe.metric else ""
             condition = row.condition(metric)
-            means = (
-                [None, None] if condition == "mixture" or not values else [statistics.mean(values), deviation(values)]
-            )
+            means = [None, None] if condition == "mixture" or not values else [average(values), deviation(values)]
             numbers = [*means, len(values), row.state, condition]
             judged: list = [None] * 6
             if verdict and verdict.answer and verdict.answer.measured == metric:

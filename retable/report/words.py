@@ -3,7 +3,7 @@
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from retable import progress
@@ -16,12 +16,13 @@ from retable.orders import (
     PairedComparison,
     TrendVerdict,
     Verdict,
+    metric_of,
 )
 from retable.rows import Row
-from retable.significance import ALPHA, deviation
+from retable.significance import ALPHA, average, deviation, interval_of_mean
 from retable.statements import STATEMENT_STATES, Part, StatementVerdict
 from retable.states import StateVerdict
-from retable.verdicts import VALUE_STATES, Assessment
+from retable.verdicts import VALUE_STATES, Assessment, ValueVerdict
 
 
 class Mark(NamedTuple):
@@ -118,7 +119,7 @@ def with_spread(mean: float | None, std: float | None, unit: str = "") -> str:
 
 def mean_spread(values: Sequence[float], unit: str = "") -> str:
     """Mean ± sample deviation of the values; a dash for none."""
-    return with_spread(statistics.mean(values), deviation(values), unit) if values else "–"
+    return with_spread(average(values), deviation(values), unit) if values else "–"
 
 
 def measured(row: Row, metric: str, unit: str = "") -> str:
@@ -295,6 +296,114 @@ def headline_counts(assessment: Assessment, scale: Scale) -> str:
     """Headline statements of a scale by state: `holds 2, undecided 1`."""
     states = [verdict.state for verdict in assessment.statements if verdict.scale == scale]
     return counted(count_states(states, STATEMENT_STATES))
+
+
+def best(verdicts: Sequence[StatementVerdict]) -> StatementVerdict:
+    """Of a statement's verdicts, the largest scale's first, the first with a finding; else the first."""
+    return next((v for v in verdicts if v.state != "not measured"), verdicts[0])
+
+
+def brief(verdict: Verdict) -> str:
+    """A statement about rows in the fewest words: `ContraNorm − plain`."""
+    if isinstance(verdict, OrderingVerdict | EquivalenceVerdict):
+        return f"{verdict.rows[0].label} − {verdict.rows[1].label}"
+    if isinstance(verdict, TrendVerdict):
+        return f"{verdict.first.label} by {verdict.trend.along}"
+    return verdict.first.label
+
+
+def measure(verdict: Verdict) -> str:
+    """The metric of a statement about rows with its unit, per step of the axis for a trend."""
+    recipe = verdict.first.recipe
+    metric = metric_of(recipe, verdict.asked)
+    name = metric.replace("_", " ")
+    if metric == recipe.metric and recipe.unit:
+        name += f" ({'points' if recipe.unit == '%' else recipe.unit})"
+    if isinstance(verdict, TrendVerdict):
+        return f"{name} per {'doubling' if verdict.trend.log else 'step'} of {verdict.trend.along}"
+    return name
+
+
+def interval(found: tuple[float | None, float | None] | None, unit: str = "") -> str:
+    """`[low, high]` with signs; a dash where there is none."""
+    return f"[{signed(found[0], unit)}, {signed(found[1], unit)}]" if found else "–"
+
+
+def hours(value: float | None) -> str:
+    """`about 3 h`; how long a row takes that is not measured."""
+    if value is None:
+        return "time not known"
+    return f"about {value:.2g} h" if value < 100 else f"about {value:,.0f} h"
+
+
+def not_measured(part: Part, hours_of: Callable[[Row], float | None]) -> str:
+    """`not measured, about 3 h`: of the rows of a part that are open."""
+    open_rows = [row for row in part.rows if row.state != "measured"]
+    if not open_rows:
+        return part.state
+    each = [hours_of(row) for row in open_rows]
+    return f"not measured, {hours(None if None in each else sum(one or 0.0 for one in each))}"
+
+
+FINDINGS = {"supported": "holds", "contradicted": "reversed", "undecided": "inconclusive"}
+OPEN = ("incomplete", "diverged", "failed", "stale", "not run", "not covered", "not measured at this scale")
+
+
+def answered(counts: Mapping[str, int]) -> int:
+    """How many of the claims have a number here."""
+    return sum(count for state, count in counts.items() if state not in OPEN)
+
+
+def shown(verdict: StatementVerdict) -> str:
+    """`1 of 16 parts shown, 2 against`."""
+    supported, against = len(verdict.of("supported")), len(verdict.of("contradicted"))
+    if verdict.state == "holds":
+        supported = len(verdict.parts)
+    text = f"{supported} of {plural(len(verdict.parts), 'part')} shown"
+    return text + (f", {against} against" if against else "")
+
+
+def lacking(verdicts: Sequence[StatementVerdict], hours_of: Callable[[Row], float | None]) -> str:
+    """Why no part of a statement was tested, and how long that would take at the largest scale."""
+    begun = [
+        (v.scale, v.note) for v in verdicts if any(part.state not in ("not run", "not covered") for part in v.parts)
+    ]
+    if begun:
+        return "; ".join(f"{scale} scale: {note}" for scale, note in begun)
+    verdict = verdicts[0]
+    rows = {row.cells[0].identity: row for found in verdict.parts for row in found.rows if row.state != "measured"}
+    each = [hours_of(row) for row in rows.values()]
+    if not rows:
+        return verdict.note
+    return f"{verdict.scale} scale: {hours(None if None in each else sum(one or 0.0 for one in each))}"
+
+
+def unit_of(verdict: Verdict) -> str:
+    """The unit of a statement's difference: that of its recipe's metric."""
+    recipe = verdict.first.recipe
+    return recipe.unit if metric_of(recipe, verdict.asked) == recipe.metric else ""
+
+
+def metric(verdict: Verdict) -> str:
+    """The metric that a statement is about."""
+    return metric_of(verdict.first.recipe, verdict.asked)
+
+
+def place(found: Part, scale: Scale) -> str:
+    """A permanent name for a part of a statement."""
+    where = [found.rows[0].dataset, *(f"{key}-{value}" for key, value in found.axes.items())] if found.rows else []
+    return anchor(" ".join([found.name, scale, *where]))
+
+
+def at_scale(verdicts: Sequence[ValueVerdict], scale: Scale) -> list[ValueVerdict]:
+    """Those of a scale."""
+    return [verdict for verdict in verdicts if verdict.row and verdict.row.scale == scale]
+
+
+def around(values: Sequence[float], unit: str = "") -> str:
+    """The 95 % interval of the mean of the values; a dash below two."""
+    found = interval_of_mean(values)
+    return f"[{number(found[0], unit)}, {number(found[1], unit)}]" if found else "–"
 
 
 def part(found: Part) -> str:

@@ -50,6 +50,8 @@ def test_a_proof_makes_a_record_of_other_sources_current(world):
     (record,) = world.measure(cell, [80.0], source_sha256=OLDER)
     assert currency.reason(record) is None
     assert currency.proof(record) == proofs
+    # What was judged before is not believed of another ledger.
+    assert replace(currency, ledger=Ledger()).reason(record) == "the code changed since it ran"
     # It speaks of no other cell, nor of other data.
     (unproved,) = world.measure(other, [80.0], source_sha256=OLDER)
     assert currency.reason(unproved) == "the code changed since it ran"
@@ -189,3 +191,13 @@ def test_mended_indices_stand_where_nothing_is_left_to_measure(world, workspace:
     assert [each.variant for each in cells if index(workspace, each)] == ["done"]
     assert not untouched.folder(workspace.results).exists()
     assert index(workspace, done)["seeds"] == {"0": "ok", "1": "ok"}
+
+
+def test_a_published_record_that_was_run_here_too_is_replaced(world, workspace: Workspace, cell: Cell) -> None:
+    measure(world, workspace, cell, 0)
+    (record,) = RecordStore.open(workspace).own.records
+    publish([record.model_copy(update={"metrics": {"accuracy": 1.0}})], workspace.results)
+    store = RecordStore.open(workspace, "contranorm")
+    assert [one.metrics for one in store.replaced] == [{"accuracy": 1.0}]
+    assert store.records == [record]
+    assert RecordStore.open(workspace, "gcl").records == []

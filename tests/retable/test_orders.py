@@ -278,6 +278,8 @@ def test_a_trend_is_the_slope_of_each_seed(world, direction, state):
     (verdict,) = world.assess().trends
     assert (verdict.state, verdict.n) == (state, 5)
     assert verdict.difference == pytest.approx((3 + 0.8) / 2)
+    low, high = verdict.interval  # of the slope as it is measured, whichever way the statement goes
+    assert 0 < low < verdict.difference < high
 
 
 def test_a_trend_needs_all_its_places(world):

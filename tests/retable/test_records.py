@@ -13,6 +13,7 @@ from retable.records import (
     RunRecord,
     load_published,
     load_records,
+    parse_record,
     publish,
     published_path,
     read_record,
@@ -256,3 +257,23 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     assert "OSError" in done.stderr
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_seeds_of_a_cell_share_what_they_have_in_common_and_are_still_checked():
+    first, second = record(), record(seed=1, metrics={"last_test_accuracy": 80.0})
+    read = parse_record(second.model_dump_json(), "x", parse_record(first.model_dump_json(), "x"))
+    alone = parse_record(second.model_dump_json(), "x")
+    assert read == alone
+    other = record(settings={"depth": 2, "lr": 0.2})
+    assert parse_record(other.model_dump_json(), "x", first).settings == other.settings
+    # 1 is not 1.0: a record whose settings only look alike has another identity.
+    like = record(settings={"depth": 2, "lr": 1})
+    with pytest.raises(CardError, match="its settings are those of"):
+        parse_record(record(settings={"depth": 2, "lr": 1.0}, identity=like.identity).model_dump_json(), "x", like)
+
+
+def test_records_of_one_paper_are_read_without_the_others(tmp_path):
+    for paper in ("contranorm", "gcl"):
+        publish([record(paper=paper)], tmp_path)
+    assert [one.paper for one in load_published(tmp_path, paper="gcl").records] == ["gcl"]
+    assert len(load_published(tmp_path).records) == 2

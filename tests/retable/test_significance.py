@@ -1,6 +1,7 @@
 """Every test is checked on simulated data whose truth is known."""
 
 import itertools
+import statistics
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from scipy import stats
 
 from retable.significance import (
     MeanDifference,
+    average,
     benjamini_hochberg,
     detectable,
     deviation,
@@ -16,6 +18,8 @@ from retable.significance import (
     gap_of_values,
     gap_to_claim,
     holm,
+    interval,
+    interval_of_mean,
     least_p_signed_rank,
     look_two,
     look_two_of_ranks,
@@ -28,6 +32,7 @@ from retable.significance import (
     p_rank_sum,
     p_signed_rank,
     printed_digit,
+    share_tail,
     side,
     slopes,
     undecidable,
@@ -330,3 +335,35 @@ def test_the_signed_rank_test_keeps_its_rate_of_error_and_tells_the_side():
     assert rate(p_signed_rank(row) <= 0.05 for row in samples(0.0, 1.0, 10)) <= 0.05 + SLACK
     assert rate(p_signed_rank(row) <= 0.05 for row in samples(1.5, 1.0, 10)) > 0.9
     assert (side([3.0, -1.0]), side([-3.0, 1.0]), side([1.0, -1.0]), side([])) == (1, -1, 0, 0)
+
+
+def test_means_and_deviations_are_those_of_exact_arithmetic_to_the_last_digits():
+    for row in samples(50.0, 3.0, 7)[:50]:
+        assert average(row) == pytest.approx(statistics.mean(row), rel=1e-15)
+        assert deviation(row) == pytest.approx(statistics.stdev(row), rel=1e-13)
+    assert average([0.1] * 3) == 0.1
+    assert deviation([1e9 + 1, 1e9 + 2, 1e9 + 3]) == 1.0
+
+
+def test_an_interval_covers_in_95_of_100_cases_and_is_students():
+    found = [interval_of_mean(list(row)) for row in samples(2.0, 1.0, 5)]
+    assert abs(rate(low <= 2.0 <= high for low, high in found) - 0.95) <= SLACK
+    low, high = interval_of_mean([1.0, 2.0, 4.0])
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 2, np.mean([1, 2, 4]), stats.sem([1, 2, 4])))
+    assert interval_of_mean([1.0]) is None
+
+
+def test_the_interval_of_a_difference_leaves_out_0_just_where_its_test_is_significant():
+    for row in samples(0.8, 1.0, 6)[:100]:
+        gap = gap_of_values(list(row), 1e-9)
+        low, high = interval(gap)
+        assert (low > 0 or high < 0) == (p_differ(gap) < 0.05)
+
+
+def test_tails_of_a_share_and_the_distributions_behind_the_looks_are_scipys():
+    for hits, n in ((0, 5), (3, 5), (5, 5), (17, 40)):
+        expected = stats.binom.sf(hits - 1, n, 0.5), stats.binom.cdf(hits, n, 0.5)
+        assert share_tail(hits, n) == pytest.approx(expected, rel=1e-12)
+    gap = MeanDifference(0.0, 5, 2.0, 4.0)
+    critical = stats.t.isf(0.0125, 4)
+    assert stats.nct.sf(critical, 4, detectable(gap, 0.0125) / gap.error) == pytest.approx(0.8, abs=1e-4)

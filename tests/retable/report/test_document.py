@@ -4,7 +4,7 @@ import json
 
 from jsonschema import Draft202012Validator
 
-from retable.report.document import document
+from retable.report.document import document, paper_entry
 from retable.schemas import schemas
 
 VALUES = [80.0, 80.1, 79.9, 80.05, 79.95]
@@ -19,7 +19,7 @@ def test_the_document_has_every_verdict_and_fits_its_schema(world):
         metrics = {"accuracy": 80.0 - 50 * seed, "uniformity": potential}
         world.measure(world.cell("plain", depth=4), [0.0], first_seed=seed, metrics=metrics)
     assessment = world.assess("full", "demo")
-    found = json.loads(document({"toy": assessment}).model_dump_json())
+    found = json.loads(document({"toy": paper_entry(assessment)}).model_dump_json())
     Draft202012Validator(json.loads(schemas()["verdicts.schema.json"])).validate(found)
     paper = found["papers"]["toy"]
     states = {

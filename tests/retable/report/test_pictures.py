@@ -5,6 +5,7 @@ import json
 import pytest
 from PIL import Image
 
+from retable.report.folder import Folder, drawn
 from retable.report.pictures import Shown, of_cell
 
 
@@ -32,13 +33,17 @@ def leave(cell, tmp_path):
 
 
 @pytest.fixture
-def show(cell, world, tmp_path):
+def site(tmp_path):
+    return Folder(tmp_path / "site", drawn(tmp_path / "none"))
+
+
+@pytest.fixture
+def show(cell, world, tmp_path, site):
     """What is shown of the cell's records of these seeds."""
 
     def show(*seeds: int) -> list[Shown]:
-        (tmp_path / "site").mkdir(exist_ok=True)
         records = [world.measure(cell, [80.0], first_seed=seed)[0] for seed in seeds]
-        return of_cell(cell, records, tmp_path / "results", tmp_path / "site")
+        return of_cell(cell, records, tmp_path / "results", site)
 
     return show
 
@@ -51,11 +56,13 @@ def test_the_lowest_seed_that_has_pictures_is_shown_with_all_of_them(leave, show
         Shown("views", f"{cell.identity}-seed-2.views.png", "views of 2", 2, 3, 7),
         Shown("rebuilt-images", f"{cell.identity}-seed-2.rebuilt-images.png", "rebuilt-images of 2", 2, 4, 7),
     ]
-    assert sorted(path.name for path in (tmp_path / "site").iterdir()) == sorted(picture.file for picture in shown)
+    assert sorted(path.name for path in (tmp_path / "site" / "pictures").iterdir()) == sorted(
+        picture.file for picture in shown
+    )
     for picture in shown:
         source = cell.folder(tmp_path / "results") / picture.file.removeprefix(f"{cell.identity}-")
-        assert (tmp_path / "site" / picture.file).read_bytes() == source.read_bytes()
-        assert Image.open(tmp_path / "site" / picture.file).size == (picture.width, picture.height)
+        assert (tmp_path / "site" / "pictures" / picture.file).read_bytes() == source.read_bytes()
+        assert Image.open(tmp_path / "site" / "pictures" / picture.file).size == (picture.width, picture.height)
 
 
 def test_seeds_without_a_record_are_not_shown(leave, show):
@@ -79,11 +86,11 @@ def test_a_name_of_anything_but_letters_digits_and_hyphens_leaves_the_site_alone
     (cell.folder(tmp_path / "results") / "seed-0.").mkdir()  # what `../views` would pass through
     place.write_bytes(b"should not be copied")
     assert show(0) == []
-    assert list((tmp_path / "site").iterdir()) == []
+    assert not (tmp_path / "site").exists()
 
 
-def test_without_results_or_pictures_there_is_nothing_to_show(leave, show, cell, world, tmp_path):
+def test_without_results_or_pictures_there_is_nothing_to_show(leave, show, cell, world, tmp_path, site):
     assert show(0) == []
     leave(0, "views")
-    assert of_cell(cell, world.records, None, tmp_path / "site") == []
-    assert len(of_cell(cell, world.records, tmp_path / "results", tmp_path / "site")) == 1
+    assert of_cell(cell, world.records, None, site) == []
+    assert len(of_cell(cell, world.records, tmp_path / "results", site)) == 1

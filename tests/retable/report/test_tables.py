@@ -2,7 +2,7 @@ import csv
 
 import pytest
 
-from retable.report.tables import comparison, grids, same_setting, write_csv
+from retable.report.tables import comparison, csv_of_recipes, grids, grouped, numbers, ranges, same_setting
 
 VALUES = [80.0, 80.1, 79.9, 80.05, 79.95]
 
@@ -89,12 +89,32 @@ def test_without_a_varying_setting_the_data_sets_are_the_columns(world):
     assert list(grid.rows) == ["X, row = first", "X, row = tuned"]
 
 
-def test_csv_has_every_row_and_the_claim_at_full_precision(world, tmp_path):
+def test_numbers_stand_by_table_with_what_is_judged_apart_from_what_is_open(world):
     full_world(world)
-    paths = write_csv({"toy": world.assess("full", "demo")}, {"cora": world.dataset}, tmp_path)
-    assert [path.name for path in paths] == ["toy_depth_full.csv", "toy_depth_demo.csv"]
-    with paths[0].open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["metric"] == "accuracy"]
+    (table,) = numbers(world.assess("full", "demo"))
+    assert table.table == "T1"
+    assert all(v.mean is not None and v.row.scale == "full" for v in table.judged)
+    claims = [v.claim.id for v in [*table.judged, *table.elsewhere, *table.open]]
+    assert set(claims) == {claim.id for claim in world.claims}
+    assert table.judged
+    assert table.open
+
+
+def test_many_runs_are_told_by_what_they_have_in_common(world):
+    records = world.measure(world.cell("plain", depth=2), [80.0] * 30)
+    runs = [(record, "the code changed" if record.seed == 7 else None, "measured at abc") for record in records]
+    first, stale = grouped(runs)
+    assert (first.seeds, first.count, first.wall) == ("0–6, 8–29", 29, 2.0)
+    assert (stale.seeds, stale.reason) == ("7", "the code changed")
+    assert ranges([3, 1, 2, 9]) == "1–3, 9"
+
+
+def test_csv_has_every_row_and_the_claim_at_full_precision(world):
+    full_world(world)
+    texts = csv_of_recipes(world.assess("full", "demo"), {"cora": world.dataset})
+    assert list(texts) == ["toy_depth_full.csv", "toy_depth_demo.csv"]
+    lines = texts["toy_depth_full.csv"].splitlines()
+    rows = [row for row in csv.DictReader(lines) if row["metric"] == "accuracy"]
     assert len(rows) == 5
     first = rows[0]
     assert (first["variant"], first["depth"], first["verdict"]) == ("plain", "2", "reproduced")

@@ -145,3 +145,33 @@ def test_a_mixture_says_it_too(world):
         world.measure(cell, [0.0], first_seed=seed, metrics=metrics)
     (row,) = (row for row in world.assess().rows if row.variant == "plain" and row.axes == {"depth": 2})
     assert words.measured(row, "accuracy", "%").endswith("(constant answer) (2 fits did not converge)")
+
+
+def test_hours_and_intervals_are_short():
+    texts = [words.hours(value) for value in (None, 0.123, 1234.0)]
+    assert texts == ["time not known", "about 0.12 h", "about 1,234 h"]
+    assert words.interval((-1.234, 2.0), "%") == "[−1.23, +2.00]"
+    assert words.interval(None) == words.around([1.0]) == "–"
+
+
+def test_a_statement_says_what_was_shown_or_why_nothing_was(world):
+    (verdict,) = world.assess().statements
+    assert words.lacking([verdict], lambda row: 2.0) == "full scale: about 8 h"
+    assert words.lacking([verdict], lambda row: None) == "full scale: time not known"
+    world.measure(world.cell("plain", depth=2), [80.0, 80.1, 79.9, 80.05, 79.95])
+    for s in (0.5, 1.0):
+        world.measure(world.cell("ours", depth=2, s=s), [70.0, 70.2, 69.8, 70.1, 69.9])
+    (verdict,) = world.assess().statements
+    assert words.shown(verdict) == "0 of 2 parts shown, 1 against"
+    assert words.best([verdict]) is verdict
+    against, open_part = verdict.parts
+    assert words.place(against, "full") == "depth-ours-over-plain-full-cora-depth-2"
+    assert words.not_measured(open_part, lambda row: 1.0) == "not measured, about 2 h"
+    assert words.answered({"reproduced": 2, "differs": 1, "not run": 5, "stale": 1}) == 3
+
+
+def test_stale_parts_are_the_reason_that_is_named(world):
+    for s in (0.5, 1.0):
+        world.measure(world.cell("ours", depth=2, s=s), [80.0] * 5, source_sha256="0" * 64)
+    (verdict,) = world.assess().statements
+    assert words.lacking([verdict], lambda row: 1.0) == "full scale: 1 stale, 1 not run"

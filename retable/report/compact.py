@@ -1,0 +1,43 @@
+"""The runs of a cell as one table of columns: what all share stands once, everything else is an array over the runs.
+
+`expand` gives the records back, each as it was.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from retable.records import RunRecord
+
+NESTED = ("metrics", "series", "cost")
+
+
+def columns(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """`common` fields, and `each`: a list over the runs; of nested ones a list for each name, null where it lacks."""
+    common: dict[str, Any] = {}
+    each: dict[str, Any] = {}
+    for name, first in records[0].model_dump(mode="json").items():
+        values = [getattr(record, name) for record in records]
+        if name in NESTED:
+            nested = [dict(value) for value in values]
+            keys = dict.fromkeys(key for value in nested for key in value)
+            each[name] = {key: [value.get(key) for value in nested] for key in keys}
+        elif all(value is values[0] or repr(value) == repr(values[0]) for value in values):
+            common[name] = first
+        else:
+            each[name] = values
+    return {"runs": len(records), "common": common, "each": each}
+
+
+def expand(table: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records of a table of columns."""
+    found = []
+    for index in range(table["runs"]):
+        record = dict(table["common"])
+        for name, values in table["each"].items():
+            if name in NESTED:
+                taken = {key: value[index] for key, value in values.items()}
+                record[name] = {key: value for key, value in taken.items() if value is not None}
+            else:
+                record[name] = values[index]
+        found.append(record)
+    return found
