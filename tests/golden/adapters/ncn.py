@@ -54,9 +54,7 @@ def predictor(arrays: Arrays) -> Iterator[tuple]:
     config = json.loads(str(arrays["config"]))
     completion = None
     if "alpha" in config:
-        completion = Completion(
-            config.get("depth", 1), *(config[name] for name in ("alpha", "scale", "offset", "pt"))
-        )
+        completion = Completion(config.get("depth", 1), *(config[name] for name in ("alpha", "scale", "offset", "pt")))
     neighbourless = all(not value.size for key, value in arrays.items() if key.startswith("g:xcnlin"))
     model = Predictor(
         arrays["x"].shape[1],
