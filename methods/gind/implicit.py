@@ -50,13 +50,13 @@ def inverse(x: Tensor) -> Tensor:
 
 
 class Diffusion:
-    """A graph's edges (2, m), s (n, 1), and for several graphs as one the graph of each node (n,).
+    """A graph's edges (2, m), s (n, 1), and for `graphs` graphs as one the graph of each node (n,).
 
     The incidence operator and its transpose are sparse matrices (m, n): a product reads each state twice and writes it
     once, and its gradient costs no sorting.
     """
 
-    def __init__(self, edge_index: Tensor, s: Tensor, node_graph: Tensor | None = None) -> None:
+    def __init__(self, edge_index: Tensor, s: Tensor, node_graph: Tensor | None = None, graphs: int = 1) -> None:
         self.edge_index, self.s, self.node_graph = edge_index, s, node_graph
         self.degree = inverse(s)
         self.edge_graph = None if node_graph is None else node_graph[edge_index[0]]
@@ -65,7 +65,7 @@ class Diffusion:
         values = torch.cat([s[edge_index[0], 0], -s[edge_index[1], 0]])
         self.incidence = SparseMatrix(csr_from_entries(numbers, edge_index.flatten(), values, (edges, nodes)))
         self.transpose = SparseMatrix(self.incidence.csr_t)
-        self.graphs = 1 if node_graph is None else int(node_graph.max()) + 1
+        self.graphs = graphs
 
     def differences(self, y: Tensor) -> Tensor:
         """G y (m, C) of y (n, C)."""

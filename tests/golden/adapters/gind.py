@@ -123,7 +123,8 @@ def model(arrays: Arrays, node_graph: Tensor | None = None) -> tuple[GIND, Tenso
     rename |= {f"last_layer.lins.0.{kind}": f"head.0.{kind}" for kind in ("weight", "bias") if heads == 2}
     names = load(made.eval(), arrays, rename)
     x = tensor(arrays, "x").requires_grad_()
-    graph = Diffusion(tensor(arrays, "edge_index"), tensor(arrays, "norm"), node_graph)
+    graphs = 1 if node_graph is None else int(node_graph.max()) + 1
+    graph = Diffusion(tensor(arrays, "edge_index"), tensor(arrays, "norm"), node_graph, graphs)
     return made, x, made(x, graph), names
 
 
