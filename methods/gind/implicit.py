@@ -1,7 +1,7 @@
 """The implicit layer: one damped step of a nonlinear diffusion, and the step on a regulariser before it.
 
-A graph of n nodes has m directed edges (i, j). With s_i = (2 D_i)^-1/2 of the out-degree D, node states z (n, C), encoded
-input x (n, C) and G the incidence operator, (G y)_ij = s_i y_i - s_j y_j (paper, section 4):
+A graph of n nodes has m directed edges (i, j). With s_i = (2 D_i)^-1/2 of the out-degree D, node states z (n, C),
+encoded input x (n, C) and G the incidence operator, (G y)_ij = s_i y_i - s_j y_j (paper, section 4):
 
     new = - G^T Norm(tanh(G (W z + U x / s))) W        z <- alpha new + (1 - alpha) z
 
@@ -80,7 +80,7 @@ class SignNorm(nn.Module):
     """e (m, C) over its standard deviation times a weight for each channel: no mean is subtracted, signs stay.
 
     "LayerNorm" takes one deviation over all entries, "InstanceNorm" one for each channel. For one graph these are
-    deviations from the mean plus 1e-5; with the graph of each edge they are roots of each graph's mean square plus 1e-5.
+    deviations from the mean plus 1e-5; with the graph of each edge, the root of a graph's mean square plus 1e-5.
     """
 
     def __init__(self, kind: NormName, channels: int) -> None:

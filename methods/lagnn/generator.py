@@ -2,7 +2,8 @@
 
 One pair for each directed edge: x = X[neighbour], c = X[centre] (paper, section 3.1).
 
-    q(z | x, c) = N(mean, exp(log_var)), both linear in ReLU([x, c] W)      p(x | z, c) = Bernoulli(sigmoid(MLP([z, c])))
+    q(z | x, c) = N(mean, exp(log_var)), both linear in ReLU([x, c] W)
+    p(x | z, c) = Bernoulli(sigmoid(MLP([z, c])))
     loss = (BCE(reconstruction, x) - 1/2 sum(1 + log_var - mean^2 - exp(log_var))) / pairs
 
 A draw for all nodes takes z from N(0, I) and the node's own features as condition; rows are then divided by their sums.

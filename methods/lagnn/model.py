@@ -1,8 +1,9 @@
 """LAGCN: a GCN with a first layer for each copy of the features, and the loss that ties its draws together.
 
-With A = D^-1/2 (A + I) D^-1/2 and inputs X_1 .. X_b, generated ones first, the real features last (paper, section 3.3):
+With the normalised adjacency A and inputs X_1 .. X_b, generated ones first, the real features last (section 3.3):
 
-    H = [ReLU(A dropout(X_1) W_1 + b_1), ..., ReLU(A dropout(X_b) W_b + b_b)]      log P = log_softmax(A dropout(H) W + b)
+    H = [ReLU(A dropout(X_1) W_1 + b_1), ..., ReLU(A dropout(X_b) W_b + b_b)]
+    log P = log_softmax(A dropout(H) W + b)
 
     loss = mean over S draws of NLL(P_s, training nodes) + lam mean_s mean_nodes |P_s - q|^2,
     q = sharpened(mean_s P_s, T) without a gradient
@@ -72,7 +73,7 @@ def supervised_loss(log_p: Tensor, y: Tensor, nodes: Tensor) -> Tensor:
 
 
 def consistency_loss(log_p: Tensor, temperature: float, weight: float) -> Tensor:
-    """`weight` times the squared distance of S draws' predictions (S, n, classes) from their sharpened mean, per node."""
+    """`weight` times the mean squared distance of S draws' predictions (S, n, classes) from their sharpened mean."""
     p = log_p.exp()
     target = sharpened(p.mean(0), temperature).detach()
     return weight * (p - target).square().sum(2).mean()

@@ -12,9 +12,7 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 class LinkSettings(Settings):
     """Link prediction by a predictor on an encoder's node states, or by a count of common neighbours."""
 
-    method: Literal[
-        "gae", "ncn", "ncnc", "common-neighbours", "adamic-adar", "resource-allocation", "degree-product"
-    ]
+    method: Literal["gae", "ncn", "ncnc", "common-neighbours", "adamic-adar", "resource-allocation", "degree-product"]
     remove_targets: bool
     """Take the links of a training batch out of the input graph while they are scored."""
     hidden: PositiveInt

@@ -90,7 +90,7 @@ def test_the_reciprocal_rank_is_that_of_ogb() -> None:
 
     torch.manual_seed(0)
     positive, negative = torch.randint(20, (50,)).double(), torch.randint(20, (80,)).double()
-    theirs = Evaluator("ogbl-citation2").eval(
-        {"y_pred_pos": positive, "y_pred_neg": negative.expand(50, 80)}
-    )["mrr_list"]
+    theirs = Evaluator("ogbl-citation2").eval({"y_pred_pos": positive, "y_pred_neg": negative.expand(50, 80)})[
+        "mrr_list"
+    ]
     assert ranking(positive, negative)["mrr"] == pytest.approx(100 * float(theirs.mean()), rel=1e-5)
