@@ -10,7 +10,8 @@ TEST = re.compile(r"^(    )?def test_", re.MULTILINE)
 # Module -> where it is tested instead, and why there.
 ELSEWHERE = {
     **dict.fromkeys(
-        (f"methods/{paper}/settings.py" for paper in ("contranorm", "gcl", "seqtopk")), "tests/retable/test_settings.py"
+        (f"methods/{paper}/settings.py" for paper in ("contranorm", "gcl", "gind", "lagnn", "map", "ncn", "seqtopk")),
+        "tests/retable/test_settings.py",
     ),  # every cell of every paper is held against them
     "retable/experiment.py": "tests/methods/test_contract.py",  # what it asks of a paper is asked of all
     "retable/prove.py": "tests/workflow/test_prove.py",  # needs two checkouts, as Snakemake's tests do

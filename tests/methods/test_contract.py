@@ -46,11 +46,14 @@ def demo_cells() -> list[Cell]:
 CELLS = demo_cells()
 
 
-def is_control(cell: Cell) -> bool:
-    return PAPERS[cell.paper].recipe(cell.recipe).variants[cell.variant].control
+@cache
+def is_control(paper: str, recipe: str, variant: str) -> bool:
+    """Whether a variant is a control, or is measured without a model."""
+    found = PAPERS[paper].recipe(recipe)
+    return found.variants[variant].control or variant in load_paper_module(paper, found.experiment).EXPERIMENT.controls
 
 
-LEARNING = [cell for cell in CELLS if not is_control(cell)]
+LEARNING = [cell for cell in CELLS if not is_control(cell.paper, cell.recipe, cell.variant)]
 
 
 def speakers() -> list[Cell]:
@@ -161,7 +164,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(
     assert first["metrics"]
     again = run_cell(workspace, dataclasses.replace(cell, seeds=(0,))).folder
     assert outcome(again, 0, device) == outcome(folder, 0, device)
-    if not is_control(cell):
+    if not is_control(cell.paper, cell.recipe, cell.variant):
         assert curve(folder, 0) != curve(folder, 1)
         assert first["settings"] == other["settings"]
 
