@@ -1,5 +1,7 @@
 """Networks on sets of graphs that read a positional encoding beside the features: GIN and GatedGCN."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ from .settings import ClassifySettings
 def mlp(*widths: int) -> nn.Sequential:
     """Linear layers with ReLU and BatchNorm between them."""
     layers: list[nn.Module] = []
-    for number, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+    for number, (a, b) in enumerate(itertools.pairwise(widths)):
         layers += [nn.Linear(a, b)] + ([nn.ReLU(), nn.BatchNorm1d(b)] if number < len(widths) - 2 else [])
     return nn.Sequential(*layers)
 
@@ -27,7 +29,7 @@ class Trunk(nn.Module):
     def __init__(self, k: int, hidden: int, layers: int, *, even: bool) -> None:
         super().__init__()
         widths = [1] + [hidden] * layers
-        self.convs = nn.ModuleList(mlp(a, hidden, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.convs = nn.ModuleList(mlp(a, hidden, b) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(hidden) for _ in range(layers - 1))
         self.out = mlp(hidden, hidden, k)
         self.even = even
@@ -86,7 +88,7 @@ class GatedGCNLayer(nn.Module):
 
 
 class GraphClassifier(nn.Module):
-    """Logits of graphs from features x (N, F) and an encoding (N, k): both embedded, message passing, sum over nodes."""
+    """Logits of graphs: features (N, F) and an encoding (N, k) are embedded, passed on, and summed over nodes."""
 
     def __init__(self, features: int, classes: int, s: ClassifySettings) -> None:
         super().__init__()
