@@ -38,7 +38,7 @@ class LinkSplit:
 
 
 def split_links(edge_index: Tensor, nodes: int, seed: int, *, val: float = 0.1, test: float = 0.2) -> LinkSplit:
-    """Hide shares of the links of an undirected graph (2, E), which may list them once or twice; self-loops are dropped.
+    """Hide shares of the links of an undirected graph (2, E), listed once or twice; self-loops are dropped.
 
     `seed` alone decides the split. Raises DataError where a part would be empty, or where the graph has not as many
     pairs without a link as are to be drawn.

@@ -11,7 +11,10 @@ def test_branches_are_concatenated_and_sparse_features_are_the_same() -> None:
     torch.manual_seed(0)
     model, adjacency = LAGCN(4, 3, 2, 2, init="xavier").eval(), torch.rand(5, 5)
     first, second = torch.rand(5, 4), torch.rand(5, 4).round()
-    hidden = [torch.relu(adjacency @ (x @ layer.weight) + layer.bias) for layer, x in zip(model.first, (first, second))]
+    hidden = [
+        torch.relu(adjacency @ (x @ layer.weight) + layer.bias)
+        for layer, x in zip(model.first, (first, second), strict=True)
+    ]
     expected = adjacency @ (torch.cat(hidden, 1) @ model.second.weight) + model.second.bias
     torch.testing.assert_close(model([first, second], adjacency), expected.log_softmax(1))
     sparse = SparseMatrix(second.to_sparse_csr())
