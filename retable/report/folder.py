@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from filelock import FileLock
+
 from retable.cards import CardError
 
 MARKER = ".retable-site"
@@ -121,7 +123,14 @@ def new_site(out: Path, keys: Mapping[str, str] | None = None) -> Iterator[Folde
     if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
         raise CardError(f"{out} is not a site that retable drew; choose an empty folder, or delete this one")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+    with (
+        FileLock(out.with_name(f".{out.name}.lock")),
+        TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary,
+    ):
+        # Who holds the lock draws alone: other folders of such names are of drawings that were killed.
+        for left in out.parent.glob(f".{out.name}.*/"):
+            if left != Path(temporary):
+                shutil.rmtree(left, ignore_errors=True)
         folder = Folder(Path(temporary) / "site", drawn(out))
         folder.root.mkdir()
         yield folder

@@ -1,0 +1,1 @@
+"""GIND: an implicit graph layer whose state is meant to be the fixed point of a nonlinear diffusion."""

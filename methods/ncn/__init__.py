@@ -1,0 +1,1 @@
+"""Neural Common Neighbor, and its completion of the graph, for link prediction."""

@@ -1,0 +1,81 @@
+"""The implicit layer."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from methods.gind.implicit import Diffusion, ImplicitLayer, SignNorm, cut, node_scale, regularised, regulariser
+
+EDGES = torch.tensor([[0, 1, 1, 2, 2, 3, 0, 3], [1, 0, 2, 1, 3, 2, 3, 0]])
+
+
+def diffusion(nodes: int = 5) -> Diffusion:
+    return Diffusion(EDGES, node_scale(EDGES, nodes, self_loops=False).double())
+
+
+def test_isolated_nodes_have_no_scale_and_loops_count_once_more() -> None:
+    assert node_scale(EDGES, 5, self_loops=False)[:, 0].tolist() == [0.5, 0.5, 0.5, 0.5, 0.0]
+    assert node_scale(EDGES, 5, self_loops=True)[4].item() == pytest.approx(0.5**0.5)
+
+
+def test_the_cut_graph_has_each_link_once() -> None:
+    edges, scale = cut(EDGES, 5, self_loops=False)
+    assert edges.tolist() == [[0, 0, 1, 2], [1, 3, 2, 3]]
+    assert scale[:, 0].tolist() == pytest.approx([0.5**0.5] * 4 + [0.0])
+
+
+def test_the_two_operators_are_transposes() -> None:
+    torch.manual_seed(0)
+    graph = diffusion()
+    y, e = torch.randn(5, 3, dtype=torch.float64), torch.randn(8, 3, dtype=torch.float64)
+    torch.testing.assert_close((graph.differences(y) * e).sum(), (y * graph.gather(e)).sum())
+    source, target = EDGES
+    torch.testing.assert_close(graph.differences(y), (graph.s * y)[source] - (graph.s * y)[target])
+
+
+@pytest.mark.parametrize("kind", ["LayerNorm", "InstanceNorm"])
+@pytest.mark.parametrize("graphs", [1, 2])
+def test_norms_keep_signs(kind: str, graphs: int) -> None:
+    torch.manual_seed(0)
+    e = torch.randn(8, 3)
+    owner = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]) if graphs == 2 else None
+    assert torch.equal(SignNorm(kind, 3)(e, owner, graphs).sign(), e.sign())
+
+
+def test_what_flows_out_of_all_nodes_is_nothing() -> None:
+    torch.manual_seed(0)
+    graph, flow = diffusion(), torch.randn(8, 3, dtype=torch.float64)
+    torch.testing.assert_close((graph.degree * graph.gather(flow)).sum(0), torch.zeros(3, dtype=torch.float64))
+
+
+def test_without_norm_the_step_descends_a_convex_function() -> None:
+    """new = -d/dz sum over edges and channels of log cosh(G (W z + x / s))."""
+    torch.manual_seed(0)
+    graph = diffusion()
+    layer = ImplicitLayer(3, 1.0, "LayerNorm", double=False, rescale=True).double()
+    layer.norm = lambda e, *_: e
+    z, x = (torch.randn(5, 3, dtype=torch.float64) for _ in range(2))
+    z.requires_grad_()
+    potential = torch.log(torch.cosh(graph.differences(layer.W(z + graph.degree * x)))).sum()
+    torch.testing.assert_close(layer(z, x, graph), -torch.autograd.grad(potential, z)[0])
+
+
+def test_a_regularised_step_lowers_the_regulariser() -> None:
+    torch.manual_seed(0)
+    graph, z = diffusion(), torch.randn(5, 3, dtype=torch.float64)
+    for kind in ("Lap", "Dec"):
+        before = regulariser(kind, z, graph)
+        assert regulariser(kind, regularised(kind, z, graph, 0.1), graph) < before
+    assert regularised("none", z, graph, 0.1) is z
+
+
+def test_gradients_pass_through_a_regularised_step_where_they_are_wanted() -> None:
+    torch.manual_seed(0)
+    graph, z = diffusion(), torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+
+    def step(z: Tensor) -> Tensor:
+        return regularised("Lap", z, graph, 0.3)
+
+    assert torch.autograd.gradcheck(step, z)
+    with torch.no_grad():
+        assert not step(z).requires_grad
