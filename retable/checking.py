@@ -167,8 +167,8 @@ def _own_tests(folder: Path) -> str:
 
 def _demo(folder: Path) -> Iterator[str]:
     """All cells of the demo, and their page."""
-    from retable.report import build
-    from retable.report.site import inputs
+    from retable.assessments import inputs
+    from retable.report.site import build
     from retable.run import run_cell
     from retable.train.determinism import threads
 
@@ -195,7 +195,7 @@ def _demo(folder: Path) -> Iterator[str]:
         workspace.results,
         store.troubles,
         store.looks,
-        store.explorations.records,
+        store.replaced,
     )
     yield f"page: {page.as_uri()}"
 

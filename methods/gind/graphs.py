@@ -74,6 +74,7 @@ class Graphs(Experiment[GraphSettings]):
     """One network for each fold, trained side by side, so that an epoch's mean over folds is known at once."""
 
     controls = {"majority": majority}
+    model: nn.ModuleList
 
     def __init__(self, settings: GraphSettings, context: Context) -> None:
         super().__init__(settings, context)

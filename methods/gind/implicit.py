@@ -66,6 +66,8 @@ class Diffusion:
         self.incidence = SparseMatrix(csr_from_entries(numbers, edge_index.flatten(), values, (edges, nodes)))
         self.transpose = SparseMatrix(self.incidence.csr_t)
         self.graphs = graphs
+        self.propagation: SparseMatrix | None = None
+        """What a GCN makes of the same edges, once it was asked for."""
 
     def differences(self, y: Tensor) -> Tensor:
         """G y (m, C) of y (n, C)."""

@@ -1,5 +1,6 @@
 """The whole model: an encoder, the iterated implicit layers, a residual connection and a head."""
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from retable.nn.sparse import SparseMatrix
 
 from .implicit import Diffusion, ImplicitLayer, NormName, RegulariserName, regularised
 
-ACTIVATIONS = {"relu": F.relu, "elu": F.elu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "elu": F.elu}
 Activation = Literal["relu", "elu"]
 
 

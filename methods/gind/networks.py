@@ -30,12 +30,14 @@ class GCN(nn.Module):
 
     @staticmethod
     def _propagation(graph: Diffusion) -> SparseMatrix:
-        if not hasattr(graph, "gcn"):
+        if graph.propagation is None:
             nodes = torch.arange(len(graph.s), device=graph.s.device)
             rows, cols = torch.cat([graph.edge_index, torch.stack([nodes, nodes])], 1)
             ones = torch.ones(len(rows), device=rows.device)
-            graph.gcn = SparseMatrix(sym_normalise(csr_from_entries(rows, cols, ones, (len(nodes), len(nodes)))))
-        return graph.gcn
+            graph.propagation = SparseMatrix(
+                sym_normalise(csr_from_entries(rows, cols, ones, (len(nodes), len(nodes))))
+            )
+        return graph.propagation
 
 
 def make_model(s: ModelSettings, features: int, classes: int) -> GIND | GCN:
@@ -71,7 +73,7 @@ def make_model(s: ModelSettings, features: int, classes: int) -> GIND | GCN:
     )
 
 
-def make_optimiser(model: GIND | GCN, s: ModelSettings) -> torch.optim.Optimizer:
+def make_optimiser(model: nn.Module, s: ModelSettings) -> torch.optim.Optimizer:
     """Adam with one learning rate for the implicit layers and one for encoder and head, kept as `peak_lr`."""
     implicit = list(model.layers.parameters()) if isinstance(model, GIND) and s.method != "mlp" else []
     known = {id(parameter) for parameter in implicit}

@@ -22,7 +22,7 @@ from retable.train.context import Context, Result
 
 from .implicit import Diffusion, node_scale
 from .model import GIND
-from .networks import make_model, make_optimiser
+from .networks import GCN, make_model, make_optimiser
 from .settings import NodeSettings
 
 
@@ -105,6 +105,7 @@ class Nodes(Experiment[NodeSettings]):
     """Train on a graph's labelled nodes, one split for each seed."""
 
     controls = {"majority": majority}
+    model: GIND | GCN
 
     def __init__(self, settings: NodeSettings, context: Context) -> None:
         super().__init__(settings, context)

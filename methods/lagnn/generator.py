@@ -32,7 +32,7 @@ class CVAE(nn.Module):
         self.latent = latent
         self.encoder = nn.Linear(2 * features, hidden)
         self.mean, self.log_var = nn.Linear(hidden, latent), nn.Linear(hidden, latent)
-        self.decoder = nn.Sequential(nn.Linear(latent + features, hidden), nn.ReLU(), nn.Linear(hidden, features))
+        self.decoder_in, self.decoder_out = nn.Linear(latent + features, hidden), nn.Linear(hidden, features)
 
     def encode(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance (P, Z) of the codes of neighbours x (P, F) of nodes c (P, F)."""
@@ -41,7 +41,7 @@ class CVAE(nn.Module):
 
     def decode(self, z: Tensor, c: Tensor) -> Tensor:
         """Features (n, F) in (0, 1) of codes (n, Z) and conditions (n, F)."""
-        return torch.sigmoid(self.decoder(torch.cat([z, c], 1)))
+        return torch.sigmoid(self.decoder_out(torch.relu(self.decoder_in(torch.cat([z, c], 1)))))
 
     def forward(self, x: Tensor, c: Tensor, noise: Tensor) -> Reconstruction:
         """Reconstruct x (P, F) from codes mean + noise std, `noise` (P, Z)."""
@@ -70,7 +70,7 @@ class Sampler:
 
     @torch.no_grad()
     def __init__(self, generator: CVAE, x: Tensor) -> None:
-        first, self._last = generator.decoder[0], generator.decoder[2]
+        first, self._last = generator.decoder_in, generator.decoder_out
         self.latent, self._device = generator.latent, x.device
         self._code = first.weight[:, : self.latent]
         self._condition = x @ first.weight[:, self.latent :].T + first.bias

@@ -59,6 +59,7 @@ class Nodes(Experiment[NodeSettings]):
     """
 
     controls = {"majority": majority}
+    model: nn.ModuleList
 
     def __init__(self, settings: NodeSettings, context: Context) -> None:
         super().__init__(settings, context)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retable.train.context import Context
+from retable.train.context import Context, Stateful
 
 from .generator import CVAE, Sampler, cvae_loss, disagreement
 from .model import LAGCN
@@ -39,7 +39,7 @@ def train_generator(generator: CVAE, task: Task, s: NodeSettings, context: Conte
     scorer, kept = _train_scorer(task, s, context), Kept()
     optimiser = torch.optim.Adam(generator.parameters(), lr=s.generator_lr)
     scorer_optimiser = torch.optim.Adam(scorer.parameters(), lr=SCORER_LR, weight_decay=SCORER_DECAY)
-    parts = {"generator": generator, "optimiser": optimiser, "kept": kept}
+    parts: dict[str, Stateful] = {"generator": generator, "optimiser": optimiser, "kept": kept}
     if s.score_passes:
         parts |= {"scorer": scorer, "scorer optimiser": scorer_optimiser}
     centre, neighbour = task.edges

@@ -6,6 +6,7 @@ An epoch on Cora takes seconds on one CPU core, the demo less in all:
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,11 +52,11 @@ class Task:
             "val": (split.val, split.val_negatives),
             "test": (split.test, split.test_negatives),
         }[part]
-        scores = [
-            torch.cat([score(pairs.to(self.train.device)) for pairs in kind.split(PAIRS_AT_ONCE, dim=1)])
-            for kind in (positive, negative)
-        ]
-        return ranking(*scores)
+
+        def scores(pairs: Tensor) -> Tensor:
+            return torch.cat([score(some.to(self.train.device)) for some in pairs.split(PAIRS_AT_ONCE, dim=1)])
+
+        return ranking(scores(positive), scores(negative))
 
 
 def heuristic(settings: LinkSettings, context: Context) -> Result:
@@ -117,7 +118,7 @@ class Links(Experiment[LinkSettings]):
             {"params": model.predictor.parameters(), "lr": s.predictor_lr},
         ]
         optimiser = torch.optim.Adam(groups)
-        saved = {f"best by {name}": best for name, best in self.best.items()}
+        saved: dict[str, Any] = {f"best by {name}": best for name, best in self.best.items()}
         for epoch in self.context.epochs(s.epochs, model=model, optimiser=optimiser, **saved):
             model.train()
             losses = []

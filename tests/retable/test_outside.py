@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from retable.assessments import inputs
 from retable.cards import CardError
 from retable.config import Config, Workspace
 from retable.homes import FOLDERS
 from retable.outside import VARIABLE, offered, teach_readers
-from retable.report.site import inputs
 from retable.sources import source_sha256
 
 FENCE = re.compile(r"```\w+\n# methods/toy/(\S+)\n(.*?)```", re.DOTALL)

@@ -137,6 +137,8 @@ def test_peak_memory_is_in_the_platforms_unit(platform: str, unit: int, monkeypa
     used = resource.getrusage(resource.RUSAGE_SELF)
     monkeypatch.setattr("sys.platform", platform)
     assert peak_bytes(used) == used.ru_maxrss * unit
+
+
 # Out of memory
 
 

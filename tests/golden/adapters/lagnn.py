@@ -17,8 +17,8 @@ CVAE_NAMES = {
     "encoder.MLP.L0": "encoder",
     "encoder.linear_means": "mean",
     "encoder.linear_log_var": "log_var",
-    "decoder.MLP.L0": "decoder.0",
-    "decoder.MLP.L1": "decoder.2",
+    "decoder.MLP.L0": "decoder_in",
+    "decoder.MLP.L1": "decoder_out",
 }
 
 
