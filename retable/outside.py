@@ -52,9 +52,7 @@ def find(
     those of installed packages. A name that `papers`, `datasets` or an earlier folder has is refused.
     """
     outside = Outside()
-    folders = [root / OWN] if (root / OWN).is_dir() and any((root / OWN).iterdir()) else []
-    folders += [root / Path(name).expanduser() for name in named]
-    folders += [Path(name).absolute() for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
+    folders = named_folders(root, named)
     for entry in offered():
         try:
             folders.append(folder_of(entry))
@@ -66,6 +64,13 @@ def find(
     if [paper for paper, folder in outside.folders.items() if lend(paper, folder)]:
         forget()
     return outside
+
+
+def named_folders(root: Path, named: Iterable[str]) -> list[Path]:
+    """The folders of papers that the workspace has, that are named, and that the environment names."""
+    folders = [root / OWN] if (root / OWN).is_dir() and any((root / OWN).iterdir()) else []
+    folders += [root / Path(name).expanduser() for name in named]
+    return folders + [Path(name).absolute() for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
 
 
 @cache

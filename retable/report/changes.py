@@ -10,6 +10,7 @@ from pathlib import Path
 
 from retable.cards import SCALES
 from retable.config import Workspace
+from retable.outside import named_folders, offered
 from retable.report.folder import hash_files
 from retable.sending import OTHERS
 
@@ -41,7 +42,9 @@ def keys_of(workspace: Workspace) -> Keys:
         hash_files((path for path in sorted(root.glob(pattern)) if _counts(path)), root, shared)
     keys, bases = {}, {}
     folders = {card.parent.name: card.parent for card in (root / "methods").glob("*/card.yaml")}
-    outside = workspace.outside.folders
+    # Reading all cards takes longer than all the rest, so it is done only where a paper can be elsewhere.
+    elsewhere = named_folders(root, workspace.config.papers_from or ()) or offered()
+    outside = workspace.outside.folders if elsewhere else {}
     for name, folder in sorted((folders | outside).items()):
         own = shared.copy()
         suffixes = (*INPUTS, ".py") if name in outside else INPUTS

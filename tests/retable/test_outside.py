@@ -121,7 +121,7 @@ BROKEN = {
     "a setting's name": (lambda f: edit(f / "card.yaml", "{epochs:", "{epoch:"), "unknown setting 'epoch'"),
     "no module": (lambda f: (f / "run.py").unlink(), "needs the module run.py"),
     "unknown data": (lambda f: edit(f / "card.yaml", "digits-knn:", "digits:"), "unknown data set 'digits'"),
-    "claims": (lambda f: (f / "claims.csv").write_text("id,paper\n!,x\n"), "claims.csv:2"),
+    "claims": (lambda f: (f / "claims.csv").write_text("id,paper\n!,x\n"), "claims.csv:1"),
 }
 
 

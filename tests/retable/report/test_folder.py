@@ -65,7 +65,7 @@ def test_writing_into_a_new_site_leaves_the_one_before_alone(tmp_path):
     with pytest.raises(RuntimeError):
         fails()
     assert (tmp_path / "site" / "a.html").read_text() == "one"
-    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".site.lock", "site"]
 
 
 def test_an_older_sites_list_and_a_damaged_one_are_nothing(tmp_path):
