@@ -23,8 +23,8 @@ from retable.preflight import check_reachable
 # Snakemake decides by times of files what is out of date.
 CLOCK_SECONDS = 5.0
 ROOM_GB = 2.0
-# V8, which draws the figures, reserves more than this.
-ADDRESS_GB = 16
+# V8, which draws the figures, reserves as much.
+ADDRESS_GB = 64
 FILES = 512
 NAMED = 3
 
