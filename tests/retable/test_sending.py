@@ -65,7 +65,7 @@ def test_a_folder_is_sent_imported_and_shown_beside_ours_only(
     with pytest.raises(CardError, match="explorations are not the paper's"):
         send(store, explore([cell], workspace.papers, {"lr": [0.5]}), tmp_path / "x", None)
     with pytest.raises(CardError, match="nothing to send"):
-        send(store, [replace(cell, variant="none")], tmp_path / "x", None)
+        send(store, [replace(cell, split="other")], tmp_path / "x", None)
 
 
 def test_what_was_damaged_on_its_way_is_refused(sent: Path, workspace: Workspace) -> None:
