@@ -367,7 +367,8 @@ def csv_of_recipes(assessment: Assessment, datasets: Mapping[str, DatasetCard]) 
 
 
 def _csv(assessment: Assessment, recipe: Recipe, rows: list[Row], datasets: Mapping[str, DatasetCard]) -> str:
-    axes, verdicts = axis_names(rows), {id(v.row): v for v in assessment.values if v.row}
+    axes, metrics = axis_names(rows), metric_names(recipe, rows)
+    verdicts = {id(v.row): v for v in assessment.values if v.row}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
@@ -383,7 +384,7 @@ def _csv(assessment: Assessment, recipe: Recipe, rows: list[Row], datasets: Mapp
             *(row.axes.get(a) for a in axes),
             words.settings(chosen),
         ]
-        for metric in metric_names(recipe, rows):
+        for metric in metrics:
             values = list(row.values(metric).values())
             unit = recipe.unit if metric == recipe.metric else ""
             condition = row.condition(metric)
