@@ -33,8 +33,9 @@ class Point:
 
 
 def claimed_and_measured(assessment: Assessment) -> tuple[str, list[Point]]:
-    """The claims of full scale that were measured, of the metric that most of them have, with its name."""
-    found = [v for v in assessment.values if v.interval and v.mean is not None and v.row and v.row.scale == "full"]
+    """The claims that were measured and can be compared, of the metric that most of them have, with its name."""
+    at_full = [v for v in assessment.values if v.row and v.row.scale == "full" and v.state != "not comparable"]
+    found = [v for v in at_full if v.interval and v.mean is not None]
     if not found:
         return "", []
     (metric, unit), _ = Counter((v.claim.metric, v.claim.unit) for v in found).most_common(1)[0]

@@ -13,6 +13,7 @@ rule site:
             "retable/orders.py",
             "retable/rows.py",
             "retable/significance.py",
+            "retable/frames.py",
         ),
     output:
         page="reports/site/index.html",

@@ -10,8 +10,11 @@ VALUES = [80.0, 80.1, 79.9, 80.05, 79.95]
 def test_points_are_claims_of_full_scale_with_the_interval_of_what_was_measured(world):
     world.claim("plain", 2, 80.5)
     world.claim("plain", 4, 80.5)
+    world.claim("Ours", 2, 80.5, setting={"depth": "2", "confidence": "low"}, id="t1-cora-ours-2")
     world.measure(world.cell("plain", depth=2), VALUES)
     world.measure(world.cell("plain", "demo", depth=2), [1.0, 2.0])
+    for s in (0.5, 1.0):
+        world.measure(world.cell("ours", depth=2, s=s), VALUES)
     title, (point,) = claimed_and_measured(world.assess("full", "demo"))
     assert title == "test accuracy (%)"
     assert (point.claimed, round(point.value, 9)) == (80.5, 80.0)

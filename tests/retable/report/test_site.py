@@ -347,11 +347,17 @@ def test_only_what_changed_is_drawn_again_and_nothing_where_nothing_did(root, tm
     before = (out / "index.html").stat().st_mtime_ns
     build_site(workspace, out)
     assert (drawn, (out / "index.html").stat().st_mtime_ns) == (["tricl", "umae"], before)
-    (published / source.name).write_text("".join(lines[:-1]) + "no record\n")
+    record = json.loads(lines[-1])
+    absent = json.dumps(record | {"metrics": dict.fromkeys(record["metrics"], float("nan"))})
+    newer = json.dumps(record | {"schema_version": 2})
+    (published / source.name).write_text("".join([*lines[:-1], f"no record\n{absent}\n{newer}\n"]))
     build_site(workspace, out)
     assert drawn[2:] == ["umae"]
-    assert "not a run record" in (out / "troubles.html").read_text()
-    assert "1 record cannot be used" in (out / "index.html").read_text()
+    troubles = (out / "troubles.html").read_text()
+    assert troubles.count("not a run record") == 3
+    assert "metrics." in troubles
+    assert "schema_version" in troubles
+    assert "3 records cannot be used" in (out / "index.html").read_text()
     (published / source.name).write_text("".join(lines))
     (out / "papers" / "tricl.html").unlink()
     build_site(workspace, out)
