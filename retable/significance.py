@@ -57,7 +57,7 @@ def average(values: Iterable[float]) -> float:
 def _variance(values: Sequence[float]) -> float:
     """Sample variance (n - 1) of two values or more; that of equal ones is exactly 0."""
     middle = average(values)
-    return math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1)
+    return math.fsum([(value - middle) * (value - middle) for value in values]) / (len(values) - 1)
 
 
 def deviation(values: Sequence[float]) -> float | None:

@@ -37,8 +37,12 @@ class Shown:
 
 def of_cell(cell: Cell, records: Iterable[RunRecord], results: Path | None, folder: Folder) -> list[Shown]:
     """Copy the pictures of the first of a cell's records that has some into a site; none is no error."""
-    for record in sorted(records, key=lambda record: record.seed) if results else []:
-        found = _listed(cell.folder(results), record.seed) if results else []
+    place = cell.folder(results) if results else None
+    # Published runs left none here: one look at the folder instead of one for each of them.
+    if place is None or not place.is_dir():
+        return []
+    for record in sorted(records, key=lambda record: record.seed):
+        found = _listed(place, record.seed)
         shown = []
         for path, entry in found:
             file = f"{cell.identity}-{path.name}"
