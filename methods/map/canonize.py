@@ -30,12 +30,11 @@ class Precision:
     gap: float = 1e-8
 
     def groups(self, values: Tensor) -> Tensor:
-        """The number of each value's group of equal ones, int64 (n,), in ascending order of the values (n,)."""
-        if self.exact:
-            return torch.unique(values.round(decimals=14), return_inverse=True)[1]
-        ordered, order = values.sort()
-        number = (ordered.diff() > self.gap).long().cumsum(0)
-        return torch.zeros_like(order).scatter_(0, order, torch.cat([number.new_zeros(1), number])[: len(values)])
+        """The number of each value's group of equal ones, ascending, int64 (n, ...); each column (n,) by itself."""
+        ordered, order = (values.round(decimals=14) if self.exact else values).sort(0)
+        number = (ordered.diff(dim=0) > (0.0 if self.exact else self.gap)).long().cumsum(0)
+        first = torch.zeros_like(order[:1])
+        return torch.zeros_like(order).scatter_(0, order, torch.cat([first, number]))
 
     def is_zero(self, values: Tensor) -> Tensor:
         """Whether each value counts as zero."""
@@ -53,14 +52,16 @@ def group_sums(block: Tensor, groups: Tensor) -> Tensor:
     return sums + ONES * block.sum(0)
 
 
-def canonize_sign(vector: Tensor, precision: Precision) -> tuple[Tensor, bool]:
-    """The unit vector (n,) with its canonical sign, and whether it has one (algorithm 1)."""
-    groups = precision.groups(vector.abs() * vector.norm())
-    along = group_sums(vector[:, None], groups)[:, 0]
-    decisive = (~precision.is_zero(along * vector.norm())).nonzero()
-    if not len(decisive):
-        return vector, False
-    return vector * along[decisive[0, 0]].sign(), True
+def canonize_signs(vectors: Tensor, precision: Precision) -> tuple[Tensor, Tensor]:
+    """Unit vectors (n, r), each with its canonical sign, and which have one, bool (r,) (algorithm 1)."""
+    norms = vectors.norm(dim=0)
+    groups = precision.groups(vectors.abs() * norms)
+    along = torch.zeros_like(vectors).scatter_add_(0, groups, vectors) + ONES * vectors.sum(0)
+    exists = torch.arange(len(vectors))[:, None] <= groups.amax(0)
+    decisive = exists & ~precision.is_zero(along * norms)
+    first = decisive.int().argmax(0, keepdim=True)
+    done = decisive.any(0)
+    return vectors * torch.where(done, along.gather(0, first)[0].sign(), 1.0), done
 
 
 def canonize_basis(block: Tensor, precision: Precision) -> tuple[Tensor, bool]:
@@ -86,16 +87,17 @@ def canonize(
 ) -> tuple[Tensor, Tensor]:
     """Eigenvectors (n, r) of ascending eigenvalues (r,) canonized, and which columns are, bool (r,).
 
-    Columns of one eigenvalue are a block: simple ones get `canonize_sign`, multiple ones `canonize_basis`.
+    Columns of one eigenvalue are a block: simple ones get `canonize_signs`, multiple ones `canonize_basis`.
     """
     out, done = vectors.clone(), torch.zeros(len(eigenvalues), dtype=torch.bool)
-    sizes = torch.bincount(precision.groups(eigenvalues)).tolist() if len(eigenvalues) else []
-    start = 0
-    for size in sizes:
-        columns = slice(start, start + size)
-        if size == 1 and sign:
-            out[:, start], done[start] = canonize_sign(vectors[:, start], precision)
-        elif size > 1 and basis:
-            out[:, columns], done[columns] = canonize_basis(vectors[:, columns], precision)
-        start += size
+    if not len(eigenvalues):
+        return out, done
+    block = precision.groups(eigenvalues)
+    sizes = torch.bincount(block)
+    simple = sizes[block] == 1
+    if sign:
+        out[:, simple], done[simple] = canonize_signs(vectors[:, simple], precision)
+    for number in (sizes > 1).nonzero()[:, 0].tolist() if basis else ():
+        columns = block == number
+        out[:, columns], done[columns] = canonize_basis(vectors[:, columns], precision)
     return out, done

@@ -10,7 +10,7 @@ from .overlap import Neighbours
 
 def _over_common(graph: Neighbours, pairs: Tensor, weight: Tensor) -> Tensor:
     """Sum of the weights (n,) of the common neighbours of each pair: (P,)."""
-    common = graph.overlap(pairs).common
+    common = graph.common(pairs)
     return weight.new_zeros(pairs.shape[1]).index_add_(0, common.pair, weight[common.node])
 
 

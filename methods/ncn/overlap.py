@@ -54,6 +54,12 @@ class Neighbours:
         keep = torch.rand(len(self._keys), device=self._keys.device) >= rate
         return self._with(self._keys[keep])
 
+    def common(self, pairs: Tensor) -> Members:
+        """The common neighbours of pairs (2, P), looked up from the node of each pair that has fewer."""
+        fewer = self.degree[pairs[0]] <= self.degree[pairs[1]]
+        owner, other = torch.where(fewer, pairs, pairs.flip(0))
+        return _pick(*self._members(owner, other))
+
     def overlap(self, pairs: Tensor) -> Overlap:
         """Of pairs (2, P); the neighbours of i are all common in a pair (i, i)."""
         of_left, in_right = self._members(pairs[0], pairs[1])

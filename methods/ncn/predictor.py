@@ -90,9 +90,11 @@ class Predictor(nn.Module):
             depth = self.completion.depth if self.completion else 0
         states = x if self.xlin is None else x + self.xlin(x)
         seen = graph.thinned(self.edge_dropout) if self.training and self.edge_dropout else graph
-        overlap = seen.overlap(pairs)
-        pooled = _pool(states, overlap.common, pairs.shape[1])
-        if self.completion and depth:
+        if not self.completion or not depth:
+            pooled = _pool(states, seen.common(pairs), pairs.shape[1])
+        else:
+            overlap = seen.overlap(pairs)
+            pooled = _pool(states, overlap.common, pairs.shape[1])
             for alone, other in ((overlap.left, pairs[1]), (overlap.right, pairs[0])):
                 with torch.no_grad():
                     candidates = torch.stack([other[alone.pair], alone.node])

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods.map.canonize import Precision, canonize_basis, canonize_sign, projection_lengths
+from methods.map.canonize import Precision, canonize_basis, canonize_signs, projection_lengths
 from methods.map.encoding import encode, normalised_adjacency, spectrum
 from methods.map.transform import CanonicalEncoding
 
@@ -21,7 +21,7 @@ def tensor(array: np.ndarray) -> Tensor:
 
 
 def signs(vectors: Tensor) -> Tensor:
-    return torch.stack([canonize_sign(vector, EXACT)[0] for vector in vectors.T], 1)
+    return canonize_signs(vectors, EXACT)[0]
 
 
 def cases(arrays: Arrays, prefix: str) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.map.canonize import Precision, canonize, canonize_basis, canonize_sign, projection_lengths
+from methods.map.canonize import Precision, canonize, canonize_basis, canonize_signs, projection_lengths
 
 PRECISIONS = [Precision(exact=True), Precision()]
 
@@ -12,6 +12,11 @@ PRECISIONS = [Precision(exact=True), Precision()]
 def frame(nodes: int, dim: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.linalg.qr(torch.randn(nodes, dim, generator=generator, dtype=torch.float64))[0]
+
+
+def canonize_sign(vector: Tensor, precision: Precision) -> tuple[Tensor, bool]:
+    made, done = canonize_signs(vector[:, None], precision)
+    return made[:, 0], bool(done)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS, ids=["exact", "gaps"])
@@ -75,6 +80,14 @@ def test_gaps_keep_together_what_rounding_splits() -> None:
     boundary = torch.tensor([0.1 + 4.9e-15, 0.1 + 5.1e-15, 0.7], dtype=torch.float64)
     assert Precision().groups(boundary).tolist() == Precision().groups(close).tolist() == [0, 0, 1]
     assert Precision(exact=True).groups(boundary).tolist() == [0, 1, 2]
+
+
+def test_signs_of_many_vectors_are_those_of_each() -> None:
+    vectors = torch.cat([frame(12, 5), torch.tensor([1.0, -1.0] + [0.0] * 10).double()[:, None] / 2**0.5], 1)
+    made, done = canonize_signs(vectors, Precision())
+    assert done.tolist() == [True] * 5 + [False]
+    for column in range(6):
+        assert torch.equal(made[:, column], canonize_sign(vectors[:, column], Precision())[0])
 
 
 def test_simple_eigenvalues_get_a_sign_and_multiple_ones_a_basis() -> None:

@@ -27,7 +27,9 @@ def test_overlaps_are_those_of_dense_rows() -> None:
     graph, dense = random_graph()
     pairs = torch.stack([torch.arange(30).repeat(30), torch.arange(30).repeat_interleave(30)])
     i, j = dense[pairs[0]], dense[pairs[1]]
-    for members, expected in zip(graph.overlap(pairs), (i & j, i & ~j, j & ~i), strict=True):
+    for members, expected in zip(
+        (*graph.overlap(pairs), graph.common(pairs)), (i & j, i & ~j, j & ~i, i & j), strict=True
+    ):
         assert torch.equal(as_dense(members, 900, 30), expected.long())
 
 
