@@ -217,11 +217,23 @@ def test_stopped_killed_and_left_alone_a_run_ends_in_the_same_bytes(cluster, thr
 
 
 def test_a_job_asks_for_what_the_card_says(cluster, tiny):
-    tiny.edit("methods/tiny/card.yaml", "cost: seconds", "cost: seconds, memory_gb: 6, hours: 3")
-    asked = tiny.snakemake("--dry-run", "--verbose", "--workflow-profile", "workflows/profiles/slurm").stdout
-    assert "mem_mb=6000" in asked
-    assert "runtime=180" in asked
-    assert "--signal=TERM@120" in asked
+    tiny.edit("methods/tiny/card.yaml", "cost: seconds", "cost: seconds, seconds: 90, memory_gb: 6, hours: 3")
+    with subprocess.Popen(
+        tiny.command("paper_tiny", "--workflow-profile", "workflows/profiles/slurm"), cwd=tiny.folder,
+        env=tiny.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as head:  # fmt: skip
+        try:
+            wait_for(lambda: ask("squeue", "--noheader", "--format=%A").strip(), head, [])
+            (job,) = ask("squeue", "--noheader", "--format=%A").split()
+            asked = ask("scontrol", "show", "job", job)
+            ask("scancel", job)
+        finally:
+            head.kill()
+    assert "MinMemoryNode=6000M" in asked
+    assert "NumCPUs=1 " in asked
+    # Three hours with something to spare, and 90 seconds likewise.
+    assert "TimeLimit=04:36:00" in asked
+    assert "Requeue=1" in asked
 
 
 def test_doctor_finds_the_cluster(cluster, tiny):

@@ -54,3 +54,8 @@ def test_the_slurm_profile_asks_for_requeue_and_retries(root):
     assert settings["executor"] == "slurm"
     assert settings["slurm-requeue"] is True
     assert settings["retries"] > 0
+
+
+def test_the_slurm_profile_asks_for_a_signal_before_a_jobs_time_ends(root):
+    settings = yaml.safe_load((root / "workflows/profiles/slurm/config.yaml").read_text())
+    assert any("--signal=TERM@120" in each for each in settings["default-resources"])
