@@ -7,6 +7,7 @@ of TUDataset's zips hold `MUTAG//MUTAG_A.txt`, others `MUTAG/MUTAG_A.txt`.
 
 import lzma
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -17,7 +18,12 @@ from typing import IO
 
 from retable.data.containers import DataError
 
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+# What the standard library raises on bytes that are no sound archive: of OSError and ValueError too, where a place in
+# the file is none, and of RuntimeError for a member with a password.
+DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError),
+    *(ArithmeticError, LookupError, RuntimeError, ValueError),
+)
 
 
 class ArchiveError(DataError):
@@ -29,12 +35,20 @@ def extract(archive: Path, member: str, target: Path, limit: int) -> None:
 
     Raises ArchiveError for a damaged archive and for a name that is no regular file in it.
     """
+    with target.open("wb") as writer:
+        for block in _blocks(archive, member, limit + 1):
+            writer.write(block)
+
+
+def _blocks(archive: Path, member: str, remaining: int) -> Iterator[bytes]:
+    """The member's bytes. What goes wrong here is the archive's fault, not the target's."""
     try:
-        with _opened(archive, member) as stream, target.open("wb") as writer:
-            remaining = limit + 1
+        with _opened(archive, member) as stream:
             while remaining and (block := stream.read(min(remaining, 1 << 20))):
-                writer.write(block)
+                yield block
                 remaining -= len(block)
+    except ArchiveError:
+        raise
     except DAMAGED as error:
         raise ArchiveError(f"{archive.name} is not a readable archive ({type(error).__name__})") from None
 

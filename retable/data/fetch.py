@@ -26,6 +26,7 @@ from retable.data.verified import is_marked, mark, problem, sha256_of
 __all__ = ["DataError", "check", "fetch"]
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 HINTS = {
     b"<!doctype html": "that is a web page: a login or proxy page, or the address has moved",
     b"<html": "that is a web page: a login or proxy page, or the address has moved",
@@ -62,6 +63,8 @@ def fetch(card: DatasetCard, raw: Path, mirror: str | None = None, progress: boo
                 _fetch_file(card, file, raw, mirror, advance)
             _drop_archives(card, raw)
     except OSError as error:
+        if error.errno in READ_ONLY and not check(card, raw):
+            return [raw / file.path for file in card.files]  # complete, though nothing can be noted there
         if error.errno in FULL:
             free = shutil.disk_usage(raw).free
             raise DataError(
@@ -94,6 +97,11 @@ def _fetch_file(card: DatasetCard, file: DataFile, raw: Path, mirror: str | None
             return mark(file, raw)
         except Miss as miss:
             misses.append(str(miss))
+        except DataError:
+            # An archive that gave a wrong file would give it for ever, also when the server has the right one again.
+            if file.archive:
+                _local(card, file.archive, raw).unlink(missing_ok=True)
+            raise
     raise DataError(
         f"{card.name}: cannot fetch {file.path}: {'; '.join(misses)}. Without a network, set RETABLE_MIRROR "
         "to a folder that holds this path"

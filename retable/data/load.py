@@ -37,7 +37,9 @@ def parse(card: DatasetCard, raw: Path) -> Parsed:
     require_verified(card, raw)
     try:
         return READERS[card.reader](card, raw)
-    except (LookupError, TypeError, ValueError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # whatever a library makes of bytes that are not what the card says they are
         raise DataError(
             f"{card.name}: the reader {card.reader!r} cannot use the card's files and options: {error!r}"
         ) from error

@@ -10,6 +10,8 @@ import io
 import json
 import pickle
 import sys
+import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ import yaml
 
 from retable import cards, config, ledger, looks, records, renames, tasks
 from retable.cards import CardError, DataError
-from retable.data import unpickle
+from retable.data import archive, unpickle
 from retable.report import pictures
 from retable.train import checkpoint
 
@@ -98,6 +100,23 @@ def state() -> bytes:
     parts = {"walk": {"place": torch.zeros(3), "steps": [1, 2]}}
     torch.save({"cell": "c", "seed": 0, "fingerprint": "f", "phase": "", "epoch": 2, "parts": parts}, buffer)
     return hashlib.sha256(buffer.getvalue()).hexdigest().encode() + buffer.getvalue()
+
+
+def zipped(names: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, content in names.items():
+            bundle.writestr(name, content)
+    return buffer.getvalue()
+
+
+def tarred(mode: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as bundle:
+        info = tarfile.TarInfo("a/member.txt")
+        info.size = 5
+        bundle.addfile(info, io.BytesIO(b"hello"))
+    return buffer.getvalue()
 
 
 # Each target writes the bytes to a file below `folder` and reads it as the project does.
@@ -194,6 +213,11 @@ def resume_state(data: bytes, folder: Path) -> None:
     damaged.write_bytes(hashlib.sha256(payload).hexdigest().encode() + payload)
     for _, found in checkpoint.load_states(folder, {"cell": "c"}):
         assert isinstance(found, dict)
+
+
+def member_of_archive(data: bytes, folder: Path) -> None:
+    archive.extract(written(folder / "a.zip", data), "a/member.txt", folder / "out", 1000)
+    assert (folder / "out").stat().st_size <= 1001
 
 
 def foreign_pickle(data: bytes, folder: Path) -> None:
@@ -296,6 +320,13 @@ TARGETS = {
         TrustingPicture,
     ),
     "resume state": Target(resume_state, [state()], checkpoint, "hashlib", TrustingHash),
+    "archive": Target(
+        member_of_archive,
+        [zipped({"a/member.txt": b"hello", "b": b"x" * 99}), tarred("w"), tarred("w:gz")],
+        archive,
+        "DAMAGED",
+        (EOFError,),
+    ),
     "pickle": Target(
         foreign_pickle, [pickle.dumps(each, 4) for each in ARRAYS], unpickle, "_BROKEN", (pickle.UnpicklingError,)
     ),

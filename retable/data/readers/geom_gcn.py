@@ -11,6 +11,7 @@ import scipy.sparse
 from retable.cards import DatasetCard
 from retable.data.containers import DataError, NodeGraph, canonical_csr
 from retable.data.readers.splits import geom_gcn_splits
+from retable.data.readers.tu import first_outside
 
 
 def geom_gcn(card: DatasetCard, raw: Path) -> NodeGraph:
@@ -37,7 +38,11 @@ def geom_gcn(card: DatasetCard, raw: Path) -> NodeGraph:
     place = np.argsort(nodes)
     edges = np.loadtxt(raw / paths["out1_graph_edges.txt"], dtype=np.int64, skiprows=1, ndmin=2).T
     if edges.min() < 0 or edges.max() >= len(nodes):
-        raise DataError(f"{card.name}: an edge names node {edges.max()}, the data set has {len(nodes)}")
+        number, value = first_outside(edges, len(nodes))
+        raise DataError(
+            f"{paths['out1_graph_edges.txt']}: edge {number} names node {value}; the data set has {len(nodes)}, "
+            "numbered from 0"
+        )
     splits = geom_gcn_splits(card, raw, len(nodes))
     return NodeGraph(card.name, rows[place], np.ascontiguousarray(edges), labels[place], splits)
 

@@ -35,7 +35,10 @@ def tu(card: DatasetCard, raw: Path) -> GraphSet:
         raise DataError(f"{files['A']}: an odd number of ends ({len(edges)}); each line is `row, column`")
     edges = np.ascontiguousarray(edges.reshape(-1, 2).T)
     if edges.size and (edges.min() < 0 or edges.max() >= nodes):
-        raise DataError(f"{files['A']}: an edge names node {edges.max() + 1}, the data set has {nodes}")
+        line, value = first_outside(edges, nodes)
+        raise DataError(
+            f"{files['A']}:{line}: an edge names node {value + 1}; the data set has {nodes}, numbered from 1"
+        )
     if (node_graph[edges[0]] != node_graph[edges[1]]).any():
         raise DataError(f"{files['A']}: an edge joins two graphs")
 
@@ -52,6 +55,13 @@ def tu(card: DatasetCard, raw: Path) -> GraphSet:
         node_attributes = values.reshape(nodes, -1).astype(np.float32)
     folds = {"folds-10": stratified_folds(card.name, "folds-10", y, 10)}
     return GraphSet(card.name, edges, node_graph, y, node_labels, node_attributes, folds)
+
+
+def first_outside(edges: np.ndarray, nodes: int) -> tuple[int, int]:
+    """Of edges (2, E): the number, from 1, of the first one with an end outside of 0 to nodes - 1, and that end."""
+    outside = (edges < 0) | (edges >= nodes)
+    place = int(outside.any(axis=0).argmax())
+    return place + 1, int(edges[outside[:, place].argmax(), place])
 
 
 def _integers(raw: Path, path: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 import io
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -129,3 +130,22 @@ def test_a_member_larger_than_expected_is_cut(tmp_path):
     (tmp_path / "data.zip").write_bytes(PACKED["data.zip"])
     extract(tmp_path / "data.zip", MEMBER, tmp_path / "out", 100)
     assert (tmp_path / "out").stat().st_size == 101
+
+
+def test_an_archive_with_the_wrong_member_is_not_kept_for_the_next_call(make_card, entry, server, tmp_path):
+    old = io.BytesIO()
+    with zipfile.ZipFile(old, "w") as bundle:
+        bundle.writestr(MEMBER, b"something else")
+    server.files["/data.zip"] = old.getvalue()
+    card = make_card(entry(PATH, MEMBERS[MEMBER], archive={"url": f"{server.address}/data.zip"}, member=MEMBER))
+    with pytest.raises(DataError, match=r"MUTAG_A\.txt from http"):
+        fetch(card, tmp_path)
+    # The server is mended.
+    server.files["/data.zip"] = PACKED["data.zip"]
+    assert fetch(card, tmp_path)[0].read_bytes() == MEMBERS[MEMBER]
+
+
+def test_a_full_target_is_no_damage_of_the_archive(tmp_path):
+    (tmp_path / "data.zip").write_bytes(PACKED["data.zip"])
+    with pytest.raises(OSError, match="No space left"):
+        extract(tmp_path / "data.zip", MEMBER, Path("/dev/full"), 10**6)

@@ -220,3 +220,17 @@ def test_fetching_and_reading_need_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_complete_data_in_a_folder_that_cannot_be_written_are_taken(card, tmp_path, monkeypatch):
+    (tmp_path / PATH).parent.mkdir(parents=True)
+    (tmp_path / PATH).write_bytes(CONTENT)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "locks")
+
+    monkeypatch.setattr("retable.data.fetch.FileLock", refuse)
+    assert fetch(card, tmp_path) == [tmp_path / PATH]
+    (tmp_path / PATH).write_bytes(b"altered")
+    with pytest.raises(DataError, match="Permission denied"):
+        fetch(card, tmp_path)

@@ -1,11 +1,13 @@
 import subprocess
 import sys
+import zlib
 
 import pytest
 
 from retable.cards import load_dataset
 from retable.data.containers import DataError
 from retable.data.load import load, parse
+from retable.data.readers import READERS
 
 
 @pytest.fixture
@@ -68,3 +70,16 @@ def test_loading_needs_no_torch_and_no_hash_seed(root, tmp_path):
     )
     card = str(root / "datasets" / "digits-knn.yaml")
     assert subprocess.run([sys.executable, "-c", code, card], env={"PYTHONHASHSEED": "1"}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "problem", [zlib.error("x"), EOFError(), ZeroDivisionError(), AttributeError("x"), MemoryError(), OSError("x")]
+)
+def test_whatever_a_reader_makes_of_bytes_is_one_line(digits, tmp_path, monkeypatch, problem):
+    def read(card, raw):
+        raise problem
+
+    monkeypatch.setitem(READERS, digits.reader, read)
+    with pytest.raises(DataError, match="cannot use the card's files and options") as caught:
+        parse(digits, tmp_path)
+    assert "\n" not in str(caught.value)

@@ -39,7 +39,7 @@ def test_geom_gcn_reads_both_ways_of_writing_features(write, tmp_path, features,
         ("indicators", "0\t0,1\t1\n1\t0,1,0\t1\n", "0\t0\n", "unequal length"),
         ("indicators", "0\t0,1\t1\n2\t0,1\t1\n", "0\t0\n", "node numbers are not 0 to 1"),
         ("indicators", "0\t0,1\n", "0\t0\n", "does not hold node, features and label"),
-        ("indicators", "0\t0,1\t1\n", "0\t1\n", "an edge names node 1, the data set has 1"),
+        ("indicators", "0\t0,1\t1\n", "0\t1\n", "edge 1 names node 1; the data set has 1, numbered from 0"),
         ("indices", "0\t-1\t1\n", "0\t0\n", "negative feature"),
     ],
 )

@@ -50,8 +50,11 @@ def test_sets_without_features_and_without_edges(read):
     [
         ({"A": None}, r"the card lacks the TU files \['A'\]"),
         ({"A": b"1, 2\n2\n"}, r"SMALL_A.txt: an odd number of ends \(3\)"),
-        ({"A": b"1, 6\n6, 1\n"}, "SMALL_A.txt: an edge names node 6, the data set has 5"),
-        ({"A": b"0, 1\n"}, "SMALL_A.txt: an edge names node"),
+        ({"A": b"1, 2\n2, 6\n6, 2\n"}, "SMALL_A.txt:2: an edge names node 6; the data set has 5, numbered from 1"),
+        (
+            {"A": b"0, 1\n1, 0\n3, 4\n4, 3\n"},
+            "SMALL_A.txt:1: an edge names node 0; the data set has 5, numbered from 1",
+        ),
         ({"A": b"1, 4\n"}, "SMALL_A.txt: an edge joins two graphs"),
         ({"A": b"1, 2\nx, 1\n"}, "SMALL_A.txt: holds something else than int64 numbers"),
         ({"A": b"1.5, 2\n"}, "SMALL_A.txt: holds something else than int64 numbers"),
