@@ -39,7 +39,7 @@ paper, recipe_name, seeds, like = sys.argv[1], sys.argv[2], int(sys.argv[3]), js
 root = Path.cwd()
 datasets = load_datasets(root)
 recipe = load_paper(root / "methods" / paper / "card.yaml").recipe(recipe_name)
-source = source_sha256(root, paper, recipe.experiment)
+source = source_sha256(root, paper, *([recipe.experiment] if hasattr(recipe, "experiment") else []))
 for path in (root / "results" / "published").glob("*/*.jsonl"):
     path.unlink()
 made = 0

@@ -5,6 +5,7 @@ gives the same bytes, but for PDFs, whose fonts come in any order. A redraw draw
 records or code changed (`changes`).
 """
 
+import gzip
 import hashlib
 import json
 import os
@@ -82,9 +83,9 @@ def build_site(workspace: Workspace, out: Path | None = None) -> Path:
         drawing: Drawing | None = None
         parts: dict[str, Part] = {}
         for name in sorted(set(keys) - {""}):
-            kept = out / PARTS / f"{name}.json"
+            kept = out / PARTS / f"{name}.json.gz"
             if before.keys.get(name) == keys[name] and before.whole(name):
-                parts[name] = Part.model_validate_json(kept.read_bytes())
+                parts[name] = Part.model_validate_json(gzip.decompress(kept.read_bytes()))
                 folder.take_over(name)
                 continue
             store = RecordStore.open(workspace, name)
@@ -163,7 +164,8 @@ class Drawing:
         drawn_with = (self.datasets, self.currency, self.looks, self.results, base)
         pages = PaperPages(self.folder, self.pages, self.renderer, subject, *drawn_with)
         self.parts[name] = part = pages.draw()
-        self.folder.write(f"{PARTS}/{name}.json", part.model_dump_json())
+        packed = gzip.compress(part.model_dump_json().encode(), compresslevel=3, mtime=0)
+        self.folder.path(f"{PARTS}/{name}.json.gz").write_bytes(packed)
 
     def shared(self, troubles: Sequence[Trouble]) -> None:
         """Everything that is about all papers; the figures are there after it."""
