@@ -135,7 +135,11 @@ def _promises(folder: Path) -> Iterator[str]:
     workspace = _workspace(folder, "demo")
     _fetch(workspace)
     kept: list[str] = []
-    for number, cell in enumerate(speakers(workspace, demo_cells(workspace, folder.name))):
+    try:
+        asked = speakers(workspace, demo_cells(workspace, folder.name))
+    except ImportError as error:
+        raise Failed(str(error)) from None
+    for number, cell in enumerate(asked):
         try:
             with _log(folder), threads(1):
                 kept = list(keep_promises(partial(_numbered, folder, number), cell))

@@ -20,7 +20,18 @@ from retable.extras import DISTRIBUTIONS
 
 # Needed without being imported: Snakemake runs the package, its report needs pygments, timm needs torchvision's
 # matching build, and ogb and timm are there for the papers that are planned.
-NOT_IMPORTED = {"snakemake", "pygments", "torchvision", "ogb", "timm", "torch-geometric", "pandas", "tensorboard"}
+NOT_IMPORTED = {
+    "snakemake",
+    "pygments",
+    "torchvision",
+    "ogb",
+    "timm",
+    "torch-geometric",
+    "pandas",
+    "tensorboard",
+    "atheris",
+    "tabulate",
+}
 HASHED = re.compile(r"^([a-z0-9-]+)==(\S+) \\\n((?: +--hash=\S+(?: \\)?\n?)+)", re.MULTILINE)
 # Extras of those who work on the suite, or run it elsewhere.
 NOT_OURS = {"dev", "slurm"}

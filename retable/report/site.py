@@ -170,6 +170,8 @@ class Drawing:
     def shared(self, troubles: Sequence[Trouble]) -> None:
         """Everything that is about all papers; the figures are there after it."""
         self.folder.owner = ""
+        for name in ("figures", "tables"):  # the job graph expects both, also where a paper draws none
+            (self.folder.root / name).mkdir(exist_ok=True)
         parts = [self.parts[name] for name in sorted(self.parts)]
         self.newest = max((part.newest for part in parts if part.newest), default=None)
         found = [(where, what) for part in parts for where, what in part.troubles]

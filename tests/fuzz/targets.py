@@ -26,6 +26,7 @@ from retable import cards, config, ledger, looks, records, renames, tasks
 from retable.cards import CardError, DataError
 from retable.data import archive, unpickle
 from retable.report import pictures
+from retable.report.folder import Folder, drawn
 from retable.train import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,7 +203,7 @@ def pictures_of_a_seed(data: bytes, folder: Path) -> None:
     written(place / "seed-0.pictures.jsonl", data)
     written(place / "seed-0.a.png", b"png")
     (folder / "out").mkdir(exist_ok=True)
-    pictures.of_cell(RECORD.cell, [RECORD], folder, folder / "out")
+    pictures.of_cell(RECORD.cell, [RECORD], folder, Folder(folder / "out", drawn(folder / "out")))
 
 
 def resume_state(data: bytes, folder: Path) -> None:

@@ -105,7 +105,7 @@ def test_pictures_lie_beside_the_record_and_a_new_run_replaces_them(
         return measured
 
     monkeypatch.setattr(method.NodeClassification, "measure", measure)
-    cell = dataclasses.dataclasses.replace(cell, seeds=(0,))
+    cell = dataclasses.replace(cell, seeds=(0,))
     folder = run_cell(workspace, cell).folder
     assert np.array_equal(np.asarray(Image.open(folder / "seed-0.before.png")), pixels)
     entry = {"name": "before", "caption": "A caption\nof two lines.", "width": 4, "height": 2}

@@ -375,7 +375,7 @@ def test_names_for_the_eye_decide_no_verdict(root):
         before = assess(paper, claims, cells, [], Currency({}, datasets), Looks())
         after = assess(PaperCard.model_validate(data), claims, cells, [], Currency({}, retitled), Looks())
         assert [answered(verdict) for verdict in before.values] == [answered(verdict) for verdict in after.values]
-        assert any(verdict.row for verdict in before.values)
+        assert any(verdict.row for verdict in before.values) or not any(recipe.answers for recipe in paper.recipes)
 
 
 def answered(verdict):
