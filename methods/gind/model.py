@@ -106,7 +106,7 @@ class GIND(nn.Module):
                 for layer, mask in zip(self.layers, masks, strict=True):
                     z = layer(z, h, graph, mask)
             if changes is not None:
-                changes.append(float((z - before).norm() / (z.norm() + 1e-12)))
+                changes.append(((z - before).norm() / (z.norm() + 1e-12)).item())
         return z
 
     def classify(self, states: Tensor) -> Tensor:

@@ -485,7 +485,7 @@ def test_search_finds_a_claim_and_its_address_opens_what_is_folded(world, tmp_pa
     address = page.url
     link.click()
     assert "papers/toy.html#claim-" in page.url
-    assert page.locator("tr:target").is_visible()
+    page.locator("tr:target").wait_for(state="visible", timeout=10_000)
     assert opened(browser, address).locator("#hits a").count() > 0
     page.close()
 
