@@ -8,7 +8,7 @@ from torch import Tensor
 from retable.cards import DataError
 from retable.data.edges import distinct_edges
 from retable.evaluate.answers import beside
-from retable.nn.sparse import SparseMatrix, combine, sym_normalise
+from retable.nn.sparse import SparseMatrix, combine, csr_from_entries, sym_normalise
 from retable.train.context import Context
 
 from .generator import normalise_rows
@@ -30,7 +30,8 @@ class Task:
         self.x = x.to(device)
         self.normalised = normalise_rows(x).to(device)
         # Most features of a document are absent: a product with the sparse matrix costs a fraction.
-        self.sparse = SparseMatrix(normalise_rows(x).to_sparse_csr()).to(device)
+        rows, cols = x.nonzero().T
+        self.sparse = SparseMatrix(csr_from_entries(rows, cols, normalise_rows(x)[rows, cols], x.shape)).to(device)
         self.adjacency = SparseMatrix(sym_normalise(combine(edges, nodes))).to(device)
         self.y, self.classes = torch.from_numpy(graph.y).to(device), int(graph.y.max()) + 1
         self.nodes = {part: torch.from_numpy(np.flatnonzero(mask)).to(device) for part, mask in vars(split).items()}
