@@ -122,7 +122,6 @@ class Nodes(Experiment[NodeSettings]):
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            self.context.check_finite(loss.item(), "loss", epoch)
             logits = self._logits()
             val = task.accuracy(logits.argmax(1), "val")
             self.chosen.update(val, task.loss(logits, "val").item(), model)

@@ -91,7 +91,6 @@ class Nodes(Experiment[NodeSettings]):
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            self.context.check_finite(loss.item(), "loss", epoch)
             val = task.nll(self._log_p(draw, epoch), "val").item()
             self.chosen.update(val, model, epoch)
             self.context.log(epoch, loss=loss.item(), val_loss=val)
