@@ -31,7 +31,8 @@ class Task:
         self.normalised = normalise_rows(x).to(device)
         # Most features of a document are absent: a product with the sparse matrix costs a fraction.
         rows, cols = x.nonzero().T
-        self.sparse = SparseMatrix(csr_from_entries(rows, cols, normalise_rows(x)[rows, cols], x.shape)).to(device)
+        values = normalise_rows(x)[rows, cols]
+        self.sparse = SparseMatrix(csr_from_entries(rows, cols, values, (nodes, x.shape[1]))).to(device)
         self.adjacency = SparseMatrix(sym_normalise(combine(edges, nodes))).to(device)
         self.y, self.classes = torch.from_numpy(graph.y).to(device), int(graph.y.max()) + 1
         self.nodes = {part: torch.from_numpy(np.flatnonzero(mask)).to(device) for part, mask in vars(split).items()}

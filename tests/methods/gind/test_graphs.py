@@ -35,6 +35,6 @@ def test_each_graph_is_tested_once_and_never_trained_on_in_its_fold(experiment: 
 
 def test_the_best_epoch_by_test_accuracy_stands_under_its_name(experiment: Graphs) -> None:
     curves = experiment.curves
-    curves.accuracy[:, 0], curves.accuracy[:, 1] = 40.0, 30.0
+    curves.accuracy[:, 0], curves.accuracy[:, 1:] = 40.0, 30.0
     metrics = experiment.measure().metrics
     assert (metrics["last_accuracy"], metrics["best_test_epoch_accuracy"]) == (30.0, 40.0)
