@@ -4,7 +4,6 @@ retable run lagnn/nodes --scale demo
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from retable.cards import CardError
 from retable.experiment import Experiment
 from retable.nn.graph_layers import Features
+from retable.train.best import BestCheckpoint
 from retable.train.context import Context, Result
 
 from .copies import make_copies
@@ -29,27 +29,6 @@ def majority(settings: NodeSettings, context: Context) -> Result:
     log_p = torch.full((len(task.y), task.classes), float("-inf"))
     log_p[:, most] = 0.0
     return Result(task.metrics(log_p.to(task.y.device)))
-
-
-class Chosen:
-    """The epoch with the lowest validation loss and its weights; the epoch also decides the draw of its evaluation."""
-
-    def __init__(self) -> None:
-        self.loss = float("inf")
-        self.weights: dict[str, Tensor] = {}
-
-    def update(self, loss: float, model: nn.Module, epoch: int) -> None:
-        """Note an epoch's validation loss."""
-        if loss < self.loss:
-            self.loss = loss
-            self.weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-            self.weights["epoch"] = torch.tensor(epoch)
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
 
 
 class Nodes(Experiment[NodeSettings]):
@@ -76,7 +55,7 @@ class Nodes(Experiment[NodeSettings]):
         self.generator = CVAE(self.task.x.shape[1], s.generator_hidden, s.latent) if s.copies == "generated" else None
         if self.generator is not None:
             self.generator.to(context.device)
-        self.chosen = Chosen()
+        self.chosen = BestCheckpoint()
 
     def train(self) -> None:
         s, task, model = self.settings, self.task, self.model
@@ -92,7 +71,7 @@ class Nodes(Experiment[NodeSettings]):
             loss.backward()
             optimiser.step()
             val = task.nll(self._log_p(draw, epoch), "val").item()
-            self.chosen.update(val, model, epoch)
+            self.chosen.update(-val, epoch, model)
             self.context.log(epoch, loss=loss.item(), val_loss=val)
 
     def loss(self, draw: Callable[[], list[Features]]) -> Tensor:
@@ -114,19 +93,20 @@ class Nodes(Experiment[NodeSettings]):
         return torch.stack(p).mean(0).log()
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
-        kept = {"chosen": self.chosen.weights}
+        # The epoch decides the draw of its evaluation.
+        kept = {"chosen": self.chosen.weights | {"epoch": torch.tensor(self.chosen.epoch)}}
         return kept if self.generator is None else kept | {"generator": self.generator.state_dict()}
 
     def load_weights(self, weights: dict[str, dict[str, Tensor]]) -> None:
-        self.chosen.weights = weights["chosen"]
+        self.chosen.weights = dict(weights["chosen"])
+        self.chosen.epoch = int(self.chosen.weights.pop("epoch"))
         if self.generator is not None:
             self.generator.load_state_dict(weights["generator"])
 
     def measure(self) -> Result:
         """Accuracies in percent of the chosen epoch with its own draw, as the authors evaluate it."""
-        weights = dict(self.chosen.weights)
-        epoch = int(weights.pop("epoch"))
-        self.model.load_state_dict(weights)
+        epoch = self.chosen.epoch
+        self.model.load_state_dict(self.chosen.weights)
         draw = make_copies(self.task, self.settings, self.generator)
         return Result(self.task.metrics(self._log_p(draw, epoch)) | {"chosen_epoch": float(epoch)})
 

@@ -1,10 +1,9 @@
 """The generator is trained on all edges, and the state on which a scorer disagrees least may be kept."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from retable.train.best import BestCheckpoint
 from retable.train.context import Context, Stateful
 
 from .generator import CVAE, Sampler, cvae_loss, disagreement
@@ -16,27 +15,13 @@ SCORER_HIDDEN, SCORER_DROPOUT, SCORER_LR, SCORER_DECAY, SCORER_EPOCHS = 32, 0.5,
 SCORER_EXTRA = 20
 
 
-class Kept:
-    """The generator with the highest score so far; resumable.
+def train_generator(generator: CVAE, task: Task, s: NodeSettings, context: Context) -> None:
+    """Train the generator in the phases "scorer" and "generator"; where states are scored, the best one is taken.
 
     The authors raise the best score in the first `score_from` batches too, without keeping a copy, so that none may be
     kept at all; here these batches are not scored.
     """
-
-    def __init__(self) -> None:
-        self.score = float("-inf")
-        self.weights: dict[str, Tensor] = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-
-
-def train_generator(generator: CVAE, task: Task, s: NodeSettings, context: Context) -> None:
-    """Train the generator in the phases "scorer" and "generator"."""
-    scorer, kept = _train_scorer(task, s, context), Kept()
+    scorer, kept = _train_scorer(task, s, context), BestCheckpoint()
     optimiser = torch.optim.Adam(generator.parameters(), lr=s.generator_lr)
     scorer_optimiser = torch.optim.Adam(scorer.parameters(), lr=SCORER_LR, weight_decay=SCORER_DECAY)
     parts: dict[str, Stateful] = {"generator": generator, "optimiser": optimiser, "kept": kept}
@@ -55,7 +40,7 @@ def train_generator(generator: CVAE, task: Task, s: NodeSettings, context: Conte
             losses.append(loss.detach())
             done = (epoch - 1) * batches + number + 1
             if s.score_passes and done > s.score_from and done % s.score_every == 0:
-                _score(task, s, generator, scorer, scorer_optimiser, kept)
+                _score(task, s, generator, scorer, scorer_optimiser, kept, done)
         context.log(epoch, generator_loss=torch.stack(losses).mean().item())
     if kept.weights:
         generator.load_state_dict(kept.weights)
@@ -83,7 +68,13 @@ def _scorer_step(task: Task, scorer: LAGCN, optimiser: torch.optim.Optimizer, x:
 
 
 def _score(
-    task: Task, s: NodeSettings, generator: CVAE, scorer: LAGCN, optimiser: torch.optim.Optimizer, kept: Kept
+    task: Task,
+    s: NodeSettings,
+    generator: CVAE,
+    scorer: LAGCN,
+    optimiser: torch.optim.Optimizer,
+    kept: BestCheckpoint,
+    batch: int,
 ) -> None:
     """Keep the generator if the scorer disagrees less about its features, and go on training the scorer on these."""
     x = Sampler(generator, task.x).draw()
@@ -91,9 +82,6 @@ def _score(
     with torch.no_grad():
         scorer.train()
         logits = torch.stack([scorer([x], task.adjacency)[nodes] for _ in range(s.score_passes)])
-    score = disagreement(logits, task.y[nodes]).item()
-    if score > kept.score:
-        kept.score = score
-        kept.weights = {name: tensor.detach().clone() for name, tensor in generator.state_dict().items()}
+    if kept.update(disagreement(logits, task.y[nodes]).item(), batch, generator):
         for _ in range(SCORER_EXTRA):
             _scorer_step(task, scorer, optimiser, x)
