@@ -6,16 +6,15 @@ retable run gind/graphs --scale full --datasets mutag
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retable.data.graph_sets import node_features, simple_edges
 from retable.data.readers.splits import stratified_folds
 from retable.evaluate.answers import beside
 from retable.experiment import Experiment
 from retable.nn.graph_batch import GraphBatch, select_graphs
+from retable.nn.graph_set_batch import batch_of
 from retable.train.context import Context, Result
 
 from .implicit import Diffusion, node_scale
@@ -28,10 +27,7 @@ class Task:
 
     def __init__(self, context: Context) -> None:
         data, split = context.data()
-        x = node_features(data, attributes=True)
-        x = np.ones((len(data.node_graph), 1), dtype=np.float32) if x is None else x
-        edges, graph = torch.from_numpy(simple_edges(data)), torch.from_numpy(data.node_graph)
-        self.graphs = GraphBatch(torch.from_numpy(x), edges, graph, len(data.y)).to(context.device)
+        self.graphs = batch_of(data).to(context.device)
         self.y = torch.from_numpy(data.y).to(context.device)
         self.classes = int(data.y.max()) + 1
         folds = len(split.sizes)

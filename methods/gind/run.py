@@ -17,7 +17,8 @@ from retable.data.containers import NodeGraph, NodeSplit
 from retable.data.edges import distinct_edges
 from retable.evaluate.answers import beside
 from retable.experiment import Experiment
-from retable.nn.sparse import SparseMatrix, csr_from_entries, row_normalise
+from retable.nn.scipy_csr import csr_tensor
+from retable.nn.sparse import SparseMatrix, row_normalise
 from retable.train.context import Context, Result
 
 from .implicit import Diffusion, node_scale
@@ -43,10 +44,7 @@ class Task:
         )
         scale = node_scale(edges, nodes, self_loops=settings.self_loops)
         self.graph = Diffusion(edges.to(device), scale.to(device))
-        entries = graph.x.tocoo()
-        rows, cols = (torch.from_numpy(index.astype(np.int64)) for index in (entries.row, entries.col))
-        csr = row_normalise(csr_from_entries(rows, cols, torch.from_numpy(entries.data), graph.x.shape))
-        self.x = SparseMatrix(csr).to(device)
+        self.x = SparseMatrix(row_normalise(csr_tensor(graph.x))).to(device)
         self.y = torch.from_numpy(graph.y).to(device)
         self.classes = int(graph.y.max()) + 1
         self.nodes = {

@@ -8,7 +8,8 @@ from torch import Tensor
 from retable.cards import DataError
 from retable.data.edges import distinct_edges
 from retable.evaluate.answers import beside
-from retable.nn.sparse import SparseMatrix, combine, csr_from_entries, sym_normalise
+from retable.nn.scipy_csr import csr_tensor
+from retable.nn.sparse import SparseMatrix, combine, row_normalise, sym_normalise
 from retable.train.context import Context
 
 from .generator import normalise_rows
@@ -30,9 +31,7 @@ class Task:
         self.x = x.to(device)
         self.normalised = normalise_rows(x).to(device)
         # Most features of a document are absent: a product with the sparse matrix costs a fraction.
-        rows, cols = x.nonzero().T
-        values = normalise_rows(x)[rows, cols]
-        self.sparse = SparseMatrix(csr_from_entries(rows, cols, values, (nodes, x.shape[1]))).to(device)
+        self.sparse = SparseMatrix(row_normalise(csr_tensor(graph.x))).to(device)
         self.adjacency = SparseMatrix(sym_normalise(combine(edges, nodes))).to(device)
         self.y, self.classes = torch.from_numpy(graph.y).to(device), int(graph.y.max()) + 1
         self.nodes = {part: torch.from_numpy(np.flatnonzero(mask)).to(device) for part, mask in vars(split).items()}

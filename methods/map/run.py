@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retable.data.graph_sets import node_features, simple_edges
 from retable.data.readers.splits import stratified_folds
 from retable.evaluate.answers import beside
 from retable.experiment import BestEpochExperiment
 from retable.nn.graph_batch import GraphBatch, select_graphs
+from retable.nn.graph_set_batch import batch_of
 from retable.train.context import Context, Result
 
 from .graphs import adjacencies, encoding_of, spectrum_of
@@ -30,11 +30,8 @@ class Task:
 
     def __init__(self, s: ClassifySettings, context: Context) -> None:
         data, split = context.data()
-        x = node_features(data, attributes=True)
-        x = np.ones((len(data.node_graph), 1), dtype=np.float32) if x is None else x
-        edges, graph = torch.from_numpy(simple_edges(data)), torch.from_numpy(data.node_graph)
-        self.graphs = GraphBatch(torch.from_numpy(x), edges, graph, len(data.y)).to(context.device)
-        self.columns = torch.zeros(len(graph), s.k, device=context.device)
+        self.graphs = batch_of(data).to(context.device)
+        self.columns = torch.zeros(len(self.graphs.x), s.k, device=context.device)
         if s.encoding != "none":
             parts = [
                 encoding_of(spectrum_of(adjacency), s.k, s.encoding).columns

@@ -33,10 +33,12 @@ class Neighbours:
     def __init__(self, edge_index: Tensor, nodes: int) -> None:
         if edge_index.numel() and not 0 <= int(edge_index.min()) <= int(edge_index.max()) < nodes:
             raise ValueError(f"edges name nodes outside 0 .. {nodes - 1}")
-        self.nodes = nodes
-        self._keys = torch.unique(edge_index[0] * nodes + edge_index[1])
-        self._columns = self._keys % nodes
-        self.degree = torch.bincount(self._keys // nodes, minlength=nodes)
+        self._keep(torch.unique(edge_index[0] * nodes + edge_index[1]), nodes)
+
+    def _keep(self, keys: Tensor, nodes: int) -> None:
+        """Take source * nodes + target of each edge, sorted and without duplicates."""
+        self.nodes, self._keys, self._columns = nodes, keys, keys % nodes
+        self.degree = torch.bincount(keys // nodes, minlength=nodes)
         self._first = self.degree.cumsum(0) - self.degree
 
     @property
@@ -77,7 +79,9 @@ class Neighbours:
         return Members(pair, node), self._keys[place] == wanted if len(node) else wanted.bool()
 
     def _with(self, keys: Tensor) -> "Neighbours":
-        return Neighbours(torch.stack([keys // self.nodes, keys % self.nodes]), self.nodes)
+        graph = object.__new__(Neighbours)
+        graph._keep(keys, self.nodes)
+        return graph
 
 
 def _pick(members: Members, chosen: Tensor) -> Members:

@@ -8,14 +8,14 @@ An epoch on Cora takes seconds on one CPU core, the demo less in all:
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from retable.cards import CardError
 from retable.evaluate.links import LinkSplit, ranking, split_links, unlinked_pairs
 from retable.experiment import Experiment
-from retable.nn.sparse import SparseMatrix, csr_from_entries
+from retable.nn.scipy_csr import csr_tensor
+from retable.nn.sparse import SparseMatrix
 from retable.train.best import BestCheckpoint
 from retable.train.context import Context, Result
 
@@ -40,9 +40,7 @@ class Task:
         self.split.check(self.split.visible)
         device = context.device
         self.graph = Neighbours(self.split.visible.to(device), nodes)
-        entries = graph.x.tocoo()
-        rows, cols = (torch.from_numpy(index.astype(np.int64)) for index in (entries.row, entries.col))
-        self.x = SparseMatrix(csr_from_entries(rows, cols, torch.from_numpy(entries.data), graph.x.shape)).to(device)
+        self.x = SparseMatrix(csr_tensor(graph.x)).to(device)
         self.train = self.split.train.to(device)
 
     def rank(self, part: str, score: Callable[[Tensor], Tensor]) -> dict[str, float]:
