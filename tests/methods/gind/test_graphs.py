@@ -1,26 +1,14 @@
 """The experiment on sets of graphs."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from methods.gind.graphs import Graphs
-from retable.config import Config, Workspace
-from retable.plan import recipe_cells
-from retable.run import make_context
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def experiment(tmp_path: Path) -> Graphs:
-    for name in ("methods", "datasets", "retable"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    workspace = Workspace(tmp_path, Config(device="cpu"))
-    cells = recipe_cells("gind", workspace.papers["gind"].recipe("graphs"), workspace.datasets, "demo")
-    cell = next(cell for cell in cells if cell.variant == "gind")
-    context = make_context(workspace, cell, 0, torch.device("cpu"))
+def experiment(demo_cell) -> Graphs:
+    cell, context = demo_cell("gind", "graphs", "gind")
     return Graphs(Graphs.settings_class.parse(cell.settings, "test"), context)
 
 

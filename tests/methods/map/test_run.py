@@ -1,30 +1,23 @@
 """Graph classification with an encoding."""
 
-from pathlib import Path
-
+import pytest
 import torch
 
 from methods.map.run import Task
 from methods.map.settings import ClassifySettings
-from retable.config import Config, Workspace
-from retable.plan import recipe_cells
-from retable.run import make_context
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
-def task_of(folder: Path, encoding: str) -> Task:
-    for name in ("methods", "datasets", "retable"):
-        (folder / name).symlink_to(ROOT / name)
-    workspace = Workspace(folder, Config(device="cpu"))
-    cells = recipe_cells("map", workspace.papers["map"].recipe("graphs"), workspace.datasets, "demo")
-    cell = next(cell for cell in cells if cell.variant == "map")
-    settings = ClassifySettings.parse(cell.settings | {"encoding": encoding}, "test")
-    return Task(settings, make_context(workspace, cell, 0, torch.device("cpu")))
+@pytest.fixture
+def task_of(demo_cell):
+    def made(encoding: str) -> Task:
+        cell, context = demo_cell("map", "graphs", "map", encoding=encoding)
+        return Task(ClassifySettings.parse(cell.settings, "test"), context)
+
+    return made
 
 
-def test_parts_are_disjoint_and_a_batch_has_the_encodings_of_its_graphs(tmp_path: Path) -> None:
-    task = task_of(tmp_path, "map")
+def test_parts_are_disjoint_and_a_batch_has_the_encodings_of_its_graphs(task_of) -> None:
+    task = task_of("map")
     parts = torch.cat([task.train, task.val, task.test])
     assert sorted(parts.tolist()) == list(range(len(task.y)))
     assert [len(part) for part in (task.val, task.test)] == [50, 50]
@@ -36,5 +29,5 @@ def test_parts_are_disjoint_and_a_batch_has_the_encodings_of_its_graphs(tmp_path
     assert torch.equal(batch.x, torch.cat([task.graphs.x[task.graphs.node_graph == graph] for graph in rows]))
 
 
-def test_no_encoding_is_computed_where_none_is_read(tmp_path: Path) -> None:
-    assert not task_of(tmp_path, "none").columns.any()
+def test_no_encoding_is_computed_where_none_is_read(task_of) -> None:
+    assert not task_of("none").columns.any()

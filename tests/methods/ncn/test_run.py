@@ -1,33 +1,18 @@
 """The experiment on links."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from methods.ncn import run
 from retable.cards import CardError
-from retable.config import Config, Workspace
-from retable.plan import Cell, recipe_cells
-from retable.run import make_context, measure
+from retable.plan import Cell
+from retable.run import measure
 from retable.train.context import Context
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def make(tmp_path: Path):
-    for name in ("methods", "datasets", "retable"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    workspace = Workspace(tmp_path, Config(device="cpu"))
-
-    def made(variant: str, **settings) -> tuple[Cell, Context]:
-        cells = recipe_cells("ncn", workspace.papers["ncn"].recipe("links"), workspace.datasets, "demo")
-        cell = next(cell for cell in cells if cell.variant == variant)
-        cell.settings.update(settings)
-        return cell, make_context(workspace, cell, 0, torch.device("cpu"))
-
-    return made
+def make(demo_cell):
+    return lambda variant, **settings: demo_cell("ncn", "links", variant, **settings)
 
 
 def built(cell: Cell, context: Context) -> run.Links:
