@@ -19,12 +19,11 @@ from retable.checkout import git, tree_of
 from retable.cluster import configuration, keeps_accounts
 from retable.config import Workspace
 from retable.preflight import check_reachable
+from retable.report.render import limited
 
 # Snakemake decides by times of files what is out of date.
 CLOCK_SECONDS = 5.0
 ROOM_GB = 2.0
-# V8, which draws the figures, reserves as much.
-ADDRESS_GB = 64
 FILES = 512
 NAMED = 3
 
@@ -105,11 +104,8 @@ def _folders(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _limits(workspace: Workspace) -> Iterator[Finding]:
-    space, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if space != resource.RLIM_INFINITY and space < ADDRESS_GB * 1e9:
-        yield Finding(
-            False, f"ulimit -v is {space / 1e9:.0f} GB: figures cannot be drawn here; say `ulimit -v unlimited`"
-        )
+    if why := limited():
+        yield Finding(False, why)
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files < FILES:
         yield Finding(False, f"ulimit -n is {files}: loaders of images need more; say `ulimit -n 4096`")

@@ -6,6 +6,7 @@ vl-convert, tables written by pandas; the pages wait for neither.
 
 import json
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,16 @@ from typing import Any
 STYLE = "<style>text{fill:#333}@media (prefers-color-scheme: dark){text{fill:#d5d8dc}}</style>"
 # Starting the other process takes as long as doing so many things.
 FEW = 10
+# Of addresses, not of memory: V8, which draws the figures, reserves so many, and ends the process where it may not.
+ADDRESS_BYTES = 64 * 10**9
+
+
+def limited() -> str:
+    """Why figures cannot be drawn in this process; empty where they can."""
+    space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if space == resource.RLIM_INFINITY or space >= ADDRESS_BYTES:
+        return ""
+    return f"ulimit -v is {space / 1e9:.0f} GB: figures cannot be drawn here; say `ulimit -v unlimited`"
 
 
 def to_svg(spec: dict[str, Any]) -> str:
@@ -81,9 +92,11 @@ def do(job: dict[str, Any]) -> None:
 
 
 class Renderer:
-    """Does such jobs; `finish` returns once all files are there."""
+    """Does such jobs; `finish` returns once all files are there. Raises OSError where figures cannot be drawn."""
 
     def __init__(self) -> None:
+        if why := limited():
+            raise OSError(why)
         self._waiting: list[dict[str, Any]] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()

@@ -35,3 +35,9 @@ def test_a_failure_is_one_line(tmp_path):
 
 def test_latex_keeps_what_it_would_read_otherwise():
     assert latex("a_b & 5 % {x} \\") == r"a\_b \& 5 \% \{x\} \textbackslash{}"
+
+
+def test_too_few_addresses_for_figures_are_said_before_anything_is_drawn(monkeypatch):
+    monkeypatch.setattr("retable.report.render.resource.getrlimit", lambda kind: (8 * 10**9, -1))
+    with pytest.raises(OSError, match="ulimit -v is 8 GB: figures cannot be drawn here"):
+        Renderer()
