@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scipy.stats import t as student
-
 from retable.cards import CardError
 from retable.config import Workspace
 from retable.currency import RecordStore
 from retable.records import RunRecord, load_own, load_published
-from retable.significance import gap_of_order
+from retable.significance import gap_of_order, interval
 
 FORM = (
     "name a side by CELL, CELL@WHERE or @WHERE: a cell by the beginning of its identity (`retable plan`), WHERE as "
@@ -126,8 +124,8 @@ def _difference(a: Mapping[int, RunRecord], b: Mapping[int, RunRecord], metric: 
     if gap is None:
         difference = statistics.mean(values[1].values()) - statistics.mean(values[0].values())
         return f"{told}; B - A = {difference:+.4g}, too few seeds for an interval"
-    half = float(student.ppf(0.975, gap.freedom)) * gap.error
-    ends = f"{gap.difference - half:+.4g} to {gap.difference + half:+.4g}"
+    low, high = interval(gap)
+    ends = f"{low:+.4g} to {high:+.4g}"
     return f"{told}; B - A = {gap.difference:+.4g}, 95 % interval {ends}" + (", paired by seeds" if alike else "")
 
 

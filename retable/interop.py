@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from retable.cards import CardError, unknown
 from retable.config import Workspace
@@ -144,9 +143,3 @@ def _workspace() -> Workspace:
     from retable.library import workspace
 
     return workspace()
-
-
-def in_batches(model: Callable[[Tensor], Tensor], images: Tensor, size: int = 500) -> Tensor:
-    """What a model gives for images (N, 3, H, W), without gradients, in one tensor."""
-    with torch.no_grad():
-        return torch.cat([model(part) for part in images.split(size)])

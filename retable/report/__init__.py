@@ -11,8 +11,9 @@ def build_site(workspace: Workspace) -> Path:
     from retable.report.folder import drawn
 
     out = workspace.reports / "site"
-    if drawn(out).is_of(keys_of(workspace).of):
+    now = keys_of(workspace)
+    if drawn(out).is_of(now.of):
         return out / "index.html"
     from retable.report.site import build_site
 
-    return build_site(workspace)
+    return build_site(workspace, out, now)

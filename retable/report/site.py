@@ -69,13 +69,13 @@ def build(
     return out / "index.html"
 
 
-def build_site(workspace: Workspace, out: Path | None = None) -> Path:
+def build_site(workspace: Workspace, out: Path | None = None, now: changes.Keys | None = None) -> Path:
     """Draw `reports/site` of a checkout, all papers and scales whatever the selection; return its index.
 
-    What nothing changed of since the last drawing is taken over.
+    What nothing changed of since the last drawing is taken over. `now` is `changes.keys_of`, if that is known.
     """
     out = workspace.reports / "site" if out is None else out
-    now, before = changes.keys_of(workspace), drawn(out)
+    now, before = now or changes.keys_of(workspace), drawn(out)
     keys = now.of
     if before.is_of(keys):
         return out / "index.html"
