@@ -120,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("recipe", help="<paper>/<recipe>")
     publish.add_argument("--to", type=Path, metavar="FOLDER", help="a new folder to be sent to somebody instead")
     publish.add_argument("--sender", help="your name in it (default: the login)")
+    command("probe", _probe, "score what encoders of all papers keep by one linear probe, beside their own")
     taken = command("import", _import, "check a folder that somebody sent and keep its results apart")
     taken.add_argument("folder", type=Path)
     prove = command("prove", _prove, "run another commit's code beside this one's and compare bytes", select=False)
@@ -452,6 +453,13 @@ def _publish(chosen: argparse.Namespace) -> None:
         return
     for line in publish_finished(store, workspace.cells):
         print(line)
+
+
+def _probe(chosen: argparse.Namespace) -> None:
+    from retable.probing import probe_kept
+
+    for line in probe_kept(open_workspace(chosen)):
+        print(line, flush=True)
 
 
 def _campaign(chosen: argparse.Namespace) -> int:

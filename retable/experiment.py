@@ -55,6 +55,13 @@ class Experiment(Generic[S]):
         """Metrics of the model as it is."""
         raise NotImplementedError
 
+    def representations(self, places: Tensor) -> Tensor:
+        """Frozen features (n, d) of the items at `places` (n,) of the data set, for the probe that all papers share.
+
+        Left out where a method has none: `retable probe` passes over it.
+        """
+        raise NotImplementedError
+
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The loss of the model on one batch: a step along its gradient lowers it.
 

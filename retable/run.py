@@ -303,9 +303,15 @@ def evaluate(module: ModuleType, cell: Cell, context: Context) -> Result:
     kind, settings = _experiment(module, cell)
     if cell.variant in kind.controls:
         return kind.controls[cell.variant](settings, context)
+    return restored(module, cell, context).measure()
+
+
+def restored(module: ModuleType, cell: Cell, context: Context) -> Experiment:
+    """A finished run's experiment with the weights that it kept."""
+    kind, settings = _experiment(module, cell)
     experiment = kind(settings, context)
     experiment.load_weights({name: context.load_weights(name) for name in experiment.weights()})
-    return experiment.measure()
+    return experiment
 
 
 def fixed_batch(module: ModuleType, cell: Cell, context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:

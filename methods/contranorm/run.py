@@ -21,7 +21,8 @@ from retable.evaluate.spectra import effective_rank, feature_variance, mean_cosi
 from retable.experiment import BestEpochExperiment
 from retable.nn.graph_layers import Features
 from retable.nn.mask import NeighbourMask
-from retable.nn.sparse import SparseMatrix, combine, csr_from_entries, edge_set, l1_normalise, row_normalise
+from retable.nn.scipy_csr import csr_tensor
+from retable.nn.sparse import SparseMatrix, combine, edge_set, l1_normalise, row_normalise
 from retable.train.context import Context, Result
 
 from .baselines import make_norm
@@ -48,10 +49,7 @@ class Task:
         self.graph, self.split, nodes = graph, split, len(graph.y)
         edges = distinct_edges(graph.edge_index, nodes, loops=graph.name in SELF_LOOPS_KEPT)
         adjacency = row_normalise(combine(torch.from_numpy(edges), nodes))
-        x = graph.x.tocoo()
-        rows, cols = (torch.from_numpy(index.astype(np.int64)) for index in (x.row, x.col))
-        features = csr_from_entries(rows, cols, torch.from_numpy(x.data), graph.x.shape)
-        self.x = SparseMatrix(l1_normalise(features)).to(device)
+        self.x = SparseMatrix(l1_normalise(csr_tensor(graph.x))).to(device)
         self.propagate = SparseMatrix(adjacency).to(device)
         self.mask = NeighbourMask(edge_set(adjacency), nodes).to(device)
         self.y = torch.from_numpy(graph.y).to(device)

@@ -18,7 +18,7 @@ from .data import Task, training_images, views
 from .lp_aft import check_clusters, lp_aft
 from .models import Branch, Classifier, make_encoder
 from .pretrain import attack, contrastive_loss, make_pair, pretrain, schedule
-from .robustness import counted, robustness, show
+from .robustness import counted, representations, robustness, show
 from .schedules import Augmentation
 from .settings import PretrainSettings
 from .trades import trades_loss
@@ -103,6 +103,11 @@ class Dynacl(Experiment[PretrainSettings]):
             metrics |= {f"{name}_{metric}": value for metric, value in values.items()} if metrics else values
         show(next(iter(self.classifiers.values())), self.bn_branch, self.task, self.settings, self.context)
         return Result(metrics, self.series)
+
+    def representations(self, places: Tensor) -> Tensor:
+        """The first classifier's encoder on clean images, in the branch that is evaluated."""
+        images = torch.from_numpy(self.context.data()[0].images)[places.cpu()].to(self.context.device)
+        return representations(next(iter(self.classifiers.values())).encoder, images, self.bn_branch)
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         """Views and adversarial images are drawn once."""

@@ -76,6 +76,10 @@ class Node(Experiment[NodeSettings]):
             "projected_mean_cosine": mean_cosine_similarity(h1).item(),
         }
 
+    @torch.no_grad()
+    def representations(self, places: Tensor) -> Tensor:
+        return self.model.eval().embed()[places]
+
     def fixed_batch(self) -> Callable[[], Tensor]:
         return lambda: self.model.loss(1)
 

@@ -21,7 +21,7 @@ from retable.train.context import Context, Result
 
 from .encoder import Features, extract_features, fixed_batch_loss, make_encoder, make_optimiser, train_epoch
 from .importance import importance_order, purity, second_moment, selected, spread
-from .models import TriCL
+from .models import TriCL, embed
 from .settings import ImageSettings
 from .task import MemoryTask, Task, linear_accuracy
 
@@ -97,6 +97,11 @@ class Images(Experiment[S]):
             images = self.task.x[self.task.parts["test"]]
             self.context.picture("features", top_activating_images(images, features), TOP_ACTIVATING)
         return evaluate_features(features, self.task.part_labels, self.settings.top_dims)
+
+    def representations(self, places: Tensor) -> Tensor:
+        """The backbone's outputs."""
+        assert isinstance(self.task, MemoryTask)
+        return torch.cat([embed(self.model.backbone, images) for images in self.task.whole(places)])
 
     def fixed_batch(self) -> Callable[[], Tensor]:
         return fixed_batch_loss(self.model, self.task, self.settings)

@@ -182,6 +182,12 @@ class Pretrain(Experiment[PretrainSettings]):
         metrics["test_uniformity_masked"] = pairwise_cosines(torch.cat(z))["uniformity"]
         return Result(metrics, series)
 
+    @torch.no_grad()
+    def representations(self, places: Tensor) -> Tensor:
+        """The cls token's features."""
+        model = self.model.eval()
+        return torch.cat([model.features(images)["cls"] for images in self.task.whole(places)])
+
     def fixed_batch(self) -> Callable[[], Tensor]:
         """The loss with the same masks each time."""
         images, labels = (part[: self.settings.batch_size] for part in next(self.task.part("train")))

@@ -12,6 +12,10 @@ from PIL import Image
 from retable.data.containers import DataError, content_sha256, count, split_sha256
 
 ENDINGS = (".jpeg", ".jpg", ".png")
+# What Pillow raises for truncated, for malformed and for oversized files.
+DECODING = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# Its modes of more than 8 bits a channel, which `convert` cuts off at 255.
+DEEP = ("F", "I")
 
 
 class FolderImages:
@@ -62,9 +66,12 @@ def decoded(path: str) -> Image.Image:
     """The image as RGB. Raises DataError that names the file."""
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError) as error:  # Pillow's errors for truncated and for malformed files
-        raise DataError(f"{path} cannot be decoded ({error}): replace it, or delete it to leave it out") from None
+            if not image.mode.startswith(DEEP):
+                return image.convert("RGB")
+            error: Exception = ValueError(f"its pixels have more than 8 bits, Pillow's mode {image.mode}")
+    except DECODING as fault:
+        error = fault
+    raise DataError(f"{path} cannot be decoded ({error}): replace it, or delete it to leave it out")
 
 
 @dataclass(frozen=True, eq=False)

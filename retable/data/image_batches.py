@@ -118,8 +118,13 @@ class MemoryBatches(ImageBatches):
         return random_resized_crop(x, (x.shape[2], x.shape[3]), (low, 1.0), interpolation="bicubic")
 
     def part(self, name: str, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
-        for indices in self.parts[name].split(batch_size):
-            yield self.normalised(to_float(self.x[indices])), self.y[indices]
+        rows = self.parts[name]
+        yield from zip(self.whole(rows, batch_size), self.y[rows].split(batch_size), strict=True)
+
+    def whole(self, places: Tensor, batch_size: int = 500) -> Iterator[Tensor]:
+        """Normalised images (B, C, S, S) at places (N,) of the set, without augmentation."""
+        for batch in places.split(batch_size):
+            yield self.normalised(to_float(self.x[batch]))
 
     def labels(self, part: str) -> Tensor:
         return self.y[self.parts[part]]

@@ -11,6 +11,7 @@ from pathlib import Path
 from retable.cards import SCALES
 from retable.config import Workspace
 from retable.outside import named_folders, offered
+from retable.probed import PROBES
 from retable.report.folder import hash_files
 from retable.sending import OTHERS
 
@@ -58,7 +59,7 @@ def keys_of(workspace: Workspace) -> Keys:
     whole = hashlib.sha256(repr(sorted(keys.items())).encode())
     for beside in BESIDE:
         _stamp((path for path in (workspace.results / beside).rglob("*.json*") if path.is_file()), whole)
-    hash_files(strays(workspace.results, set(keys)), root, whole)
+    hash_files([*strays(workspace.results, set(keys)), *root.glob(PROBES)], root, whole)
     return Keys(keys | {"": whole.hexdigest()}, bases)
 
 

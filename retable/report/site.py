@@ -24,6 +24,7 @@ from retable.config import Workspace
 from retable.currency import Currency, RecordStore
 from retable.looks import Looks
 from retable.plan import Cell
+from retable.probed import Probe, read_probes
 from retable.records import RunRecord, Trouble, to_json
 from retable.report import changes, explorations, files, others, tables, tasks, words
 from retable.report.document import document
@@ -100,6 +101,7 @@ def build_site(workspace: Workspace, out: Path | None = None, now: changes.Keys 
             Trouble(str(path), "is of a paper that has no card; delete it, or bring the card back")
             for path in changes.strays(workspace.results, set(keys))
         ]
+        drawing.probes = read_probes(workspace.root)
         _beside(workspace, drawing)
         drawing.shared([*store.currency.ledger.troubles, *store.idle_entries(held), *strays])
     return out / "index.html"
@@ -139,6 +141,7 @@ class Drawing:
         self.renderer = Renderer()
         self.parts: dict[str, Part] = {}
         self.what_if: Sequence[explorations.Line] = ()
+        self.probes: Sequence[Probe] = ()
         self.theirs: Sequence[others.Line] = ()
         self.pages = Environment(
             loader=FileSystemLoader(HERE / "templates"),
@@ -208,11 +211,13 @@ class Drawing:
         # What a page was made from: its rows and the code, which the templates stand for.
         code = b"".join(path.read_bytes() for path in (HERE / "templates").glob("*.html"))
         for name, rows in by_dataset.items():
-            made_from = hashlib.sha256(code + json.dumps([row.model_dump(mode="json") for row in rows]).encode())
+            probes = [probe for probe in self.probes if probe.dataset == name]
+            content = json.dumps([line.model_dump(mode="json") for line in (*rows, *probes)])
+            made_from = hashlib.sha256(code + content.encode())
             path = f"datasets/{name}.html"
             if not self.folder.reuse(path, f"{made_from.hexdigest()} {self.newest}"):
                 card = self.datasets.get(name)
-                blocks = tasks.blocks(rows)
+                blocks = tasks.blocks(rows, probes)
                 open_rows = [row for row in rows if row.mean is None]
                 self._render("dataset.html", path, card=card, rows=rows, blocks=blocks, open=open_rows, tasks=tasks)
         by_task: dict[str, list] = defaultdict(list)

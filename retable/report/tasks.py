@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from retable.probed import Probe
 from retable.report.part import Result
 from retable.report.words import anchor, number, signed
-from retable.significance import gap_of_order, interval, printed_digit
+from retable.significance import average, gap_of_order, interval, interval_of_mean, printed_digit
 
 # More rows than these have no table of all differences: it would be a megabyte that nobody reads.
 PAIRS = 60
@@ -24,6 +25,8 @@ class Block:
     rows: tuple[Result, ...]
     ranked: bool
     apart: str = ""
+    common: bool = False
+    """Whether it holds the values of the probe that all papers share."""
 
     @property
     def first(self) -> Result:
@@ -45,8 +48,8 @@ def _better(row: Result, than: float) -> bool:
     return row.mean > than if row.higher_is_better else row.mean < than
 
 
-def blocks(rows: Iterable[Result]) -> dict[str, list[Block]]:
-    """The measured rows of one data set by scale, the ranked block of each scale first."""
+def blocks(rows: Sequence[Result], probes: Iterable[Probe] = ()) -> dict[str, list[Block]]:
+    """The measured rows of one data set by scale: the ranked block, those of the common probe, what stands apart."""
     found: dict[str, dict[tuple, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.mean is not None:
@@ -59,7 +62,36 @@ def blocks(rows: Iterable[Result]) -> dict[str, list[Block]]:
             Block(group, not index, apart(group[0], sorted_groups[0][0]) if index else "")
             for index, group in enumerate(sorted_groups)
         ]
+    for block in reversed(common(rows, probes)):
+        ordered[block.first.scale].insert(1, block)
     return {scale: each for scale, each in ordered.items() if each}
+
+
+def common(rows: Iterable[Result], probes: Iterable[Probe]) -> list[Block]:
+    """For each scale and split the rows that the common probe scored, by that; a line is of the run with its value."""
+    found: dict[str, dict[int, float]] = defaultdict(dict)
+    by_cell = {row.cell: row for row in rows}
+    for line in probes:
+        row = by_cell.get(line.cell)
+        if row is not None and row.seeds.get(line.seed) == line.value:
+            found[line.cell][line.seed] = line.accuracy
+    scored: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    for cell, values in found.items():
+        row = by_cell[cell]
+        low, high = interval_of_mean(list(values.values())) or (None, None)
+        change = {
+            "seeds": values,
+            "mean": average(values.values()),
+            "low": low,
+            "high": high,
+            "metric": "common probe accuracy",
+            "unit": "%",
+            "higher_is_better": True,
+            "protocol": "common probe",
+            "command": f"retable probe --scale {row.scale} --datasets {row.dataset}",
+        }
+        scored[row.scale, row.split].append(row.model_copy(update=change))
+    return [Block(tuple(sorted(scored[place], key=_rank_key)), True, common=True) for place in sorted(scored)]
 
 
 def _rank_key(row: Result) -> tuple:

@@ -11,7 +11,8 @@ from retable.data.containers import DataError, NodeGraph, distinct_edges
 from retable.evaluate import contrast
 from retable.evaluate.answers import beside
 from retable.evaluate.probes import chosen_accuracy, chosen_answers, probe
-from retable.nn.sparse import SparseMatrix, csr_from_entries, row_normalise
+from retable.nn.scipy_csr import csr_tensor
+from retable.nn.sparse import SparseMatrix, row_normalise
 from retable.train.context import Context
 
 from ..geometry import geometry
@@ -94,10 +95,7 @@ def _features(graph: NodeGraph, normalised: bool, device: torch.device) -> Tenso
     x = graph.x
     if x.shape[1] == 0:
         raise DataError(f"{graph.name}: no node features; give each node a one-hot degree or a constant first")
-    entries = x.tocoo()
-    rows, cols = (torch.from_numpy(index.astype(np.int64)) for index in (entries.row, entries.col))
-    csr = csr_from_entries(rows, cols, torch.from_numpy(entries.data), x.shape)
-    csr = row_normalise(csr) if normalised else csr
+    csr = row_normalise(csr_tensor(x)) if normalised else csr_tensor(x)
     dense = x.nnz > SPARSE_BELOW * x.shape[0] * x.shape[1]
     return csr.to_dense().to(device) if dense else SparseMatrix(csr).to(device)
 

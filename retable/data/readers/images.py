@@ -11,6 +11,7 @@ from PIL import Image
 
 from retable.cards import DatasetCard, unknown
 from retable.data.containers import DataError
+from retable.data.folder_images import DECODING
 from retable.data.image_sets import ImageSet, ImageSplit
 from retable.data.readers.splits import named_order
 
@@ -131,7 +132,7 @@ def decode(content: bytes, name: str, side: int) -> np.ndarray:
             if image.size != (side, side):
                 raise DataError(f"{name} has {image.width} x {image.height} pixels, expected {side} x {side}")
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:  # Pillow's errors for truncated and for malformed files
+    except DECODING as error:
         raise DataError(f"{name} cannot be decoded ({error})") from None
 
 

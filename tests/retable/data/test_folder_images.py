@@ -1,4 +1,7 @@
+import io
 import itertools
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -58,11 +61,38 @@ def test_a_folder_that_does_not_fit_the_list_is_named(folder, card, tmp_path, ha
     assert "\n" not in str(caught.value)
 
 
-def test_an_image_that_cannot_be_decoded_is_named_on_access(folder):
-    (folder / "train/bee/a.png").write_bytes(b"nothing")
+def png(side: int) -> bytes:
+    """A well-formed PNG of side x side white pixels of one bit; of 40,000 it has 200 KB for 1.6 billion pixels."""
+    rows = zlib.compressobj(9)
+    data = b"".join(rows.compress(b"\0" + b"\xff" * (side // 8)) for _ in range(side)) + rows.flush()
+    chunks = (b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )
+
+
+def deep() -> bytes:
+    """A PNG of 16 bits a pixel."""
+    stream = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"nothing", "cannot identify"),
+        (png(64)[:45], ""),
+        (png(40_000), "decompression bomb"),
+        (deep(), "more than 8 bits"),
+    ],
+    ids=["no image", "cut", "bomb", "16 bits"],
+)
+def test_an_image_that_cannot_be_decoded_is_named_on_access(folder, content, why):
+    (folder / "train/bee/a.png").write_bytes(content)
     images = FolderImages(folder / "train", CLASSES)
     assert images[0][1] == 0
-    with pytest.raises(DataError, match=r"train/bee/a.png cannot be decoded \(.*\): replace it, or delete it"):
+    with pytest.raises(DataError, match=rf"train/bee/a.png cannot be decoded \(.*{why}.*\): replace it, or delete it"):
         images[2]
 
 

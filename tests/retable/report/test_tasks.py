@@ -5,6 +5,7 @@ import statistics
 
 import pytest
 
+from retable.probed import Probe
 from retable.report.part import Result
 from retable.report.tasks import PAIRS, apart, blocks, differ, pairs
 
@@ -39,6 +40,33 @@ def test_rows_are_ranked_within_one_scale_and_protocol_and_controls_stand_among_
     assert unranked.apart == "Not ranked with the above: the protocol is “probe v2”, not “last v1”."
     (small,) = found["reduced"]
     assert small.ranked
+
+
+def test_the_common_probe_ranks_what_it_scored_and_only_runs_that_still_stand():
+    rows = [
+        row("a", 80.0, 82.0, protocol="own"),
+        row("b", 60.0, 61.0, paper="b", protocol="other", higher_is_better=False),
+        row("c", 70.0, split="random"),
+        row("d", 75.0),
+    ]
+    lines = [
+        ("a", 0, 80.0, 50.0),
+        ("a", 1, 82.0, 52.0),
+        ("b", 0, 60.0, 55.0),
+        ("b", 1, 99.0, 99.0),
+        ("c", 0, 70.0, 9.0),
+    ]
+    probes = [
+        Probe(cell=cell, seed=seed, dataset="cora", value=value, accuracy=accuracy, features=4)
+        for cell, seed, value, accuracy in [*lines, ("gone", 0, 1.0, 99.0)]
+    ]
+    shared, other = (block for block in blocks(rows, probes)["full"] if block.common)
+    assert [(each.method, each.mean, each.seeds) for each in shared.rows] == [
+        ("b", 55.0, {0: 55.0}),
+        ("a", 51.0, {0: 50.0, 1: 52.0}),
+    ]
+    assert shared.rows[0].command == "retable probe --scale full --datasets cora"
+    assert [each.method for each in other.rows] == ["c"]
 
 
 def test_less_is_better_where_the_recipe_says_so_and_equal_means_share_a_rank():

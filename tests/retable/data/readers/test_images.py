@@ -175,6 +175,14 @@ def test_decoding_gives_the_pixels_themselves():
     np.testing.assert_array_equal(decode(stream.getvalue(), "x.png", 8), pixels)
 
 
+def test_an_image_of_too_many_pixels_is_named(monkeypatch):
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(stream, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64)
+    with pytest.raises(DataError, match=r"^x.png cannot be decoded \(.*decompression bomb"):
+        decode(stream.getvalue(), "x.png", 64)
+
+
 def test_a_file_needs_exactly_one_origin(entry):
     for origins in ({}, {"derived": "by hand", "url": "https://example.org"}, {"derived": "by hand", "member": "a"}):
         with pytest.raises(ValueError, match="a file needs one of `url`, `archive` with `member`, and `derived`"):
