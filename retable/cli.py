@@ -138,6 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     campaign.add_argument(
         "--steps", type=int, help="rehearse: each cell once on the processor, every phase cut to this"
     )
+    crate = command("crate", _crate, "the results as a folder for data portals: RO-Crate and Croissant", select=False)
+    crate.add_argument("folder", type=Path)
     command("tensorboard", _tensorboard, "write measured runs as TensorBoard's event files")
     command("wandb", _wandb, "replay measured runs to Weights & Biases")
     new = command("new", _new, "lay out a paper's or a data set's folder that runs at once", select=False)
@@ -545,6 +547,12 @@ def _compare(chosen: argparse.Namespace) -> None:
 
     for line in compare(open_workspace(chosen), *chosen.sides):
         print(line)
+
+
+def _crate(chosen: argparse.Namespace) -> None:
+    from retable.describe import write_crate
+
+    print(write_crate(open_workspace(chosen), chosen.folder))
 
 
 def _tensorboard(chosen: argparse.Namespace) -> None:

@@ -482,11 +482,12 @@ def test_search_finds_a_claim_and_its_address_opens_what_is_folded(world, tmp_pa
     page = opened(browser, out / "search.html")
     page.get_by_role("searchbox").fill("other 60")
     link = page.locator("#hits a", has_text="Other").first
+    page.wait_for_url("**other**", timeout=10_000)
     address = page.url
     link.click()
     assert "papers/toy.html#claim-" in page.url
     page.locator("tr:target").wait_for(state="visible", timeout=10_000)
-    assert opened(browser, address).locator("#hits a").count() > 0
+    opened(browser, address).locator("#hits a").first.wait_for(timeout=10_000)
     page.close()
 
 
