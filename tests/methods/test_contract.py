@@ -1,7 +1,8 @@
 """What every method promises, asked of each variant that the demo runs: a new paper is covered by its card, one from
 outside where RETABLE_PAPERS_FROM names its folder.
 
-By default one variant speaks for a method of an experiment, and the others are asked with `-m slow`. `--device cuda`
+One variant speaks for a method of an experiment; by default the first that does is asked for a paper's experiment, and
+the others with `-m slow`. `--device cuda`
 asks the same on a GPU.
 """
 
@@ -33,11 +34,13 @@ PAPERS = SUITE.papers
 CELLS = demo_cells(SUITE)
 LEARNING = [cell for cell in CELLS if not is_control(SUITE, cell)]
 SPEAKERS = speakers(SUITE, CELLS)
+# The first speaker of each experiment.
+FIRST = list({(cell.paper, SUITE.experiment(cell)): cell for cell in reversed(SPEAKERS)}.values())
 
 
 def each(cells: list[Cell]) -> pytest.MarkDecorator:
-    """Parametrises a test over cells; those that speak for no method are slow."""
-    marks = [() if cell in SPEAKERS else pytest.mark.slow for cell in cells]
+    """Parametrises a test over cells, those that speak for their experiment first of all by default."""
+    marks = [() if cell in FIRST else pytest.mark.slow for cell in cells]
     names = [f"{cell.paper}-{cell.recipe}-{cell.variant}" for cell in cells]
     rows = zip(cells, marks, names, strict=True)
     return pytest.mark.parametrize("cell", [pytest.param(cell, marks=mark, id=name) for cell, mark, name in rows])
@@ -251,14 +254,15 @@ def uninterrupted(
 
 def kills() -> list[pytest.param]:
     """A learner of each experiment at each point. What the engine does at the points is the same for all, so by
-    default one of them is asked all, and the others what they themselves must keep: a step's outcome.
+    default one of them is asked all, and one of each other paper what it must keep itself: a step's outcome.
     """
     cells = {(cell.paper, SUITE.experiment(cell)): cell for cell in LEARNING}
+    firsts = {cell.paper: cell for cell in reversed(cells.values())}
     return [
         pytest.param(
             cell,
             point,
-            marks=() if number == 0 or point == "after a step" else pytest.mark.slow,
+            marks=() if number == 0 or (point == "after a step" and cell is firsts[cell.paper]) else pytest.mark.slow,
             id=f"{cell.paper}-{cell.recipe}-{point}",
         )
         for number, cell in enumerate(cells.values())

@@ -94,6 +94,7 @@ def kept(place: Path) -> dict[str, bytes]:
 SEEDS = [("identifiability", 0), ("identifiability", 1), ("node-depth", 0), ("node-depth", 1)]
 
 
+@pytest.mark.slow
 def test_children_give_the_bytes_that_one_process_gives(measure):
     (here, first), (there, second) = measure("here", "here"), measure("there", "children")
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
@@ -152,6 +153,7 @@ def test_a_full_disk_leaves_no_record_and_no_marker_and_the_other_cells_are_meas
     assert not list(place.glob("results/bundles/**/*.json"))
 
 
+@pytest.mark.slow
 def test_a_stop_is_passed_on_and_saved_and_the_same_call_goes_on_to_the_same_numbers(measure):
     place, done = measure("place", "children", "stop")
     assert done.returncode == 128 + signal.SIGTERM

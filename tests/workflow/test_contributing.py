@@ -36,6 +36,7 @@ def test_it_is_measured_and_its_page_drawn(toy):
     assert "Softmax regression on digits" in (toy.folder / "reports/site/index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_it_keeps_what_every_paper_promises(toy, root):
     shutil.copytree(root / "tests", toy.folder / "tests", ignore=shutil.ignore_patterns("golden", "__pycache__"))
     shutil.copy(root / "pyproject.toml", toy.folder)

@@ -16,6 +16,7 @@ def folder(tmp_path):
     return made
 
 
+@pytest.mark.slow
 def test_it_is_measured_stands_on_the_leaderboard_and_goes_with_its_folder(tiny, folder):
     option = f"papers_from={folder}"
     done = tiny.snakemake("--cores", "1", "--config", option)

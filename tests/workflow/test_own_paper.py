@@ -63,6 +63,7 @@ def followed(blocks, tools: Path, root: Path, tmp_path_factory) -> tuple[Path, d
     return place, said
 
 
+@pytest.mark.slow
 def test_it_ends_on_the_leaderboard_with_the_verdicts_that_the_page_names(followed) -> None:
     _, said = followed
     assert "all is well" in said["retable check papers/logitnorm"]
@@ -75,12 +76,14 @@ def test_it_ends_on_the_leaderboard_with_the_verdicts_that_the_page_names(follow
         assert " demo ✓ holds " in words, words
 
 
+@pytest.mark.slow
 def test_what_if_has_a_page_of_its_own(followed) -> None:
     _, said = followed
     assert said["explorations"].count("temperature: 0.3 →") == 2
     assert "logit-norm" in said["retable plan --papers logitnorm --variants logit-norm --set temperature=0.1"]
 
 
+@pytest.mark.slow
 def test_deleting_the_folder_removes_it(followed) -> None:
     place, _ = followed
     index = (place / "reports" / "site" / "index.html").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ CONFIGS = [
     {"scale": "demo"},
     {"scale": "demo", "seeds": 1},
     {"scale": "reduced", "papers": "contranorm"},
-    {"scale": "full", "datasets": "cora,citeseer"},
+    pytest.param({"scale": "full", "datasets": "cora,citeseer"}, marks=pytest.mark.slow),
     {"scale": "full", "recipes": "depth-16-study"},
 ]
 

@@ -188,6 +188,7 @@ def test_a_mutant_is_told_apart(published, proved, change):
     assert "published: 2 stale" in published.retable("verify").stdout
 
 
+@pytest.mark.slow
 def test_runs_that_do_not_fit_side_by_side_run_one_after_the_other(published, proved, tmp_path):
     killed = tmp_path / "killed"
     published.edit(

@@ -50,6 +50,7 @@ def test_real_edits_measure_again(measured):
     assert said.count(": Drawing ") == 1
 
 
+@pytest.mark.slow
 def test_a_record_that_was_deleted_is_measured_again(measured):
     before = measured.results("seed-0.json")[0].read_bytes()
     measured.results("seed-0.json")[0].unlink()
@@ -60,6 +61,7 @@ def test_a_record_that_was_deleted_is_measured_again(measured):
     assert "Nothing to be done" in plan(measured)
 
 
+@pytest.mark.slow
 def test_one_seed_by_hand_does_not_finish_the_cell(tiny):
     tiny.edit("methods/tiny/card.yaml", "seeds: 1", "seeds: 2")
     for arguments in (["--seed", "1"], ["--seed", "7"]):
@@ -72,6 +74,7 @@ def test_one_seed_by_hand_does_not_finish_the_cell(tiny):
     assert json.loads(index.read_text())["seeds"] == {"0": "ok", "1": "ok", "7": "ok"}
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_seed_do_not_disturb_each_other(tiny):
     tiny.edit("methods/tiny/card.yaml", "epochs: {value: 3,", "epochs: {value: 400,")
     command = [sys.executable, "-u", "-m", "retable", "run"]
@@ -87,6 +90,7 @@ def test_two_processes_on_one_seed_do_not_disturb_each_other(tiny):
     assert [json.loads(line)["epoch"] for line in curve.read_text().splitlines()] == list(range(1, 401))
 
 
+@pytest.mark.slow
 def test_the_log_is_written_while_it_runs_and_a_first_try_survives(tiny):
     tiny.edit("methods/tiny/run.py", "        time.sleep(0.01)", "        print('a step'); time.sleep(0.01); 1 / 0")
     assert tiny.snakemake("--cores", "1").returncode == 1
@@ -98,6 +102,7 @@ def test_the_log_is_written_while_it_runs_and_a_first_try_survives(tiny):
         assert "seed 0: ok, accuracy" in log.read_text()
 
 
+@pytest.mark.slow
 def test_two_checkouts_with_one_environment_are_not_mixed_up(tiny, root):
     alien = tiny.environment() | {"PYTHONPATH": str(root)}
 
@@ -124,6 +129,7 @@ def test_an_edit_of_the_card_draws_the_page_again_and_measures_nothing(measured)
     assert ": Drawing " in said
 
 
+@pytest.mark.slow
 def test_a_further_seed_keeps_the_measured_one(measured):
     before = measured.results("seed-0.json")[0].read_bytes()
     (index,) = measured.results("cell.json")
@@ -150,6 +156,7 @@ def test_a_failed_seed_is_counted_shown_and_tried_again_by_the_next_call(tiny):
     assert tiny.retable("run").returncode == 1
 
 
+@pytest.mark.slow
 def test_a_download_that_fails_is_said_in_a_line_and_holds_up_its_own_seeds_only(tiny):
     both = "datasets: {cora: public, digits-knn: default}"
     tiny.edit("methods/tiny/card.yaml", "datasets: {digits-knn: default}", both)
@@ -164,6 +171,7 @@ def test_a_download_that_fails_is_said_in_a_line_and_holds_up_its_own_seeds_only
     assert len(tiny.results("seed-0.json")) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_crashed_is_shown_and_the_other_seeds_are_measured(tiny):
     tiny.edit("methods/tiny/card.yaml", "seeds: 1", "seeds: 3")
     tiny.edit("methods/tiny/run.py", "import time\n", "import os\nimport time\n")
@@ -177,6 +185,7 @@ def test_a_run_that_crashed_is_shown_and_the_other_seeds_are_measured(tiny):
     assert "seed 1 failed: the run's process was ended by SIGKILL" in tiny.retable("status").stdout
 
 
+@pytest.mark.slow
 def test_a_job_that_reads_the_plan_again_finds_its_bundle_though_other_seeds_are_measured(tiny):
     tiny.edit("methods/tiny/card.yaml", "seeds: 1, cost: seconds", "seeds: 2, cost: seconds, seconds: 60")
     assert plan(tiny).count(": Measuring ") == 2

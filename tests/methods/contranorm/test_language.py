@@ -112,6 +112,7 @@ def test_full_cells_use_the_papers_values_and_no_tiny_model():
 
 
 @pytest.mark.mirror
+@pytest.mark.slow
 def test_the_reduced_recipe_runs_on_real_rows_and_evaluates_alone(mirror, tmp_path):
     for name in ("methods", "retable"):
         (tmp_path / name).symlink_to(ROOT / name)

@@ -104,6 +104,7 @@ def test_the_teacher_labels_what_has_no_label(tmp_path):
     assert not few.teacher.encoder.stem.layer.weight.grad
 
 
+@pytest.mark.slow
 def test_labels_teach_and_come_back_from_kept_weights(tmp_path):
     cell, context = make(tmp_path, teacher_epochs=15, student_epochs=8, epochs=4)
     measured = measure(few_labels, cell, context)

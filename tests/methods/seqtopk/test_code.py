@@ -72,6 +72,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path, Config(device="cpu"))
 
 
+@pytest.mark.slow
 def test_the_reduced_recipe_runs_on_a_card_of_ones_own_with_permission_only(workspace, tmp_path, monkeypatch):
     recipe = workspace.papers["seqtopk"].recipe("finetune-code")
     assert recipe_cells("seqtopk", recipe, workspace.datasets, "reduced") == []

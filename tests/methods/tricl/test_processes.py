@@ -91,6 +91,7 @@ def measured(tmp_path_factory) -> list[dict]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.slow
 def test_several_processes_train_the_weights_of_one(measured, variant):
     s = settings(variant)
     torch.manual_seed(0)

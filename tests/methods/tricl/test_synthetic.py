@@ -21,6 +21,7 @@ def test_three_factors_find_the_same_features_and_two_do_not(make, run) -> None:
     assert three.series["importance"] == pytest.approx(expected, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_equal_eigenvalues_leave_a_rotation(make, run) -> None:
     distinct, equal = (
         run(*make("identifiability", "three-factor", dataset=name)).metrics

@@ -128,6 +128,7 @@ def test_cifar10_equals_torchvision(sets, mirror, tmp_path):
 
 
 @pytest.mark.mirror
+@pytest.mark.slow
 def test_cifar10_comes_out_of_the_archive_too(mirror, tmp_path):
     card = CARDS["cifar10"]
     archive = tmp_path / "mirror" / "cifar10" / "cifar-10-binary.tar.gz"

@@ -85,6 +85,7 @@ def shared(tmp_path_factory) -> tuple[Path, list[dict], str]:
 
 
 @pytest.mark.parametrize("cell", cells(), ids=[f"{cell.recipe}-{cell.variant}" for cell in cells()])
+@pytest.mark.slow
 def test_two_processes_leave_the_record_of_one(cell, shared, tmp_path):
     link_tree(tmp_path)
     alone = Workspace(tmp_path, Config(device="cpu"))
@@ -107,6 +108,7 @@ def test_two_processes_leave_the_record_of_one(cell, shared, tmp_path):
         assert two.metrics["cls_effective_rank"] == pytest.approx(one.metrics["cls_effective_rank"], rel=0.02)
 
 
+@pytest.mark.slow
 def test_processes_agree_average_and_share(shared):
     _, (first, second), printed = shared
     for found in (first, second):
