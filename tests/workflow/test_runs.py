@@ -129,6 +129,16 @@ def test_an_edit_of_the_card_draws_the_page_again_and_measures_nothing(measured)
     assert ": Drawing " in said
 
 
+def test_a_redraw_takes_over_what_did_not_change(measured):
+    # The measured checkout is a copy: its site is of another place.
+    assert measured.snakemake("--cores", "1", "--forcerun", "site").returncode == 0
+    pages = [measured.folder / "reports/site" / name for name in ("papers/tiny.html", "index.html")]
+    before = [page.stat().st_ino for page in pages]
+    assert measured.snakemake("--cores", "1", "--forcerun", "site").returncode == 0
+    assert [page.stat().st_ino for page in pages] == before
+    assert "Nothing to be done" in plan(measured)
+
+
 @pytest.mark.slow
 def test_a_further_seed_keeps_the_measured_one(measured):
     before = measured.results("seed-0.json")[0].read_bytes()

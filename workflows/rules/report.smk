@@ -6,7 +6,7 @@ rule site:
         measured=markers(),
         cards=from_tree("methods/*/card.yaml", "methods/*/claims.csv", "methods/*/tuned/*.csv", "datasets/*.yaml"),
         outside=from_outside(),
-        published=from_tree("results/published/*/*.jsonl"),
+        published=from_tree("results/published/*/*.jsonl", "results/published/looks.csv", "results/*.jsonl"),
         code=from_tree(
             "retable/report/**/*.*",
             "retable/verdicts.py",
@@ -15,10 +15,11 @@ rule site:
             "retable/significance.py",
             "retable/frames.py",
         ),
+    # A redraw takes over what did not change, so the site before must still be there.
     output:
-        page="reports/site/index.html",
+        page=update("reports/site/index.html"),
         tables=report(
-            directory("reports/site/tables"),
+            update(directory("reports/site/tables")),
             patterns=["{paper}_{recipe}_{scale}.csv"],
             caption="../report/table.rst",
             category="Tables",
@@ -26,7 +27,7 @@ rule site:
             labels={"paper": "{paper}", "recipe": "{recipe}"},
         ),
         figures=report(
-            directory("reports/site/figures"),
+            update(directory("reports/site/figures")),
             patterns=["{paper}_{recipe}_{scale}_{dataset}_{view}.svg"],
             caption="../report/figure.rst",
             category="Figures",
