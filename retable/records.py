@@ -131,9 +131,9 @@ def parse_record(text: str | bytes, where: str, like: RunRecord | None = None) -
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"]) or "file"
         raise CardError(f"{where}: not a run record ({place}: {problem['msg']}); {_remedy(where)}") from None
-    if like is not None and record.identity == like.identity and _fields_of_cell(record) == _fields_of_cell(like):
-        alike = [name for name in SHARED if getattr(record, name) == getattr(like, name)]
-        record.__dict__.update({name: getattr(like, name) for name in alike})
+    if like is not None and record.identity == like.identity and _same_cell(record, like):
+        own, shared = record.__dict__, like.__dict__
+        own |= {name: shared[name] for name in SHARED if own[name] == shared[name]}
         return record
     if (identity := record.cell.identity) != record.identity:
         raise CardError(
@@ -147,9 +147,14 @@ CELL = ("paper", "recipe", "dataset", "split", "variant", "axes", "settings", "s
 SHARED = (*CELL, "identity", "environment", "source_sha256", "data_sha256", "split_sha256", "commit")
 
 
-def _fields_of_cell(record: RunRecord) -> str:
-    """As text, which tells 1 from 1.0 and from True, as identities do."""
-    return repr([getattr(record, name) for name in CELL])
+def _same_cell(record: RunRecord, like: RunRecord) -> bool:
+    """Whether the fields of the cell are the same; 1, 1.0 and True are not, as in identities."""
+    own, other = record.__dict__, like.__dict__
+    if any(own[name] != other[name] for name in CELL):
+        return False
+    return all(
+        type(value) is type(other[name][key]) for name in ("axes", "settings") for key, value in own[name].items()
+    )
 
 
 def _remedy(where: str) -> str:

@@ -76,18 +76,29 @@ class Row:
         direction or zero (collapsed). Seeds whose records do not say are left out.
         """
         found = {}
-        for record in self.records:
+        name = "largest_class_share" if kind == "constant answer" else "uniformity"
+        names = [each for each in _names(metric, name) if each in self._recorded]
+        if kind == "constant answer" and metric == self.recipe.metric:
+            names.append("test_largest_class_share")
+        for record in self.records if names else ():
+            value = next((record.metrics[each] for each in names if each in record.metrics), None)
+            if value is None:
+                continue
             if kind == "constant answer":
-                share = _of(record, metric, "largest_class_share")
-                if share is None and metric == self.recipe.metric:
-                    share = record.metrics.get("test_largest_class_share")
-                if share is not None:
-                    found[record.seed] = share >= 100.0
-            else:
-                potential = _of(record, metric, "uniformity")
-                if potential is not None and potential <= ONE_DIRECTION:
-                    found[record.seed] = potential > -ONE_DIRECTION
+                found[record.seed] = value >= 100.0
+            elif value <= ONE_DIRECTION:
+                found[record.seed] = value > -ONE_DIRECTION
         return found
+
+    @cached_property
+    def wall_s(self) -> float:
+        """Mean wall time of a run, in seconds; only of a row with runs."""
+        return sum(record.cost.wall_s for record in self.records) / len(self.records)
+
+    @cached_property
+    def _recorded(self) -> frozenset[str]:
+        """All metrics that some record has."""
+        return frozenset().union(*(record.metrics for record in self.records))
 
     def degenerate(self, metric: str) -> dict[int, Literal["", "constant answer", "collapsed"]]:
         """What is known by seed: a constant answer, a collapsed representation, or neither."""
@@ -288,8 +299,8 @@ def _choose(
 ) -> int:
     """Index of the candidate with the best mean of its metric over the seeds, the one `without` left out."""
     others = [seed for seed in seeds if seed != without] or seeds
-    means = {i: average(by[seed].metrics[select.metric] for seed in others) for i, by in enumerate(runs)}
-    return (max if select.mode == "max" else min)(means, key=means.__getitem__)
+    means = [average([by[seed].metrics[select.metric] for seed in others]) for by in runs]
+    return means.index((max if select.mode == "max" else min)(means))
 
 
 def _chosen_note(

@@ -18,7 +18,7 @@ def columns(records: Sequence[RunRecord]) -> dict[str, Any]:
     for name, first in records[0].model_dump(mode="json").items():
         values = [getattr(record, name) for record in records]
         if name in NESTED:
-            nested = [dict(value) for value in values]
+            nested = [value if isinstance(value, dict) else dict(value) for value in values]
             keys = dict.fromkeys(key for value in nested for key in value)
             each[name] = {key: [value.get(key) for value in nested] for key in keys}
         elif all(value is values[0] or repr(value) == repr(values[0]) for value in values):

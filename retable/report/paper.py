@@ -5,12 +5,14 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
+from markupsafe import Markup
 
-from retable.cards import Claim, DatasetCard, PaperCard, Recipe, Scalar, Scale
+from retable.cards import Claim, DatasetCard, PaperCard, Recipe, Scale
 from retable.currency import Currency
 from retable.looks import Looks
 from retable.plan import Cell
@@ -205,19 +207,19 @@ class PaperPages:
         state, note, good = cell_state(cell, records, self.currency, self.looks)
         before = tables.former(former.get(_place(cell), ()), row.recipe.metric)
         shown = pictures.of_cell(cell, good, self.results, self.folder)
+        text = json.dumps(compact.columns(records), sort_keys=True, separators=(",", ":")) if records else ""
         if self.base:
             judged = [
                 (v.claim.id, v.state, v.note, v.mean, v.std, v.n, v.p_equal, v.p_differ, v.tests) for v in verdicts
             ]
             of_row = (row.state, row.note, row.chosen and row.chosen.identity, self.hours.of(row))
-            all_of_it = [self.base, state, note, judged, of_row, before, shown, _differing(records)]
-            key = hashlib.sha256(repr(all_of_it).encode()).hexdigest()
+            all_of_it = repr([self.base, state, note, judged, of_row, before, shown])
+            key = hashlib.sha256((all_of_it + text).encode()).hexdigest()
             names = [f"cells/{cell.identity}.html", *([f"records/{cell.identity}.json"] if records else [])]
             taken = [self.folder.reuse(name, key) for name in names]
             if all(taken):
                 return
         if records:
-            text = json.dumps(compact.columns(records), sort_keys=True, separators=(",", ":"))
             self.folder.write(f"records/{cell.identity}.json", text)
         runs = [(record, self.currency.reason(record), self._measured_at(record)) for record in records]
         self._render(
@@ -231,8 +233,8 @@ class PaperPages:
             runs=runs if len(runs) <= MOST_RUNS else [],
             many=tables.grouped(runs) if len(runs) > MOST_RUNS else [],
             seeds=[record.seed for record in good] if len(good) <= MOST_RUNS else [],
-            metrics=tables.metric_values(row.recipe, good),
-            settings=setting_sources(row.recipe, cell),
+            metrics=tables.metric_lines(row.recipe, good),
+            settings=Markup("").join(_setting(*line) for line in setting_sources(row.recipe, cell)),
             curves=curves.draw(good),
             pictures=shown,
             environment=_environment(records),
@@ -357,10 +359,11 @@ class PaperPages:
         return found
 
 
-def _differing(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """All fields of the first record, and of the others those that they do not share with it."""
-    first = records[0].__dict__ if records else {}
-    return [first, *({k: v for k, v in r.__dict__.items() if v is not first[k]} for r in records[1:])]
+@lru_cache(maxsize=4096)
+def _setting(key: str, value: str, source: str) -> Markup:
+    """A line of a cell's table of settings; most cells share most lines."""
+    line = Markup('<tr><th scope="row">{}</th><td class="number">{}</td><td>{}</td></tr>')
+    return line.format(key, value, source)
 
 
 def _place(subject: RunRecord | Cell) -> tuple:
@@ -369,7 +372,7 @@ def _place(subject: RunRecord | Cell) -> tuple:
     return subject.recipe, subject.scale, subject.dataset, subject.variant, axes
 
 
-def setting_sources(recipe: Recipe, cell: Cell) -> list[tuple[str, Scalar, str]]:
+def setting_sources(recipe: Recipe, cell: Cell) -> list[tuple[str, str, str]]:
     """Each setting of a cell with its value and where that comes from."""
     variant, hyper = recipe.variants[cell.variant], {**recipe.hyper, **recipe.scales[cell.scale].hyper}
     found = []
@@ -384,7 +387,7 @@ def setting_sources(recipe: Recipe, cell: Cell) -> list[tuple[str, Scalar, str]]
             source = f"the variant “{variant.label}”"
         else:
             source = hyper[key].source
-        found.append((key, value, source))
+        found.append((key, str(value), source))
     return found
 
 

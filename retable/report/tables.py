@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from retable.cards import Claim, DatasetCard, Recipe, Scale
 from retable.plan import Cell
@@ -405,7 +406,23 @@ def _csv(assessment: Assessment, recipe: Recipe, rows: list[Row], datasets: Mapp
     return text.getvalue()
 
 
-def metric_values(recipe: Recipe, records: Sequence[RunRecord]) -> dict[str, list[float | None]]:
-    """Each metric's value by record, the primary metric first."""
+class MetricLine(NamedTuple):
+    """A metric of a cell: mean with deviation and interval in words, and the value of each run, None where it lacks."""
+
+    name: str
+    unit: str
+    mean: str
+    interval: str
+    each: list[float | None]
+
+
+def metric_lines(recipe: Recipe, records: Sequence[RunRecord]) -> list[MetricLine]:
+    """The metrics of some runs, the primary one first; none where no run has one."""
     names = dict.fromkeys([recipe.metric, *sorted({name for record in records for name in record.metrics})])
-    return {name: [record.metrics.get(name) for record in records] for name in names}
+    lines = []
+    for name in names if records else ():
+        each = [record.metrics.get(name) for record in records]
+        there = [value for value in each if value is not None]
+        unit = recipe.unit if name == recipe.metric else ""
+        lines.append(MetricLine(name, unit, words.mean_spread(there, unit), words.around(there, unit), each))
+    return lines
