@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,7 +134,8 @@ def parse_record(text: str | bytes, where: str, like: RunRecord | None = None) -
         raise CardError(f"{where}: not a run record ({place}: {problem['msg']}); {_remedy(where)}") from None
     if like is not None and record.identity == like.identity and _same_cell(record, like):
         own, shared = record.__dict__, like.__dict__
-        own |= {name: shared[name] for name in SHARED if own[name] == shared[name]}
+        own.update(zip(CELL, _of_cell(shared), strict=True))
+        own.update({name: shared[name] for name in ALIKE if own[name] == shared[name]})
         return record
     if (identity := record.cell.identity) != record.identity:
         raise CardError(
@@ -144,16 +146,17 @@ def parse_record(text: str | bytes, where: str, like: RunRecord | None = None) -
 
 # All fields of the cell, and what its seeds mostly have in common.
 CELL = ("paper", "recipe", "dataset", "split", "variant", "axes", "settings", "scale", "protocol")
-SHARED = (*CELL, "identity", "environment", "source_sha256", "data_sha256", "split_sha256", "commit")
+ALIKE = ("identity", "environment", "source_sha256", "data_sha256", "split_sha256", "commit")
+
+
+_of_cell = itemgetter(*CELL)
 
 
 def _same_cell(record: RunRecord, like: RunRecord) -> bool:
     """Whether the fields of the cell are the same; 1, 1.0 and True are not, as in identities."""
     own, other = record.__dict__, like.__dict__
-    if any(own[name] != other[name] for name in CELL):
-        return False
-    return all(
-        type(value) is type(other[name][key]) for name in ("axes", "settings") for key, value in own[name].items()
+    return _of_cell(own) == _of_cell(other) and all(
+        list(map(type, own[name].values())) == list(map(type, other[name].values())) for name in ("axes", "settings")
     )
 
 

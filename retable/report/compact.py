@@ -3,7 +3,9 @@
 `expand` gives the records back, each as it was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from retable.records import RunRecord
@@ -16,16 +18,22 @@ def columns(records: Sequence[RunRecord]) -> dict[str, Any]:
     common: dict[str, Any] = {}
     each: dict[str, Any] = {}
     for name, first in records[0].model_dump(mode="json").items():
-        values = [getattr(record, name) for record in records]
+        values = [record.__dict__[name] for record in records]
         if name in NESTED:
             nested = [value if isinstance(value, dict) else dict(value) for value in values]
-            keys = dict.fromkeys(key for value in nested for key in value)
-            each[name] = {key: [value.get(key) for value in nested] for key in keys}
-        elif all(value is values[0] or repr(value) == repr(values[0]) for value in values):
+            each[name] = {key: _column(nested, key) for key in dict.fromkeys(chain.from_iterable(nested))}
+        elif len(set(map(id, values))) == 1 or all(repr(value) == repr(values[0]) for value in values):
             common[name] = first
         else:
             each[name] = values
     return {"runs": len(records), "common": common, "each": each}
+
+
+def _column(nested: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
+    try:
+        return list(map(itemgetter(key), nested))
+    except KeyError:
+        return [value.get(key) for value in nested]
 
 
 def expand(table: dict[str, Any]) -> list[dict[str, Any]]:
