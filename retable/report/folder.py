@@ -117,6 +117,24 @@ def _link(source: Path, target: Path) -> None:
             shutil.copyfile(source, target)
 
 
+def _lock(out: Path) -> FileLock:
+    return FileLock(out.with_name(f".{out.name}.lock"))
+
+
+def _sweep(out: Path, own: Path | None = None) -> None:
+    """Who holds the lock draws alone: other folders of such names than his `own` are of drawings that were killed."""
+    for left in out.parent.glob(f".{out.name}.*/"):
+        if left != own:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def sweep(out: Path) -> None:
+    """Remove what drawings left that were killed; for a call that draws nothing itself."""
+    if any(out.parent.glob(f".{out.name}.*/")):
+        with _lock(out):
+            _sweep(out)
+
+
 @contextmanager
 def new_site(out: Path, keys: Mapping[str, str] | None = None) -> Iterator[Folder]:
     """A folder that takes the place of `out` once it is complete. Raises CardError when `out` holds something else."""
@@ -124,13 +142,10 @@ def new_site(out: Path, keys: Mapping[str, str] | None = None) -> Iterator[Folde
         raise CardError(f"{out} is not a site that retable drew; choose an empty folder, or delete this one")
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
-        FileLock(out.with_name(f".{out.name}.lock")),
+        _lock(out),
         TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary,
     ):
-        # Who holds the lock draws alone: other folders of such names are of drawings that were killed.
-        for left in out.parent.glob(f".{out.name}.*/"):
-            if left != Path(temporary):
-                shutil.rmtree(left, ignore_errors=True)
+        _sweep(out, Path(temporary))
         folder = Folder(Path(temporary) / "site", drawn(out))
         folder.root.mkdir()
         yield folder
