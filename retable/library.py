@@ -99,7 +99,7 @@ def run(
 def _weights(chosen: Workspace, cell: Cell, seed: int) -> dict[str, dict[str, Tensor]]:
     from safetensors.torch import load_file
 
-    folder = chosen.results / ".state" / cell.identity / f"seed-{seed}"
+    folder = cell.state_folder(chosen.results, seed)
     return {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
 
 

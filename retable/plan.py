@@ -60,6 +60,10 @@ class Cell:
         """For a line of text; the scale is said elsewhere."""
         return f"{self.paper}/{self.recipe} {self.dataset} {self.slug}"
 
+    def state_folder(self, results: Path, seed: int) -> Path:
+        """Where a run of the cell keeps its state and weights."""
+        return results / ".state" / self.identity / f"seed-{seed}"
+
     def folder(self, results: Path) -> Path:
         """Where the cell's records lie: `results/<scale>/<paper>/<recipe>/<dataset>/<slug>`; those of explorations are
         below `results/explorations/`, where nothing takes them for the paper's.

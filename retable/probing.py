@@ -7,7 +7,6 @@ that was trained for longer stays so: its budget is its recipe's.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -40,7 +39,9 @@ def probe_kept(workspace: Workspace) -> Iterator[str]:
         records = [current[key] for seed in cell.seeds if (key := (cell.identity, seed)) in current]
         if not records or not _has_features(workspace, cell):
             continue
-        kept = [record for record in records if any(_folder(workspace, record).glob("*.safetensors"))]
+        kept = [
+            record for record in records if any(cell.state_folder(workspace.results, record.seed).glob("*.safetensors"))
+        ]
         without += len(records) - len(kept)
         if kept:
             own = [_probed(workspace, cell, record) for record in kept]
@@ -67,10 +68,6 @@ def _current(workspace: Workspace) -> dict[tuple[str, int], RunRecord]:
 def _has_features(workspace: Workspace, cell: Cell) -> bool:
     kind: type[Experiment] = paper_module(workspace, cell).EXPERIMENT
     return cell.variant not in kind.controls and kind.representations is not Experiment.representations
-
-
-def _folder(workspace: Workspace, record: RunRecord) -> Path:
-    return workspace.results / ".state" / record.identity / f"seed-{record.seed}"
 
 
 def _probed(workspace: Workspace, cell: Cell, record: RunRecord) -> Probe:

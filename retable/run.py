@@ -119,7 +119,7 @@ def seed_lock(workspace: Workspace, cell: Cell, seed: int, stop: StopRequest, wa
     if not is_main():
         yield True
         return
-    folder = workspace.results / ".state" / cell.identity / f"seed-{seed}"
+    folder = cell.state_folder(workspace.results, seed)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "run.lock", timeout=0)
     waited = False
@@ -356,7 +356,7 @@ def make_context(
         seed=seed,
         card=workspace.datasets[cell.dataset],
         raw=workspace.raw,
-        folder=workspace.results / ".state" / cell.identity / f"seed-{seed}",
+        folder=cell.state_folder(workspace.results, seed),
         device=device,
         fingerprint=hashlib.sha256(repr(provenance).encode()).hexdigest(),
         stop=stop,

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -6,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from retable.config import Config, Workspace
-from retable.plan import Cell, recipe_cells
-from retable.run import evaluate, make_context, measure
+from retable.plan import Cell
+from retable.run import evaluate, measure
 from retable.settings import load_paper_module
 from retable.train.context import Context, Result
 
@@ -16,22 +16,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[..., tuple[Cell, Context]]:
+def make(demo_cell) -> Callable[..., tuple[Cell, Context]]:
     """`make(recipe, variant, scale, **settings)`: a cell with changed settings, and a context for its seed 0."""
-    for name in ("methods", "datasets", "retable"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    workspace = Workspace(tmp_path, Config(device="cpu"))
-
-    def made(
-        recipe: str, variant: str, scale: str = "demo", dataset: str | None = None, **settings
-    ) -> tuple[Cell, Context]:
-        paper = workspace.papers["tricl"]
-        cells = recipe_cells("tricl", paper.recipe(recipe), workspace.datasets, scale)
-        cell = next(c for c in cells if c.variant == variant and dataset in (None, c.dataset))
-        cell.settings.update(settings)
-        return cell, make_context(workspace, cell, 0, torch.device("cpu"))
-
-    return made
+    return partial(demo_cell, "tricl")
 
 
 @pytest.fixture
