@@ -670,6 +670,12 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def refuse_filled(folder: Path) -> None:
+    """Raises CardError for a place that is to become a new folder and holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CardError(f"{folder} is there already, and not empty; choose another place")
+
+
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds. Raises CardError in one line; OSError where there is no such file."""
     try:

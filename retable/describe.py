@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retable import __version__
-from retable.cards import CardError, PaperCard
+from retable.cards import PaperCard, refuse_filled
 from retable.config import Workspace
 from retable.frames import Frames, load
 from retable.records import write_atomically
@@ -50,8 +50,7 @@ def write_crate(workspace: Workspace, folder: Path) -> Path:
 
     from retable.report import build_site
 
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CardError(f"{folder} is there already, and not empty; choose another place")
+    refuse_filled(folder)
     site = build_site(workspace).parent
     frames = load(workspace.root)
     for name in FRAMES:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from retable.cards import CardError, DatasetCard, load_datasets, load_papers
+from retable.cards import CardError, DatasetCard, load_datasets, load_papers, refuse_filled
 from retable.homes import PACKAGE, home
 
 TEMPLATES = PACKAGE / "templates"
@@ -46,8 +46,7 @@ def lay_out(folder: Path) -> list[Path]:
     """`retable init`: the folder of runs without a clone: workflow, configuration, and where papers of yours go. The
     suite's papers and data cards are read where it is installed. Raises CardError for a folder that is not empty.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CardError(f"{folder} is there already, and not empty; choose another place")
+    refuse_filled(folder)
     for name in WORKSPACE:
         source = home() / name
         if source.is_dir():

@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from retable import __version__
-from retable.cards import CardError, Model, Sha256
+from retable.cards import CardError, Model, Sha256, refuse_filled
 from retable.checkout import running_tree
 from retable.config import Workspace
 from retable.currency import RecordStore
@@ -64,8 +64,7 @@ def send(store: RecordStore, cells: Sequence[Cell], folder: Path, sender: str | 
 
     Raises CardError for a folder that holds something, and where there is nothing to send.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CardError(f"{folder} is there already, and not empty; choose another place")
+    refuse_filled(folder)
     if any(cell.is_exploration for cell in cells):
         raise CardError("explorations are not the paper's: nothing of them is sent; take `--set` out")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", sender or getpass.getuser()).strip("-.") or "somebody"
