@@ -124,11 +124,12 @@ def test_a_bundle_that_the_run_does_not_have_is_said_in_one_line(job, workspace,
     assert "no list of bundles" in capfd.readouterr().err
 
 
-def test_the_pages_are_drawn_of_the_workspace_and_a_replay_notes_how_many(job, workspace, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(report, "build_site", drawn.append)
+def test_the_pages_are_drawn_of_the_workspace_and_a_replay_notes_how_many(job, workspace, monkeypatch, tmp_path):
+    index = tmp_path / "index.html"
+    pages = {id(workspace): index}
+    monkeypatch.setattr(report, "build_site", lambda place: pages[id(place)])
     jobs.site(job)
-    assert drawn == [workspace]
+    assert index.exists()
     monkeypatch.setattr(wandb_sink, "replay", lambda place: 3 if place is workspace else 0)
     jobs.wandb(job)
     assert json.loads(Path(job.output[0]).read_text()) == {"replayed": 3}
