@@ -148,10 +148,11 @@ def published(places: dict[str, Path], rounds: int) -> None:
         print(f"| {case} | {other:.1f} | {here:.2f} | 1/{other / here:.1f} | 1/{other_cpu / here_cpu:.1f} |")
 
 
-def many(places: dict[str, Path], seeds: int) -> None:
-    """A thousand cells."""
-    print("| records | draws | s | processor s | MB | MB of files | files |\n|---|---|---|---|---|---|---|")
-    for name, place in reversed(places.items()):
+def many(places: dict[str, Path], seeds: int, rounds: int) -> None:
+    """A thousand cells, drawn from nothing."""
+    made = ""
+    for place in places.values():
+        draw(place)  # compiles what Python and Jinja keep, and hashes sources
         widen(place, seeds)
         sample = sorted((place / "results" / "published" / PAPER).glob(f"{RECIPE}-full-*.jsonl"))[0]
         like = place / "like.json"
@@ -159,11 +160,20 @@ def many(places: dict[str, Path], seeds: int) -> None:
         script = place / "make.py"
         script.write_text(MAKE)
         made, *_ = python(place, str(script), PAPER, RECIPE, str(seeds), str(like))
-        wall, used, memory = draw(place)
-        sizes = [path.stat().st_size for path in (place / "reports" / "site").rglob("*") if path.is_file()]
-        megabytes = sum(sizes) / 1e6
-        cells = (made, name, f"{wall:.1f}", f"{used:.1f}", f"{memory:.0f}", f"{megabytes:.0f}", str(len(sizes)))
-        print(f"| {' | '.join(cells)} |", flush=True)
+    print("| records | draws | s | processor s | MB | MB of files | files |\n|---|---|---|---|---|---|---|")
+    walls: dict[str, list[float]] = {name: [] for name in places}
+    for turn in range(rounds):
+        for name, place in reversed(places.items()):
+            # Moved, not deleted: ext4 looks long for inodes that were not freed just before.
+            (place / "reports").rename(place / f"reports-{turn}")
+            wall, used, memory = draw(place)
+            walls[name].append(wall)
+            sizes = [path.stat().st_size for path in (place / "reports" / "site").rglob("*") if path.is_file()]
+            megabytes = sum(sizes) / 1e6
+            cells = (made, name, f"{wall:.1f}", f"{used:.1f}", f"{memory:.0f}", f"{megabytes:.0f}", str(len(sizes)))
+            print(f"| {' | '.join(cells)} |", flush=True)
+    other, here = (statistics.median(walls[name]) for name in ("other", "here"))
+    print(f"medians: {other:.1f} s and {here:.1f} s, 1/{other / here:.1f}")
 
 
 def widen(place: Path, seeds: int) -> None:
@@ -206,7 +216,7 @@ def main() -> None:
             "here": copy_of(HERE, other, Path(scratch) / "here"),
         }
         if chosen.part == "many":
-            many(places, chosen.seeds)
+            many(places, chosen.seeds, chosen.rounds)
         else:
             published(places, chosen.rounds)
 

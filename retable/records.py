@@ -136,6 +136,10 @@ def parse_record(text: str | bytes, where: str, like: RunRecord | None = None) -
         own, shared = record.__dict__, like.__dict__
         own.update(zip(CELL, _of_cell(shared), strict=True))
         own.update({name: shared[name] for name in ALIKE if own[name] == shared[name]})
+        # pydantic keeps for each model which fields it was given: half of a record's memory.
+        for one, other in ((record, like), (record.cost, like.cost)):
+            if one.__pydantic_fields_set__ == other.__pydantic_fields_set__:
+                object.__setattr__(one, "__pydantic_fields_set__", other.__pydantic_fields_set__)
         return record
     if (identity := record.cell.identity) != record.identity:
         raise CardError(

@@ -253,12 +253,13 @@ def _choose_runs(row: Row, looks: tuple[int, ...]) -> Row:
     if not common:
         lack = f"the {len(row.cells)} candidates share no seed with a value of {select.metric}"
         return replace(row, state="incomplete", note=lack)
-    by_seed = {seed: _choose(select, runs, common, seed) for seed in common}
+    values = [[by[seed].metrics[select.metric] for seed in common] for by in runs]
+    by_seed = {seed: _choose(select, values, place) for place, seed in enumerate(common)}
     return replace(
         row,
         state="measured",
         note=_chosen_note(select, row.cells, cells, by_seed),
-        chosen=cells[_choose(select, runs, common)],
+        chosen=cells[_choose(select, values)],
         records=tuple(runs[index][seed] for seed, index in by_seed.items()),
         looks=looks,
     )
@@ -294,12 +295,11 @@ def cell_state(
     return "ok", "", fresh
 
 
-def _choose(
-    select: Selection, runs: Sequence[Mapping[int, RunRecord]], seeds: list[int], without: int | None = None
-) -> int:
-    """Index of the candidate with the best mean of its metric over the seeds, the one `without` left out."""
-    others = [seed for seed in seeds if seed != without] or seeds
-    means = [average([by[seed].metrics[select.metric] for seed in others]) for by in runs]
+def _choose(select: Selection, values: Sequence[Sequence[float]], without: int | None = None) -> int:
+    """Index of the candidate with the best mean of its values by seed, the one at `without` left out."""
+    if without is not None and len(values[0]) > 1:
+        values = [[*column[:without], *column[without + 1 :]] for column in values]
+    means = [average(column) for column in values]
     return means.index((max if select.mode == "max" else min)(means))
 
 

@@ -51,7 +51,7 @@ def average(values: Iterable[float]) -> float:
     long, and pages of 100,000 runs ask for some million means.
     """
     values = list(values)
-    return values[0] if min(values) == max(values) else math.fsum(values) / len(values)
+    return values[0] if values.count(values[0]) == len(values) else math.fsum(values) / len(values)
 
 
 def _variance(values: Sequence[float]) -> float:

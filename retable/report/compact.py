@@ -20,7 +20,7 @@ def columns(records: Sequence[RunRecord]) -> dict[str, Any]:
     for name, first in records[0].model_dump(mode="json").items():
         values = [record.__dict__[name] for record in records]
         if name in NESTED:
-            nested = [value if isinstance(value, dict) else dict(value) for value in values]
+            nested = [value if isinstance(value, dict) else value.__dict__ for value in values]
             each[name] = {key: _column(nested, key) for key in dict.fromkeys(chain.from_iterable(nested))}
         elif len(set(map(id, values))) == 1 or all(repr(value) == repr(values[0]) for value in values):
             common[name] = first
