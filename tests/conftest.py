@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,17 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # Properties that tests record.
 COUNTED = ("fuzz", "soak", "slurm")
+
+
+def torchrun(script: str, folder: Path, processes: int) -> str:
+    """What so many processes of torch's own (gloo, CPU) print that run a script with a folder to write into."""
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", script]
+    quiet = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*run, str(folder)], env=os.environ | quiet, capture_output=True, text=True, check=False, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 from retable.data.image_batches import shuffled_batches
 from retable.nn.nt_xent import nt_xent_interleaved
 from retable.train.context import Context
+from retable.train.distributed import all_gather_with_grad
 from retable.train.optim import LARS
 from retable.train.schedules import set_lr, warmup_cosine_epoch
 
@@ -58,12 +59,16 @@ def attack(pair: Pair, clean: Tensor, s: PretrainSettings) -> Tensor:
 def contrastive_loss(
     pair: Pair, clean: Tensor, adversarial: Tensor | None, weight: float, temperature: float
 ) -> Tensor:
-    """The weighted NT-Xent of views (2N, 3, H, W) and their adversarial versions; of the views alone without those."""
+    """The weighted NT-Xent of views (2N, 3, H, W) and their adversarial versions; of the views alone without those.
+
+    Where several processes each have a share of the views, the loss is that of all of them.
+    """
     if adversarial is None:
-        return nt_xent_interleaved(pair(clean, "clean"), temperature)
+        return nt_xent_interleaved(all_gather_with_grad(pair(clean, "clean")), temperature)
     # The adversarial pass comes first, as in the authors' code.
-    adversarial_half = nt_xent_interleaved(pair(adversarial, "adv"), temperature)
-    return schedule_weighted(nt_xent_interleaved(pair(clean, "clean"), temperature), adversarial_half, weight)
+    adversarial_half = nt_xent_interleaved(all_gather_with_grad(pair(adversarial, "adv")), temperature)
+    clean_half = nt_xent_interleaved(all_gather_with_grad(pair(clean, "clean")), temperature)
+    return schedule_weighted(clean_half, adversarial_half, weight)
 
 
 def schedule(epoch: int, s: PretrainSettings) -> tuple[float, float]:

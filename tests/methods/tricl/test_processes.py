@@ -1,7 +1,5 @@
 """triCL in two gloo processes trains as one process does that normalises by the same shares of the batch."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from methods.tricl.settings import ImageSettings
 from retable.config import Config, Workspace
 from retable.plan import recipe_cells
 from retable.train.distributed import process_group, rank, world_size
+from tests.conftest import torchrun
 
 ROOT = Path(__file__).resolve().parents[3]
 WORLD, ROWS, SIZE, STEPS = 2, 6, 16, 3
@@ -83,10 +82,7 @@ def share_of_the_work(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory) -> list[dict]:
     folder = tmp_path_factory.mktemp("torchrun")
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={WORLD}", __file__, folder]
-    quiet = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(run, env=os.environ | quiet, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    torchrun(__file__, folder, WORLD)
     return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(WORLD)]
 
 

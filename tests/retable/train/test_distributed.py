@@ -1,8 +1,6 @@
 """Two gloo processes on the CPU give the gradients of one process with the whole batch."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,8 +17,8 @@ from methods.tricl.two_tower import tri_clip
 from methods.umae.losses import uniformity_loss
 from retable.nn.nt_xent import nt_xent_interleaved
 from retable.train.distributed import all_gather_with_grad, process_group, rank, world_size
+from tests.conftest import torchrun
 
-ROOT = Path(__file__).resolve().parents[3]
 WORLD, ROWS, IN, OUT = 2, 3, 5, 4
 
 
@@ -82,10 +80,7 @@ def share_of_the_work(folder: Path) -> None:
 def measured(tmp_path_factory) -> list[dict]:
     """What the processes of one torchrun found, by rank."""
     folder = tmp_path_factory.mktemp("torchrun")
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={WORLD}", __file__, folder]
-    quiet = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(run, env=os.environ | quiet, capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == 0, done.stderr
+    torchrun(__file__, folder, WORLD)
     return [json.loads((folder / f"{number}.json").read_text()) for number in range(WORLD)]
 
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from retable.records import read_record
 from retable.run import run_cell
 from retable.train import parallel
 from retable.train.distributed import process_group, rank
+from tests.conftest import torchrun
 
 ROOT = Path(__file__).resolve().parents[3]
 WORLD = 2
@@ -77,11 +76,8 @@ def share_of_the_work(folder: Path) -> None:
 def shared(tmp_path_factory) -> tuple[Path, list[dict], str]:
     """The folder of a run on two processes, what each found, and what they printed."""
     folder = tmp_path_factory.mktemp("torchrun")
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={WORLD}", __file__, folder]
-    quiet = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(run, env=os.environ | quiet, capture_output=True, text=True, check=False, timeout=280)
-    assert done.returncode == 0, done.stderr
-    return folder, [json.loads((folder / f"{number}.json").read_text()) for number in range(WORLD)], done.stdout
+    said = torchrun(__file__, folder, WORLD)
+    return folder, [json.loads((folder / f"{number}.json").read_text()) for number in range(WORLD)], said
 
 
 @pytest.mark.parametrize("cell", cells(), ids=[f"{cell.recipe}-{cell.variant}" for cell in cells()])
