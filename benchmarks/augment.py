@@ -16,12 +16,12 @@ from collections.abc import Callable
 
 import torch
 import torchvision.transforms.v2.functional as V
+from interleave import medians
 from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
-from turns import medians
 
 from retable.data import augment
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from interleave import medians, run_parts
 from torch import Tensor, nn
-from turns import medians, run_parts
 
 from methods.contranorm.baselines import make_norm
 from methods.contranorm.models import DeepGCN

@@ -12,10 +12,10 @@ import copy
 
 import torch
 import torch.nn.functional as F
+from interleave import medians, run_parts
 from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
-from turns import medians, run_parts
 
 from methods.dynacl.attack import adversarial_views
 from methods.dynacl.data import views

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from interleave import medians
 from torch import nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GINConv, global_add_pool
-from turns import medians
 
 from methods.gcl.graphs.augment import cut, drop_nodes
 from methods.gcl.graphs.graphcl import GraphCL

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from interleave import medians, run_parts
 from torch import Tensor
-from turns import medians, run_parts
 
 from methods.gcl.graphs.infograph import InfoGraph
 from methods.gcl.losses import infograph_loss

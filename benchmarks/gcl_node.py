@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from interleave import medians, run_parts
 from torch import Tensor, nn
-from turns import medians, run_parts
 
 from methods.gcl.losses import discrimination_loss, node_losses, sampled_losses
 from methods.gcl.nodes.augment import drop

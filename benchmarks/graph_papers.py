@@ -12,8 +12,8 @@ from pathlib import Path
 
 import scipy.sparse
 import torch
+from interleave import medians, run_parts
 from torch import Tensor
-from turns import medians, run_parts
 
 from methods.gind.implicit import Diffusion, ImplicitLayer, node_scale
 from methods.lagnn.generator import CVAE, Sampler, normalise_rows

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from interleave import interleave, run_parts
 from torch import Tensor
-from turns import run_parts, turns
 
 from methods.tricl.baselines import scl, simclr
 from methods.umae.losses import uniformity_loss
@@ -108,7 +108,7 @@ def looped_lars(params: list[Tensor], buffers: list[Tensor], lr: float, decay: f
 
 def report(what: str, obvious: Callable[[], object], ours: Callable[[], object], rounds: int) -> None:
     """Print a row: medians of both in turns after one to warm up, and the median ratio of neighbours."""
-    times = turns({"obvious": obvious, "ours": ours}, rounds).values()
+    times = interleave({"obvious": obvious, "ours": ours}, rounds).values()
     slow, fast = (statistics.median(kept) for kept in times)
     ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
     print(f"| {what} | {slow:.3g} ms | {fast:.3g} ms | {ratio:.1f} |", flush=True)

@@ -9,9 +9,9 @@ One thread, float32, a random graph of Cora's size, no download; the alternative
 from collections.abc import Callable
 
 import torch
+from interleave import medians, run_parts
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GCNConv
-from turns import medians, run_parts
 
 from retable.nn.graph_layers import GraphAttention, GraphConvolution
 from retable.nn.sparse import SparseMatrix, combine, row_indices, sym_normalise

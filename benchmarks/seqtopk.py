@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
+from interleave import medians, run_parts
 from torch import Tensor
-from turns import medians, run_parts
 
 from methods.seqtopk.moe import Experts, MoE
 from methods.seqtopk.online import OnlineState

@@ -122,9 +122,9 @@ def _plan(folder: Path) -> Iterator[str]:
     except (Exception, SystemExit) as error:
         if isinstance(error, Failed):
             raise
-        from retable.outside import said
+        from retable.outside import error_line
 
-        raise Failed(said(error, folder)) from None
+        raise Failed(error_line(error, folder)) from None
 
 
 def _promises(folder: Path) -> Iterator[str]:
@@ -212,9 +212,9 @@ def _fetch(workspace: Workspace) -> None:
 
 
 def _told(error: BaseException, folder: Path) -> str:
-    from retable.outside import said
+    from retable.outside import error_line
 
-    return str(error) if isinstance(error, CardError) else said(error, folder)
+    return str(error) if isinstance(error, CardError) else error_line(error, folder)
 
 
 @contextlib.contextmanager

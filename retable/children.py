@@ -28,7 +28,7 @@ from retable.currency import RecordStore, mend_indices, provenance_of
 from retable.output import log_to, one_line
 from retable.plan import Cell
 from retable.records import Cost
-from retable.run import peak_bytes, record_crash, run_cell, said
+from retable.run import peak_bytes, record_crash, run_cell, summary_line
 from retable.settings import load_paper_module
 from retable.stopping import PromptStop
 from retable.train.determinism import make_deterministic
@@ -219,5 +219,5 @@ def _measure_in_child(
         left = left[1:]
     for seed in seeds:
         if after.get(seed) != before.get(seed):
-            print(said(after[seed]), flush=True)
+            print(summary_line(after[seed]), flush=True)
     return (left, True) if end.crash else ([], end.status == 0)

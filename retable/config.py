@@ -25,7 +25,7 @@ from retable.cards import (
 )
 from retable.checkout import require_running
 from retable.homes import is_checkout
-from retable.outside import Outside, find, leave_out, said
+from retable.outside import Outside, error_line, find, leave_out
 from retable.plan import Cell, plan
 from retable.records import RunRecord
 from retable.settings import check_settings
@@ -189,7 +189,7 @@ class Workspace:
                 check_settings([cell for cell in cells if cell.paper == name], self.papers)
             except (Exception, SystemExit) as error:  # whatever a user's code does when it is imported
                 folder = self.outside.folders[name]
-                why = str(error) if isinstance(error, CardError) else said(error, folder)
+                why = str(error) if isinstance(error, CardError) else error_line(error, folder)
                 leave_out(self.outside, name, why)
                 cells = [cell for cell in cells if cell.paper != name]
         if not cells:

@@ -183,7 +183,7 @@ class _telling:
         return False
 
 
-def said(error: BaseException, folder: Path) -> str:
+def error_line(error: BaseException, folder: Path) -> str:
     """An exception of a paper's code in a line, with the last place in its folder that raised it."""
     place, trace = folder, error.__traceback__
     where = ""

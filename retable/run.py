@@ -28,8 +28,7 @@ from retable.currency import Provenance, RecordStore, provenance_of, write_index
 from retable.data.containers import DataError
 from retable.devices import claim_device
 from retable.experiment import Experiment
-from retable.outside import said as said_of_error
-from retable.outside import teach_readers
+from retable.outside import error_line, teach_readers
 from retable.plan import Cell
 from retable.records import (
     Cost,
@@ -102,7 +101,7 @@ def run_cell(
                 record = run_seed(workspace, cell, seed, provenance, stop)
                 if is_main():
                     write_record(folder / f"seed-{seed}.json", record)
-                    print(said(record), flush=True)
+                    print(summary_line(record), flush=True)
         records[seed] = record
     if is_main():
         _index(workspace, cell)
@@ -282,7 +281,7 @@ def paper_module(workspace: Workspace, cell: Cell) -> ModuleType:
         return load_paper_module(cell.paper, name)
     except (Exception, SystemExit) as error:
         if folder := workspace.outside.folders.get(cell.paper):
-            raise ImportError(said_of_error(error, folder)) from error
+            raise ImportError(error_line(error, folder)) from error
         raise
 
 
@@ -440,7 +439,7 @@ def _name(cell: Cell) -> str:
     return f"{cell.paper}/{cell.recipe} {cell.dataset} {cell.variant}"
 
 
-def said(record: RunRecord) -> str:
+def summary_line(record: RunRecord) -> str:
     """A seed's result in a line."""
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in record.metrics.items()) or record.error
     return f"{_name(record.cell)} seed {record.seed}: {record.state}, {numbers}"

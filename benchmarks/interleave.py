@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 
-def turns(alternatives: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def interleave(alternatives: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Processor milliseconds of each alternative in each of `rounds` turns, after one to warm up."""
     times: dict[str, list[float]] = {name: [] for name in alternatives}
     for turn in range(rounds + 1):
@@ -25,7 +25,7 @@ def turns(alternatives: Mapping[str, Callable[[], object]], rounds: int) -> dict
 
 def medians(alternatives: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median processor milliseconds of each alternative over `rounds` turns, after one to warm up."""
-    return {name: statistics.median(values) for name, values in turns(alternatives, rounds).items()}
+    return {name: statistics.median(values) for name, values in interleave(alternatives, rounds).items()}
 
 
 def run_parts(
