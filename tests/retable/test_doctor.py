@@ -71,7 +71,8 @@ def test_missing_data_and_missing_gpus_are_named(workspace, monkeypatch):
     # The raw folder of the checkout may hold anything; a name that cannot be there is missing.
     monkeypatch.setattr(Workspace, "raw", property(lambda self: self.results / "raw"))
     assert "put your own copy, or a link to it, at" in findings_text(Workspace(workspace.root, chosen))
-    assert "MB of" in findings_text(Workspace(workspace.root, Config(scale="full", papers=["contranorm"], device="cpu")))
+    chosen = Config(scale="full", papers=["contranorm"], device="cpu")
+    assert "MB of" in findings_text(Workspace(workspace.root, chosen))
 
 
 def test_a_cluster_without_answers_plugin_or_accounts(monkeypatch, workspace):
