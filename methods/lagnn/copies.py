@@ -5,14 +5,28 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from retable.cards import CardError
 from retable.nn.graph_layers import Features
 
 from .generator import CVAE, Sampler, normalise_rows
-from .settings import NodeSettings
+from .settings import CopiesSettings
 from .task import Task
 
 
-def make_copies(task: Task, s: NodeSettings, generator: CVAE | None) -> Callable[[], list[Features]]:
+def check_copies(s: CopiesSettings) -> None:
+    """Raises CardError where there are copies of nothing, or none of something."""
+    if (s.branches == 0) != (s.copies == "none"):
+        raise CardError(f"branches is {s.branches} with copies {s.copies!r}; extra branches and copies go together")
+
+
+def make_generator(task: Task, s: CopiesSettings) -> CVAE | None:
+    """The untrained generator, with weights from torch's global stream, where copies are generated."""
+    if s.copies != "generated":
+        return None
+    return CVAE(task.x.shape[1], s.generator_hidden, s.latent).to(task.x.device)
+
+
+def make_copies(task: Task, s: CopiesSettings, generator: CVAE | None) -> Callable[[], list[Features]]:
     """A function that draws the extra branches' features, `branches` times (n, F), by torch's global generator."""
     match s.copies:
         case "none":

@@ -8,21 +8,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from retable.cards import CardError
 from retable.experiment import Experiment
 from retable.nn.graph_layers import Features
 from retable.train.best import BestCheckpoint
 from retable.train.context import Context, Result
 
-from .copies import make_copies
-from .generator import CVAE
+from .copies import check_copies, make_copies, make_generator
 from .model import LAGCN, consistency_loss, supervised_loss
-from .settings import NodeSettings
+from .settings import CopiesSettings, NodeSettings
 from .task import Task
 from .training import train_generator
 
 
-def majority(settings: NodeSettings, context: Context) -> Result:
+def majority(settings: CopiesSettings, context: Context) -> Result:
     """The most frequent training class for every node."""
     task = Task(context)
     most = torch.bincount(task.y[task.nodes["train"]], minlength=task.classes).argmax()
@@ -43,8 +41,7 @@ class Nodes(Experiment[NodeSettings]):
     def __init__(self, settings: NodeSettings, context: Context) -> None:
         super().__init__(settings, context)
         s = settings
-        if (s.branches == 0) != (s.copies == "none"):
-            raise CardError(f"branches is {s.branches} with copies {s.copies!r}; extra branches and copies go together")
+        check_copies(s)
         self.task = Task(context)
         context.seed_torch("weights")
         members = s.members if s.method == "ensemble" else 1
@@ -52,9 +49,7 @@ class Nodes(Experiment[NodeSettings]):
             LAGCN(self.task.x.shape[1], s.hidden, self.task.classes, s.branches + 1, dropout=s.dropout, init=s.init)
             for _ in range(members)
         ).to(context.device)
-        self.generator = CVAE(self.task.x.shape[1], s.generator_hidden, s.latent) if s.copies == "generated" else None
-        if self.generator is not None:
-            self.generator.to(context.device)
+        self.generator = make_generator(self.task, s)
         self.chosen = BestCheckpoint()
 
     def train(self) -> None:

@@ -9,24 +9,19 @@ from retable.settings import Settings
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
-class NodeSettings(Settings):
-    """Node classification by a GCN with extra copies of the features, or by an ensemble of plain ones."""
+class CopiesSettings(Settings):
+    """Copies of the features, the generator that may draw them, and the loss that ties draws together."""
 
-    method: Literal["lagcn", "ensemble", "majority"]
     copies: Literal["none", "generated", "neighbour", "noise", "real"]
-    """What the extra branches see: draws of the generator, a random neighbour's features, the node's own with Gaussian
+    """What the extra inputs are: draws of the generator, a random neighbour's features, the node's own with Gaussian
     noise, the node's own as they are."""
     branches: int
-    """Extra branches; without copies there is none."""
-    members: PositiveInt
-    """Of an ensemble."""
+    """Extra inputs; without copies there is none."""
     noise: float
     """Std of the noise, in stds of the features' entries."""
-    init: Literal["official", "xavier"]
     hidden: PositiveInt
-    dropout: Rate
     draws: PositiveInt
-    """S: forward passes of a training step that the consistency loss ties together."""
+    """S: forward passes of a training step (of each input, in GRAND's form) that the consistency loss ties together."""
     temperature: float
     consistency: float
     """lambda, the weight of the consistency loss."""
@@ -47,4 +42,29 @@ class NodeSettings(Settings):
     """Batches before a scored generator may be kept."""
 
 
-EXPERIMENTS = {"run": NodeSettings}
+class NodeSettings(CopiesSettings):
+    """Node classification by a GCN with extra copies of the features, or by an ensemble of plain ones."""
+
+    method: Literal["lagcn", "ensemble", "majority"]
+    members: PositiveInt
+    """Of an ensemble."""
+    init: Literal["official", "xavier"]
+    dropout: Rate
+
+
+class GrandSettings(CopiesSettings):
+    """Node classification by GRAND, which propagates masked rows, with fixed copies of the features beside."""
+
+    method: Literal["grand", "majority"]
+    input_dropout: Rate
+    hidden_dropout: Rate
+    dropnode: Rate
+    """Share of the rows that a draw masks."""
+    order: PositiveInt
+    """Highest power of the adjacency."""
+    batch_norm: bool
+    patience: PositiveInt
+    """Epochs without a better validation loss or accuracy after which training ends."""
+
+
+EXPERIMENTS = {"run": NodeSettings, "grand": GrandSettings}

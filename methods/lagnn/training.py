@@ -8,14 +8,14 @@ from retable.train.context import Context, Stateful
 
 from .generator import CVAE, Sampler, cvae_loss, disagreement
 from .model import LAGCN
-from .settings import NodeSettings
+from .settings import CopiesSettings
 from .task import Task
 
 SCORER_HIDDEN, SCORER_DROPOUT, SCORER_LR, SCORER_DECAY, SCORER_EPOCHS = 32, 0.5, 0.01, 5e-4, 100
 SCORER_EXTRA = 20
 
 
-def train_generator(generator: CVAE, task: Task, s: NodeSettings, context: Context) -> None:
+def train_generator(generator: CVAE, task: Task, s: CopiesSettings, context: Context) -> None:
     """Train the generator in the phases "scorer" and "generator"; where states are scored, the best one is taken.
 
     The authors raise the best score in the first `score_from` batches too, without keeping a copy, so that none may be
@@ -46,7 +46,7 @@ def train_generator(generator: CVAE, task: Task, s: NodeSettings, context: Conte
         generator.load_state_dict(kept.weights)
 
 
-def _train_scorer(task: Task, s: NodeSettings, context: Context) -> LAGCN:
+def _train_scorer(task: Task, s: CopiesSettings, context: Context) -> LAGCN:
     """A GCN with dropout, trained on the real features."""
     context.seed_torch("scorer")
     scorer = LAGCN(task.x.shape[1], SCORER_HIDDEN, task.classes, 1, dropout=SCORER_DROPOUT, init="xavier")
@@ -69,7 +69,7 @@ def _scorer_step(task: Task, scorer: LAGCN, optimiser: torch.optim.Optimizer, x:
 
 def _score(
     task: Task,
-    s: NodeSettings,
+    s: CopiesSettings,
     generator: CVAE,
     scorer: LAGCN,
     optimiser: torch.optim.Optimizer,

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment
 from markupsafe import Markup
-from pydantic_core import to_json
+from pydantic import ConfigDict, TypeAdapter
 
 from retable.cards import Claim, DatasetCard, PaperCard, Recipe, Scale
 from retable.currency import Currency
@@ -31,6 +31,8 @@ from retable.verdicts import Assessment, ValueVerdict, assess
 
 # A cell's page lists so many runs one by one; of more it says what groups of them have in common.
 MOST_RUNS = 20
+# Writes JSON ten times as fast as `json`; the order of the keys is that of the records.
+COLUMNS = TypeAdapter(dict[str, Any], config=ConfigDict(ser_json_inf_nan="constants"))
 
 
 @dataclass(frozen=True)
@@ -207,8 +209,7 @@ class PaperPages:
         state, note, good = cell_state(cell, records, self.currency, self.looks)
         before = tables.former(former.get(_place(cell), ()), row.recipe.metric)
         shown = pictures.of_cell(cell, good, self.results, self.folder)
-        # Ten times as fast as `json`, and the order of the keys is that of the records.
-        text = to_json(compact.columns(records), inf_nan_mode="constants").decode() if records else ""
+        text = COLUMNS.dump_json(compact.columns(records)).decode() if records else ""
         if self.base:
             judged = [
                 (v.claim.id, v.state, v.note, v.mean, v.std, v.n, v.p_equal, v.p_differ, v.tests) for v in verdicts
