@@ -69,8 +69,8 @@ class Routed:
 class MoE(nn.Module):
     """Router and experts, with a gated shared expert if `shared_width` > 0 (Qwen).
 
-    `router` is a kind of `route`. Weights are the softmax values of the selected experts, divided by their sum if
-    `normalise`, times `gate_scale`; with `relu` they are relu(logits). Names of parameters are the Hugging Face
+    `router` is a kind of `route`. Weights are the softmax values of the selected experts, with `relu` relu(logits),
+    divided by their sum if `normalise`, times `gate_scale`. Names of parameters are the Hugging Face
     package's. `routed` keeps the last batch's selection, for losses and reports.
     """
 
@@ -117,9 +117,7 @@ class MoE(nn.Module):
         p = logits.relu() if self.router == "relu" else router_scores(logits)
         scores = p if self.router == "relu" or self.score == "softmax" else router_scores(logits, self.score)
         mask = self._select(scores.detach(), valid, causal)
-        weights = gate_weights(p, mask, self.normalise)
-        if self.router != "relu":
-            weights = weights * self.gate_scale
+        weights = gate_weights(p, mask, self.normalise) * self.gate_scale
         self.routed = Routed(logits, p, mask, weights)
         y = self.experts(x.flatten(0, 1), weights.flatten(0, 1), mask.flatten(0, 1)).view_as(x)
         if hasattr(self, "shared_expert"):

@@ -52,6 +52,17 @@ def test_experts_are_ranked_by_a_score_and_weighted_by_softmax(score):
     torch.testing.assert_close(layer.routed.weights, logits.softmax(-1) * layer.routed.mask)
 
 
+@pytest.mark.parametrize("router", ["topk", "seqtopk", "relu", "top-p"])
+def test_the_gate_scale_multiplies_the_output_whatever_the_router(router):
+    x = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(1))
+    outputs = []
+    for scale in (1.0, 4.0):
+        torch.manual_seed(0)
+        layer = MoE(8, experts=6, width=5, K=2, router=router, gate_scale=scale)
+        outputs.append(layer(x))
+    torch.testing.assert_close(outputs[1], 4 * outputs[0])
+
+
 def test_padding_gets_no_expert():
     layer = MoE(8, experts=6, width=4, K=2)
     valid = torch.tensor([[True, True, True, False]])
