@@ -272,6 +272,9 @@ class Protocol(Model):
         default="",
         description="what a seed decides for all rows alike (splits, start of the weights); empty: rows are not paired",
     )
+    most_seeds: int | None = Field(
+        default=None, ge=1, description="seeds that there can be, where each takes one of a fixed set of splits"
+    )
 
 
 class ClaimLink(Model):
@@ -454,6 +457,9 @@ class Recipe(Model):
     @model_validator(mode="after")
     def _names_exist(self) -> "Recipe":
         for scale, plan in self.scales.items():
+            most = self.protocol.most_seeds
+            if most is not None and plan.seeds > most:
+                raise ValueError(f"scale {scale} asks for {plan.seeds} seeds; its protocol has {most}")
             for variant in [*(plan.variants or ()), *plan.restrict]:
                 if variant not in self.variants:
                     raise ValueError(f"scale {scale} names the variant {variant!r}, which the recipe lacks")

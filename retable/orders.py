@@ -12,10 +12,9 @@ from typing import ClassVar, Literal, TypeVar
 
 from retable.cards import SCALES, Asked, Equivalence, Ordering, PaperCard, Recipe, Scale, Trend
 from retable.looks import in_common
-from retable.rows import Row, hours_to
+from retable.rows import Row, hours_to, most_seeds, possible
 from retable.significance import (
     ALPHA,
-    MOST_SEEDS,
     MeanDifference,
     average,
     detectable,
@@ -406,9 +405,10 @@ def designed(verdict: AnyVerdict) -> AnyVerdict:
     """An inconclusive verdict with the second look that would decide it at the strictest level of the adjustment."""
     if len(verdict.looks) == 2:
         return replace(verdict, note=join(verdict.note, BOTH_LOOKS))
-    seeds = verdict.seeds_to_decide(ALPHA / verdict.tests)
+    seeds = possible(verdict.seeds_to_decide(ALPHA / verdict.tests), verdict.rows)
     hours = hours_to(verdict.rows, seeds) if seeds else None
-    return replace(verdict, look_two=seeds, hours=hours, note=join(design(seeds, hours), verdict.note))
+    note = join(design(seeds, hours, most_seeds(verdict.rows)), verdict.note)
+    return replace(verdict, look_two=seeds, hours=hours, note=note)
 
 
 def adjust(verdicts: list[AnyVerdict], settle: Callable[[AnyVerdict], AnyVerdict]) -> list[AnyVerdict]:
@@ -572,10 +572,10 @@ def _few_pairs(found: PairedComparison, tests: int) -> str:
 BOTH_LOOKS = "both looks are taken, further seeds count no more"
 
 
-def design(seeds: int | None, hours: float | None) -> str:
-    """What a second look would need to decide; `seeds` are those in all."""
+def design(seeds: int | None, hours: float | None, most: int) -> str:
+    """What a second look would need to decide; `seeds` are those in all, and there may be `most`."""
     if seeds is None:
-        return f"a look two of up to {MOST_SEEDS} seeds would not settle it"
+        return f"a look two of up to {most} seeds would not settle it"
     return f"look two at {seeds} seeds would settle it" + ("" if hours is None else f" ({hours:.2g} hours)")
 
 

@@ -11,7 +11,7 @@ from retable.currency import Currency
 from retable.looks import Looks, in_common
 from retable.plan import Cell
 from retable.records import RunRecord
-from retable.significance import average
+from retable.significance import MOST_SEEDS, average
 
 # The logarithm of the mean Gaussian potential of unit rows is at most 0, and within this of 0 where all rows are one
 # direction, or zero. Positive values are another measure of the same name, such as U-MAE's mean squared cosine.
@@ -188,6 +188,16 @@ def hours_to(rows: Iterable[Row], seeds: int) -> float | None:
         max(more, 0) * average(record.device_seconds for record in runs.values()) for runs, more in needed.values()
     )
     return total / 3600
+
+
+def most_seeds(rows: Iterable[Row]) -> int:
+    """Seeds that a second look of these rows may have: beyond a fixed set of splits they would only repeat it."""
+    return min([MOST_SEEDS, *(row.recipe.protocol.most_seeds or MOST_SEEDS for row in rows)])
+
+
+def possible(seeds: int | None, rows: Iterable[Row]) -> int | None:
+    """The seeds of a second look; None where the rows' protocols have no so many."""
+    return None if seeds is None or seeds > most_seeds(rows) else seeds
 
 
 def group_rows(

@@ -9,8 +9,8 @@ from typing import Literal
 
 from retable.cards import SCALES, Claim, PaperCard, Scalar, Scale, Statement
 from retable.orders import TrendVerdict, Verdict, join
-from retable.rows import Row, hours_to
-from retable.significance import ALPHA, MOST_SEEDS, MeanDifference, favours, holm, look_two, p_of_two
+from retable.rows import Row, hours_to, most_seeds, possible
+from retable.significance import ALPHA, MeanDifference, favours, holm, look_two, p_of_two
 
 Finding = Literal["supported", "contradicted", "undecided", "open"]
 STATEMENT_STATES = ("holds", "holds in part", "reversed", "undecided", "not measured")
@@ -57,8 +57,8 @@ class Part:
         if len(self.looks) == 2:
             return None
         if self.verdict is not None:
-            return self.verdict.seeds_to_decide(alpha, tails)
-        return look_two(self.gap, alpha, tails=tails) if self.gap else None
+            return possible(self.verdict.seeds_to_decide(alpha, tails), self.rows)
+        return possible(look_two(self.gap, alpha, tails=tails), self.rows) if self.gap else None
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,8 @@ def _hopeless(parts: Sequence[Part]) -> str:
     done = sum(1 for part in parts if len(part.looks) == 2)
     if done:
         return f"both looks are taken of {done} undecided parts"
-    return f"a look two of up to {MOST_SEEDS} seeds would not decide every part"
+    most = most_seeds(row for part in parts for row in part.rows)
+    return f"a look two of up to {most} seeds would not decide every part"
 
 
 def _decides(parts: Sequence[Part]) -> tuple[int | None, float | None]:

@@ -28,7 +28,7 @@ from retable.orders import (
 )
 from retable.plan import Cell
 from retable.records import RunRecord
-from retable.rows import Row, group_rows, hours_to
+from retable.rows import Row, group_rows, hours_to, most_seeds, possible
 from retable.significance import (
     ALPHA,
     MeanDifference,
@@ -374,9 +374,9 @@ def _settle_value(verdict: ValueVerdict, state: str) -> ValueVerdict:
         note = join(note, "outside the margin, but the paper's own error is too large to call it different")
     elif state == "inconclusive":
         if len(verdict.looks) == 1:
-            seeds = look_two(verdict.gaps[-1], ALPHA / verdict.tests, verdict.margin)
+            seeds = possible(look_two(verdict.gaps[-1], ALPHA / verdict.tests, verdict.margin), [verdict.row])
             hours = hours_to([verdict.row], seeds) if seeds else None
-        note = join(note, design(seeds, hours) if len(verdict.looks) == 1 else BOTH_LOOKS)
+        note = join(note, design(seeds, hours, most_seeds([verdict.row])) if len(verdict.looks) == 1 else BOTH_LOOKS)
         if verdict.plain != state:
             note = join(note, f"{verdict.plain} before the adjustment for {verdict.tests} claims")
     return replace(verdict, state=state, note=note, look_two=seeds, hours=hours)

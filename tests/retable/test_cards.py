@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from retable.cards import CardError, load_claims, load_dataset, load_datasets, load_paper, load_papers
+from retable.cards import CardError, PaperCard, load_claims, load_dataset, load_datasets, load_paper, load_papers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -172,6 +173,13 @@ def test_tuned_settings_are_those_of_the_variants_they_name(small_card):
     (small_card.parent / "tuned" / "depth.csv").write_text("variants,dataset,epochs,lr\nplain,cora,5,\n")
     (recipe,) = load_paper(small_card).recipes
     assert recipe.variants["plain"].by_dataset == {"cora": {"epochs": 5}}
+
+
+def test_more_seeds_than_the_protocol_has_are_refused(world):
+    data = world.paper.model_dump()
+    data["recipes"][0]["protocol"]["most_seeds"] = 4
+    with pytest.raises(ValidationError, match="scale full asks for 5 seeds; its protocol has 4"):
+        PaperCard.model_validate(data)
 
 
 def test_a_claims_file_that_is_not_utf_8_names_the_row(tmp_path):

@@ -71,6 +71,25 @@ def test_a_small_effect_is_adjusted_over_the_parts(world):
     assert judged(world, above, NOISY)["full"].state == "undecided"
 
 
+@pytest.mark.parametrize("most", [None, 5])
+def test_no_look_asks_for_more_seeds_than_the_protocol_has(world, most):
+    """A number, an ordering and a statement alike: seeds beyond a fixed set of splits would repeat them."""
+    change_card(world, lambda data: data["recipes"][0]["protocol"].update(most_seeds=most))
+    world.claim("plain", 2, 80.0)
+    spread = [78.0, 82.0, 80.5, 79.0, 80.0]
+    world.measure(world.cell("plain", depth=2), spread)
+    measure_ours(world, 2, [value + gap for value, gap in zip(spread, [2.0, -1.0, 2.5, 0.0, 1.0], strict=True)])
+    found = world.assess()
+    (number,) = found.values
+    orders = [order for order in found.orderings if order.state == "inconclusive"]
+    assert orders
+    for verdict in (number, *orders, *found.statements):
+        assert (verdict.look_two is None) == (most == 5), verdict
+    if most:
+        assert all("a look two of up to 5 seeds would not" in verdict.note for verdict in (number, *orders))
+        assert all("up to 5 seeds would not decide every part" in verdict.note for verdict in found.statements)
+
+
 def test_an_undecided_one_says_which_seeds_and_hours_would_decide(world):
     above = [value + gap for value, gap in zip(CLOSE, [0.1, 3.1, 1.0, 3.3, -0.6], strict=True)]
     verdict = judged(world, above, above)["full"]
