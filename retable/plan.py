@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from retable.cards import SCALES, CardError, DatasetCard, PaperCard, Recipe, Scalar, Scale, as_text, unknown
+from retable.cards import MOST_SEEDS, SCALES, CardError, DatasetCard, PaperCard, Recipe, Scalar, Scale, as_text, unknown
 
 # Ends the protocol's name of cells that no card lists (`--set`), so that they are nobody's result by mistake.
 WHAT_IF = ", what if"
@@ -97,7 +97,7 @@ def plan(
 ) -> list[Cell]:
     """Cells of a scale in a stable order, narrowed to a selection.
 
-    `seeds` replaces the number of seeds that the cards ask for. Raises CardError with the valid choices when a name is
+    `seeds` replaces the number of seeds that the cards ask for, as far as a protocol has so many. Raises CardError with the valid choices when a name is
     unknown, and when a selection leaves nothing to run. None selects all, an empty list nothing.
     """
     if scale not in SCALES:
@@ -155,7 +155,7 @@ def recipe_cells(
     if at_scale is None:
         return []
     hyper = {key: sourced.value for key, sourced in {**recipe.hyper, **at_scale.hyper}.items()}
-    cells = []
+    cells, most = [], recipe.protocol.most_seeds or MOST_SEEDS
     own = {dataset: split for dataset, split in at_scale.user_provided.items() if dataset in datasets}
     for dataset, split in (at_scale.datasets | own).items():
         if dataset not in datasets:
@@ -180,7 +180,7 @@ def recipe_cells(
                         settings=hyper | tuned | axes,
                         scale=scale,
                         protocol=f"{recipe.protocol.name} v{recipe.protocol.version}",
-                        seeds=tuple(range(seeds or at_scale.seeds)),
+                        seeds=tuple(range(min(seeds or at_scale.seeds, most))),
                     )
                 )
     return cells

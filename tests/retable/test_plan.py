@@ -37,6 +37,11 @@ def test_identities_are_unique_and_slugs_are_folder_names() -> None:
         assert all(cell.slug.replace("_", "").replace("-", "").replace(".", "").isalnum() for cell in cells)
 
 
+def test_more_seeds_than_a_protocol_has_are_not_planned() -> None:
+    cells = plan(PAPERS, DATASETS, "full", ["gind"], seeds=25)
+    assert {(cell.recipe, len(cell.seeds)) for cell in cells} == {("nodes", 10), ("graphs", 25)}
+
+
 def test_tuned_variants_get_a_cell_for_each_candidate() -> None:
     cells = plan(PAPERS, DATASETS, "full", ["contranorm"], ["cora"], ["node-depth"])
     tuned = [cell for cell in cells if cell.variant == "contranorm" and cell.axes["depth"] == 16]
