@@ -97,8 +97,9 @@ def plan(
 ) -> list[Cell]:
     """Cells of a scale in a stable order, narrowed to a selection.
 
-    `seeds` replaces the number of seeds that the cards ask for, as far as a protocol has so many. Raises CardError with the valid choices when a name is
-    unknown, and when a selection leaves nothing to run. None selects all, an empty list nothing.
+    `seeds` replaces the number of seeds that the cards ask for, as far as a protocol has so many. Raises CardError with
+    the valid choices when a name is unknown, and when a selection leaves nothing to run. None selects all, an empty
+    list nothing.
     """
     if scale not in SCALES:
         raise CardError(unknown("scale", scale, list(SCALES)))
