@@ -57,8 +57,10 @@ class Part:
         if len(self.looks) == 2:
             return None
         if self.verdict is not None:
-            return possible(self.verdict.seeds_to_decide(alpha, tails), self.rows)
-        return possible(look_two(self.gap, alpha, tails=tails), self.rows) if self.gap else None
+            seeds = self.verdict.seeds_to_decide(alpha, tails)
+        else:
+            seeds = look_two(self.gap, alpha, tails=tails) if self.gap else None
+        return possible(seeds, self.rows)
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,19 @@ from pathlib import Path
 from retable.config import Workspace
 
 
-def build_site(workspace: Workspace) -> Path:
-    """Draw `reports/site` of a checkout and return its index; at once where nothing changed since the last time."""
+def build_site(workspace: Workspace, out: Path | None = None) -> Path:
+    """Draw `reports/site` of a checkout, all papers and scales whatever the selection, and return its index.
+
+    At once where nothing changed since the last time: the rest of this package is not imported then.
+    """
     from retable.report.changes import keys_of
     from retable.report.folder import drawn, sweep
 
-    out = workspace.reports / "site"
-    now = keys_of(workspace)
-    if drawn(out).is_of(now.of):
+    out = workspace.reports / "site" if out is None else out
+    now, before = keys_of(workspace), drawn(out)
+    if before.is_of(now.of):
         sweep(out)
         return out / "index.html"
-    from retable.report.site import build_site
+    from retable.report.site import draw_site
 
-    return build_site(workspace, out, now)
+    return draw_site(workspace, out, now, before)

@@ -30,7 +30,7 @@ from retable.probed import Probe, read_probes
 from retable.records import RunRecord, Trouble, to_json
 from retable.report import changes, explorations, files, others, tables, tasks, words
 from retable.report.document import document
-from retable.report.folder import Folder, drawn, new_site
+from retable.report.folder import Drawn, Folder, new_site
 from retable.report.paper import PaperPages, Subject
 from retable.report.part import Part
 from retable.report.render import Renderer
@@ -85,16 +85,9 @@ def _uncollected() -> Iterator[None]:
 
 
 @_uncollected()
-def build_site(workspace: Workspace, out: Path | None = None, now: changes.Keys | None = None) -> Path:
-    """Draw `reports/site` of a checkout, all papers and scales whatever the selection; return its index.
-
-    What nothing changed of since the last drawing is taken over. `now` is `changes.keys_of`, if that is known.
-    """
-    out = workspace.reports / "site" if out is None else out
-    now, before = now or changes.keys_of(workspace), drawn(out)
+def draw_site(workspace: Workspace, out: Path, now: changes.Keys, before: Drawn) -> Path:
+    """Draw the site into `out` and return its index; of the site `before`, what nothing changed of is taken over."""
     keys = now.of
-    if before.is_of(keys):
-        return out / "index.html"
     with new_site(out, keys) as folder:
         drawing: Drawing | None = None
         parts: dict[str, Part] = {}

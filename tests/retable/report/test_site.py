@@ -11,9 +11,9 @@ from PIL import Image
 
 from retable.cards import CardError, PaperCard
 from retable.config import Workspace, load_config
-from retable.report import compact
+from retable.report import build_site, compact
 from retable.report.paper import PaperPages, setting_sources
-from retable.report.site import build, build_site, web_address
+from retable.report.site import build, web_address
 
 VALUES = [80.0, 80.1, 79.9, 80.05, 79.95]
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
