@@ -42,14 +42,18 @@ def cut(settings: Mapping[str, Scalar], epochs: int = EPOCHS) -> dict[str, Scala
     return {key: value for key, value in changed.items() if value != settings[key]}
 
 
-def stretch(settings: Mapping[str, Scalar], short: Mapping[str, Scalar]) -> float:
-    """How many times longer the longest phase of a whole run is than that of the run with `short` in its place."""
-    ratios = [
-        value / cut_to
+def phases(settings: Mapping[str, Scalar], short: Mapping[str, Scalar]) -> dict[str, float]:
+    """What `short` cuts of a cell's settings: how many times longer each phase is in a whole run."""
+    return {
+        key: value / cut_to
         for key, cut_to in short.items()
         if _is_length(value := settings[key]) and _is_length(cut_to) and key.split("_")[-1] == "epochs"
-    ]
-    return max(ratios, default=1.0)
+    }
+
+
+def stretch(settings: Mapping[str, Scalar], short: Mapping[str, Scalar]) -> float:
+    """How many times longer the longest phase of a whole run is than that of the run with `short` in its place."""
+    return max(phases(settings, short).values(), default=1.0)
 
 
 def _is_length(value: Scalar) -> TypeGuard[int | float]:

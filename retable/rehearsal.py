@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from retable.cards import CardError, Model, read_table
+from retable.cards import CardError, Model, Scalar, read_table
 from retable.checkout import running_tree
 from retable.config import Workspace
-from retable.equivalence import cut, stretch
+from retable.equivalence import cut, phases, stretch
 from retable.plan import Cell
 from retable.preflight import operations
 from retable.prove import Tree
@@ -56,8 +56,8 @@ def load_rehearsal(root: Path) -> dict[str, Rehearsed]:
 def rehearse(workspace: Workspace, cells: Sequence[Cell], steps: int, limit: float, say: Callable[[str], None]) -> int:
     """Run cells on the processor, every phase cut to `steps` epochs, until `limit` seconds are over.
 
-    A second, longer run tells what an epoch takes. Cells that ran well before are left out. Returns how
-    many failed. Raises CardError for less than one step.
+    A second run for each phase, longer in this phase, tells what its epoch takes. Cells that ran well before are left
+    out. Returns how many failed. Raises CardError for less than one step.
     """
     if steps < 1:
         raise CardError(f"--steps {steps}: needs at least 1")
@@ -90,26 +90,28 @@ def _rehearse_cell(workspace: Workspace, tree: Tree, cell: Cell, steps: int, scr
 
     fetch(workspace.datasets[cell.dataset], workspace.raw, workspace.mirror, progress=False)
 
-    def run(epochs: int) -> tuple[str, float]:
+    def run(settings: dict[str, Scalar]) -> tuple[str, float]:
         answer = tree.ask(
             "run",
             scale=cell.scale,
             identity=cell.identity,
             seed=0,
-            settings=cut(cell.settings, epochs),
+            settings=settings,
             raw=str(workspace.raw),
             folder=str(scratch),
         )
         return answer.get("error") or answer["state"].partition(":")[0], answer.get("cpu_s", 0.0)
 
-    times = stretch(cell.settings, cut(cell.settings, steps))
-    state, seconds = run(steps)
+    short = cut(cell.settings, steps)
+    state, seconds = run(short)
     if state not in GOOD:
         return Rehearsed(cell=cell.identity, name=_name(cell), state=state)
-    # What takes a moment is told better by a longer second run.
-    factor = min(times, 2.0 if seconds > SHORT_SECONDS else 10.0)
-    longer = run(round(factor * steps))[1] if times > 1 else seconds
-    whole = seconds + max(longer - seconds, 0.0) * (times - 1) / max(factor - 1, 1.0)
+    whole = seconds
+    for phase, times in phases(cell.settings, short).items():
+        # What takes a moment is told better by a longer second run.
+        epochs = max(steps + 1, round(min(times, 2.0 if seconds > SHORT_SECONDS else 10.0) * steps))
+        longer = run({**short, phase: epochs})[1]
+        whole += max(longer - seconds, 0.0) * (times - 1) * steps / (epochs - steps)
     return Rehearsed(
         cell=cell.identity, name=_name(cell), state=state, seconds=round(seconds, 2), whole_seconds=round(whole, 1)
     )

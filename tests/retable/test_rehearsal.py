@@ -1,5 +1,7 @@
 """Cells cut short: what they cost whole, which are left out, what fails."""
 
+from dataclasses import replace
+
 import pytest
 
 from retable.cards import CardError
@@ -7,7 +9,7 @@ from retable.rehearsal import load_rehearsal, rehearse
 
 
 class Tree:
-    """In place of the process that runs cells: a second for a start and three for an epoch."""
+    """In place of the process that runs cells: a second for a start, three for an epoch, fifty for a generator's."""
 
     asked: list[dict] = []
     speed = 1.0
@@ -20,7 +22,8 @@ class Tree:
         self.asked.append(request)
         if request["identity"] in self.broken:
             return {"error": "OSError: no weights"}
-        return {"state": "ok", "cpu_s": (1.0 + 3.0 * request["settings"]["epochs"]) / self.speed}
+        seconds = 1.0 + 3.0 * request["settings"]["epochs"] + 50.0 * request["settings"].get("generator_epochs", 0)
+        return {"state": "ok", "cpu_s": seconds / self.speed}
 
     def close(self):
         pass
@@ -51,6 +54,14 @@ def test_what_takes_a_moment_has_a_longer_second_run(workspace, cells, monkeypat
     assert [request["settings"]["epochs"] for request in Tree.asked] == [1, 10]
     found = load_rehearsal(workspace.root)[cells[0].identity]
     assert found.whole_seconds == pytest.approx((1.0 + 3.0 * cells[0].settings["epochs"]) / 10)
+
+
+def test_each_phase_has_a_price_of_its_own(workspace, cells):
+    cell = replace(cells[0], settings={**cells[0].settings, "epochs": 2000, "generator_epochs": 10})
+    rehearse(workspace, [cell], 1, 60.0, print)
+    lengths = [(request["settings"]["epochs"], request["settings"]["generator_epochs"]) for request in Tree.asked]
+    assert lengths == [(1, 1), (2, 1), (1, 2)]
+    assert load_rehearsal(workspace.root)[cell.identity].whole_seconds == pytest.approx(1.0 + 3.0 * 2000 + 50.0 * 10)
 
 
 def test_what_ran_well_is_not_run_again_and_what_failed_is(workspace, cells):
