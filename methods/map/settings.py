@@ -40,4 +40,19 @@ class ClassifySettings(Settings):
     batch_size: PositiveInt
 
 
-EXPERIMENTS = {"invariance": InvarianceSettings, "run": ClassifySettings}
+class FramesSettings(Settings):
+    """Which of several weighted graphs is it? Seen are bases of one eigenspace, in any order of the nodes."""
+
+    encoding: Literal["raw", "random-sign", "two-branch", "map", "majority"]
+    graphs: PositiveInt
+    """Classes: frames of the data set that the seed chooses."""
+    instances: PositiveInt
+    """Bases and orders of each."""
+    test_share: Annotated[float, Field(gt=0, lt=1)]
+    hidden: PositiveInt
+    lr: float
+    epochs: int
+    batch_size: PositiveInt
+
+
+EXPERIMENTS = {"frames": FramesSettings, "invariance": InvarianceSettings, "run": ClassifySettings}

@@ -13,6 +13,7 @@ from retable.data.graph_sets import GraphSet
 from retable.data.image_sets import ImageSet
 from retable.data.molecules import MoleculeSet
 from retable.data.readers.embedded import digits_grid, digits_knn
+from retable.data.readers.embedded_frames import random_frames
 from retable.data.readers.embedded_images import digits_16
 from retable.data.readers.embedded_pairs import word_pairs
 from retable.data.readers.folders import image_folder
@@ -50,6 +51,7 @@ READERS: dict[str, Reader] = {
     "ogb_nodes": ogb_nodes,
     "plain_text": plain_text,
     "planetoid": planetoid,
+    "random_frames": random_frames,
     "stl10_binary": stl10_binary,
     "sums": sums,
     "tiny_imagenet": tiny_imagenet,
