@@ -139,6 +139,7 @@ class UnpinnedFile(Model):
 
     path: Below = Field(description="its place below `datasets/raw/` and below a mirror")
     url: str
+    member: str | None = Field(default=None, description="its name in the archive at `url`, if that is one")
     sha256: Sha256 | None = Field(default=None, description="where a public list has it")
 
 

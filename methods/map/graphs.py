@@ -6,15 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retable.data.graph_sets import GraphSet, simple_edges
+from retable.data.edges import distinct_edges
+from retable.data.graph_sets import GraphSet
+from retable.data.molecules import MoleculeSet
 
 from .canonize import Precision
 from .encoding import Encoding, Spectrum, encode, normalised_adjacency, spectrum
 
 
-def adjacencies(data: GraphSet, chosen: np.ndarray) -> Iterator[Tensor]:
+def adjacencies(data: GraphSet | MoleculeSet, chosen: np.ndarray) -> Iterator[Tensor]:
     """The dense symmetric adjacency (n, n), float64, of each of the chosen graphs."""
-    edges = simple_edges(data)
+    edges = distinct_edges(data.edge_index, len(data.node_graph), loops=False)
     first = np.searchsorted(data.node_graph, np.arange(len(data.y) + 1))
     owner = data.node_graph[edges[0]]
     order = np.argsort(owner, kind="stable")

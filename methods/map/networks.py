@@ -20,18 +20,18 @@ def mlp(*widths: int) -> nn.Sequential:
 
 
 class Trunk(nn.Module):
-    """The network that reads an encoding (N, k): GIN on each column by itself, then the sum over columns.
+    """The network that reads an encoding (N, k): GIN on each column by itself, the sum over columns, an MLP.
 
     Columns beyond a graph's number of nodes are masked. `even` adds what the same network gives for the columns of
     opposite sign (SignNet, Lim et al., 2022), so that signs do not matter; a canonized encoding needs no second pass.
     """
 
-    def __init__(self, k: int, hidden: int, layers: int, *, even: bool) -> None:
+    def __init__(self, k: int, hidden: int, layers: int, *, even: bool, out_layers: int = 2) -> None:
         super().__init__()
         widths = [1] + [hidden] * layers
         self.convs = nn.ModuleList(mlp(a, hidden, b) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(hidden) for _ in range(layers - 1))
-        self.out = mlp(hidden, hidden, k)
+        self.out = mlp(*[hidden] * out_layers, k)
         self.even = even
 
     def forward(self, columns: Tensor, batch: GraphBatch) -> Tensor:
@@ -68,23 +68,26 @@ class GatedGCNLayer(nn.Module):
     """A gated graph convolution with edge states (Bresson and Laurent, 2018), as the authors configure it.
 
     e' = D h_source + E h_target + C e; h' = A h_target + sum sigmoid(e') B h_source / (sum sigmoid(e') + 1e-6);
-    BatchNorm, ReLU and a residual connection on both.
+    BatchNorm and ReLU on both; a residual connection where the width stays.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, out: int | None = None) -> None:
         super().__init__()
-        self.A, self.B, self.C, self.D, self.E = (nn.Linear(dim, dim) for _ in range(5))
-        self.node_norm, self.edge_norm = nn.BatchNorm1d(dim), nn.BatchNorm1d(dim)
+        self.residual, out = out in (None, dim), out or dim
+        self.A, self.B, self.C, self.D, self.E = (nn.Linear(dim, out) for _ in range(5))
+        self.node_norm, self.edge_norm = nn.BatchNorm1d(out), nn.BatchNorm1d(out)
 
     def forward(self, h: Tensor, e: Tensor, batch: GraphBatch) -> tuple[Tensor, Tensor]:
-        """Node states (N, dim) and edge states (E, dim)."""
+        """Node states (N, out) and edge states (E, out)."""
         source, target = batch.edge_index
         gates = self.D(h)[source] + self.E(h)[target] + self.C(e)
         open_ = torch.sigmoid(gates)
-        zero = torch.zeros_like(h)
+        own = self.A(h)
+        zero = torch.zeros_like(own)
         flow = zero.index_add(0, target, open_ * self.B(h)[source])
-        new = self.A(h) + flow / (zero.index_add(0, target, open_) + 1e-6)
-        return h + F.relu(self.node_norm(new)), e + F.relu(self.edge_norm(gates))
+        new = own + flow / (zero.index_add(0, target, open_) + 1e-6)
+        new_h, new_e = F.relu(self.node_norm(new)), F.relu(self.edge_norm(gates))
+        return (h + new_h, e + new_e) if self.residual else (new_h, new_e)
 
 
 class GraphClassifier(nn.Module):

@@ -40,6 +40,35 @@ class ClassifySettings(Settings):
     batch_size: PositiveInt
 
 
+class MoleculeSettings(Settings):
+    """Targets of molecules by GatedGCN, which sees an encoding beside atoms and bonds."""
+
+    encoding: Literal["none", "random-sign", "map"]
+    """Without; eigenvectors with signs drawn anew for each training batch, added to the embedding (LapPE); canonized in
+    sign and basis and read by a network."""
+    evaluator: str
+    """"mae", for which training minimises it, or the name of OGB's evaluator, with a cross-entropy for each label."""
+    k: PositiveInt
+    hidden: PositiveInt
+    out: PositiveInt
+    """Width of the last layer."""
+    layers: PositiveInt
+    readout: Literal["mean", "sum"]
+    trunk_layers: PositiveInt
+    trunk_hidden: PositiveInt
+    input_dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    lr: float
+    lr_factor: Annotated[float, Field(gt=0, lt=1)]
+    """The rate falls by it after more than `lr_patience` epochs without a lower validation loss."""
+    lr_patience: Annotated[int, Field(ge=0)]
+    min_lr: float
+    """Training ends below it."""
+    weight_decay: float
+    epochs: int
+    batch_size: PositiveInt
+
+
 class FramesSettings(Settings):
     """Which of several weighted graphs is it? Seen are bases of one eigenspace, in any order of the nodes."""
 
@@ -55,4 +84,9 @@ class FramesSettings(Settings):
     batch_size: PositiveInt
 
 
-EXPERIMENTS = {"frames": FramesSettings, "invariance": InvarianceSettings, "run": ClassifySettings}
+EXPERIMENTS = {
+    "frames": FramesSettings,
+    "invariance": InvarianceSettings,
+    "molecules": MoleculeSettings,
+    "run": ClassifySettings,
+}

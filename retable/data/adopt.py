@@ -90,7 +90,12 @@ def _single_files(known: UnpinnedCard, folder: Path, raw: Path) -> list[DataFile
         digest = _checked(known, source, file.sha256)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(source)
-        files.append(DataFile(path=file.path, bytes=source.stat().st_size, sha256=digest, url=file.url))
+        size = source.stat().st_size
+        whole = None if file.member else file.url
+        archive = Archive(url=file.url) if file.member else None
+        files.append(
+            DataFile(path=file.path, bytes=size, sha256=digest, url=whole, archive=archive, member=file.member)
+        )
     return files
 
 

@@ -7,17 +7,18 @@ import numpy as np
 
 
 def ogb_score(name: str, y: np.ndarray, predicted: np.ndarray) -> float:
-    """The data set's official metric in percent: accuracy on ogbn-*, ROC-AUC or what OGB lists on ogbg-*.
+    """The data set's official metric in percent: accuracy on ogbn-*, what OGB lists on ogbg-*.
 
-    y: (N,) labels. predicted: (N,) labels where the metric is accuracy, scores where it is ROC-AUC. Raises ValueError
-    for a name that OGB does not know.
+    y: (N,) labels, or (N, T) with NaN where one is not known. predicted: as many labels where the metric is accuracy,
+    scores where it is ROC-AUC or the average precision. Raises ValueError for a name that OGB does not know.
     """
     _stay_offline()
     if name.startswith("ogbn-"):
         from ogb.nodeproppred import Evaluator
     else:
         from ogb.graphproppred import Evaluator
-    answers = Evaluator(name).eval({"y_true": np.asarray(y)[:, None], "y_pred": np.asarray(predicted)[:, None]})
+    tables = {"y_true": np.asarray(y), "y_pred": np.asarray(predicted)}
+    answers = Evaluator(name).eval({key: table.reshape(len(table), -1) for key, table in tables.items()})
     (value,) = answers.values()
     return 100 * float(value)
 

@@ -28,6 +28,10 @@ class MoleculeTask(GraphTask):
     """
 
     def __init__(self, data: MoleculeSet, split: NodeSplit, settings: GraphSettings, device: torch.device) -> None:
+        if data.y.ndim != 1:
+            raise DataError(
+                f"{data.name}: has {data.y.shape[1]} targets a molecule, this probe takes one class of each"
+            )
         for name, part in (("train", split.train), ("val", split.val), ("test", split.test)):
             if len(set(data.y[part].tolist())) != 2:
                 raise DataError(f"{data.name}: the {name} part does not hold both classes")

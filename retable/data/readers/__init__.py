@@ -27,6 +27,7 @@ from retable.data.readers.planetoid import planetoid
 from retable.data.readers.problems import code_problems, json_lines
 from retable.data.readers.text import facts, plain_text, sums
 from retable.data.readers.tu import tu
+from retable.data.readers.tu_targets import tu_targets
 from retable.data.sentence_sets import SentenceSet
 from retable.data.text_sets import TextSet
 
@@ -56,5 +57,6 @@ READERS: dict[str, Reader] = {
     "sums": sums,
     "tiny_imagenet": tiny_imagenet,
     "tu": tu,
+    "tu_targets": tu_targets,
     "word_pairs": word_pairs,
 }

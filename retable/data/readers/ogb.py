@@ -5,6 +5,7 @@ archive's members, which are hashed, and the division is the one in the archive.
 """
 
 import gzip
+import re
 import warnings
 import zlib
 from pathlib import Path
@@ -44,18 +45,19 @@ def ogb_nodes(card: DatasetCard, raw: Path) -> NodeGraph:
 
 
 def ogb_graphs(card: DatasetCard, raw: Path) -> MoleculeSet:
-    """A set of OGB's molecules (ogbg-molhiv): edges and nodes with their features, and the counts of each graph.
+    """A set of OGB's molecules (ogbg-mol*): edges and nodes with their features, and the counts of each graph.
 
     The archive lists a bond once and numbers the nodes of each graph from 0; here each bond has both directions, next
-    to each other as in OGB's loader, and nodes count through. SMILES strings are not read. The option `split` names the
-    folder of the division. Raises DataError that names the file for contents that do not fit together.
+    to each other as in OGB's loader, and nodes count through. SMILES strings are not read. Several labels, or one that
+    is missing or no whole number, make `y` a table. The option `split` names the folder of the division. Raises
+    DataError that names the file for contents that do not fit together.
     """
     files = GzipTables(card, raw)
     sizes, bonds = (files.table(f"raw/num-{kind}-list.csv.gz", np.int64)[:, 0] for kind in ("node", "edge"))
-    labels = files.table("raw/graph-label.csv.gz", np.int64)
+    labels = files.table("raw/graph-label.csv.gz", np.float32, missing=True)
     graphs, nodes = len(sizes), int(sizes.sum())
     files.require("raw/num-edge-list.csv.gz", len(bonds) == graphs, f"{len(bonds)} counts for {graphs} graphs")
-    files.require("raw/graph-label.csv.gz", labels.shape == (graphs, 1), f"{labels.shape} values for {graphs} graphs")
+    files.require("raw/graph-label.csv.gz", len(labels) == graphs, f"{labels.shape} values for {graphs} graphs")
     node_features = files.table("raw/node-feat.csv.gz", np.int64)
     files.require("raw/node-feat.csv.gz", len(node_features) == nodes, f"{len(node_features)} rows for {nodes} nodes")
     edges = files.table("raw/edge.csv.gz", np.int64)
@@ -75,7 +77,7 @@ def ogb_graphs(card: DatasetCard, raw: Path) -> MoleculeSet:
         np.repeat(edge_features, 2, axis=0),
         node_features,
         np.repeat(np.arange(graphs), sizes),
-        np.ascontiguousarray(labels[:, 0]),
+        labels[:, 0].astype(np.int64) if labels.shape[1] == 1 and (labels % 1 == 0).all() else labels,
         {split: files.division(f"split/{split}", graphs)},
     )
 
@@ -86,8 +88,8 @@ class GzipTables:
     def __init__(self, card: DatasetCard, raw: Path) -> None:
         self.card, self.raw = card, raw
 
-    def table(self, ending: str, dtype: type) -> np.ndarray:
-        """All numbers of a gzipped CSV file without a header: (rows, columns)."""
+    def table(self, ending: str, dtype: type, *, missing: bool = False) -> np.ndarray:
+        """All numbers of a gzipped CSV file without a header: (rows, columns); empty fields are NaN if some may be."""
         path = self.path(ending)
         try:
             with gzip.open(self.raw / path) as stream:
@@ -95,6 +97,8 @@ class GzipTables:
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{self.card.name}: {path} is no readable gzip file ({error})") from None
         columns = text.split(b"\n", 1)[0].count(b",") + 1
+        if missing:
+            text = re.sub(rb"(^|,)(?=,|\r?$)", rb"\1nan", text.removesuffix(b"\n"), flags=re.MULTILINE)
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)  # older numpy only warns and returns what came before
             try:

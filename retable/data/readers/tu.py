@@ -49,7 +49,7 @@ def tu(card: DatasetCard, raw: Path) -> GraphSet:
         _require(path, len(node_labels), nodes)
         node_labels -= node_labels.min()
     if path := files.get("node_attributes"):
-        values = _numbers(raw, path, np.float64)
+        values = numbers(raw, path, np.float64)
         if len(values) % nodes:
             raise DataError(f"{path}: {len(values)} values do not make rows of equal length for {nodes} nodes")
         node_attributes = values.reshape(nodes, -1).astype(np.float32)
@@ -65,10 +65,10 @@ def first_outside(edges: np.ndarray, nodes: int) -> tuple[int, int]:
 
 
 def _integers(raw: Path, path: str) -> np.ndarray:
-    return _numbers(raw, path, np.int64)
+    return numbers(raw, path, np.int64)
 
 
-def _numbers(raw: Path, path: str, dtype: type) -> np.ndarray:
+def numbers(raw: Path, path: str, dtype: type) -> np.ndarray:
     """All numbers of a text file, separated by commas, spaces or line ends."""
     text = (raw / path).read_bytes().replace(b",", b" ")
     if not text.strip():

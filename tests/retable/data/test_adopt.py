@@ -207,6 +207,28 @@ def test_a_card_is_made_of_single_files_too(downloads, root, tmp_path):
         assert split.test.tolist() == [len(data) - 1]
 
 
+def test_files_of_several_archives_are_members_of_theirs(root, tmp_path):
+    (tmp_path / "datasets").mkdir()
+    fields = {
+        "A": "1, 2\n2, 1\n",
+        "graph_indicator": "1\n1\n",
+        "graph_attributes": "0.5\n",
+        "node_labels": "0\n3\n",
+        "edge_labels": "1\n1\n",
+    }
+    for part in ("train", "val", "test"):
+        for field, text in fields.items():
+            for place in ("mine", f"mirror/TUDataset/ZINC_{part}"):
+                (tmp_path / place).mkdir(parents=True, exist_ok=True)
+                (tmp_path / place / f"ZINC_{part}_{field}.txt").write_text(text)
+    card = load_dataset(write_card(load_unpinned(root, "zinc-12k"), tmp_path / "mine", tmp_path))
+    assert all(file.archive and file.member == file.path.removeprefix("TUDataset/") for file in card.files)
+    fetch(card, tmp_path / "raw", str(tmp_path / "mirror"))
+    data, split = load(card, "fixed", tmp_path / "raw")
+    assert data.y.tolist() == [[0.5]] * 3
+    assert split.sizes == (1, 1, 1)
+
+
 def test_files_that_are_missing_or_other_than_those_of_public_lists_are_refused(downloads, root, tmp_path):
     mine = tmp_path / "mine"
     with pytest.raises(DataError, match=r"mrpc_dev_ids\.tsv of glue-mrpc is known by 111111111111"):

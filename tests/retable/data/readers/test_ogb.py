@@ -131,3 +131,19 @@ def test_a_bad_file_is_named_in_one_line(read, contents, changes, message):
     with pytest.raises(DataError, match=message) as error:
         read(contents, **changes)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0,1\n1,\n,0\n", [[0, 1], [1, np.nan], [np.nan, 0]]),
+        ("0,1,,\r\n1,,0,1\r\n,,,\r\n", [[0, 1, np.nan, np.nan], [1, np.nan, 0, 1], [np.nan] * 4]),
+        ("0.5\n1\n-2\n", [[0.5], [1], [-2]]),
+        ("1\n\n0\n", [[1], [np.nan], [0]]),
+        ("1\n0\n\n", [[1], [0], [np.nan]]),
+    ],
+)
+def test_several_labels_and_missing_ones_make_a_table(read, text, expected):
+    y = read(GRAPHS, graph_label=text).y
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y, np.float32(expected))
