@@ -47,10 +47,22 @@ class NodeSettings(ModelSettings):
     """Epochs without a better validation accuracy."""
 
 
+class InductiveSettings(ModelSettings):
+    """Several labels for each node, on graphs that were not trained on."""
+
+    self_loops: bool
+    """Degrees count one more."""
+    lr_every: PositiveInt
+    """Epochs after which the learning rate falls by `lr_factor`."""
+    lr_factor: float
+    patience: int
+    """Epochs without a better validation F1."""
+
+
 class GraphSettings(ModelSettings):
     """Classification of graphs, whose node states are summed."""
 
     batch_size: PositiveInt
 
 
-EXPERIMENTS = {"run": NodeSettings, "graphs": GraphSettings}
+EXPERIMENTS = {"run": NodeSettings, "graphs": GraphSettings, "inductive": InductiveSettings}

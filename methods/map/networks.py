@@ -82,12 +82,12 @@ class GatedGCNLayer(nn.Module):
         source, target = batch.edge_index
         gates = self.D(h)[source] + self.E(h)[target] + self.C(e)
         open_ = torch.sigmoid(gates)
-        own = self.A(h)
-        zero = torch.zeros_like(own)
+        zero = h.new_zeros(len(h), self.A.out_features)
         flow = zero.index_add(0, target, open_ * self.B(h)[source])
-        new = own + flow / (zero.index_add(0, target, open_) + 1e-6)
-        new_h, new_e = F.relu(self.node_norm(new)), F.relu(self.edge_norm(gates))
-        return (h + new_h, e + new_e) if self.residual else (new_h, new_e)
+        new = self.A(h) + flow / (zero.index_add(0, target, open_) + 1e-6)
+        if not self.residual:
+            return F.relu(self.node_norm(new)), F.relu(self.edge_norm(gates))
+        return h + F.relu(self.node_norm(new)), e + F.relu(self.edge_norm(gates))
 
 
 class GraphClassifier(nn.Module):

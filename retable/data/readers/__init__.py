@@ -12,6 +12,7 @@ from retable.data.folder_images import FolderSet
 from retable.data.graph_sets import GraphSet
 from retable.data.image_sets import ImageSet
 from retable.data.molecules import MoleculeSet
+from retable.data.node_sets import NodeSet
 from retable.data.readers.embedded import digits_grid, digits_knn
 from retable.data.readers.embedded_frames import random_frames
 from retable.data.readers.embedded_images import digits_16
@@ -24,6 +25,7 @@ from retable.data.readers.moleculenet import moleculenet
 from retable.data.readers.npz import gnn_benchmark, heterophilous
 from retable.data.readers.ogb import ogb_graphs, ogb_nodes
 from retable.data.readers.planetoid import planetoid
+from retable.data.readers.ppi import ppi
 from retable.data.readers.problems import code_problems, json_lines
 from retable.data.readers.text import facts, plain_text, sums
 from retable.data.readers.tu import tu
@@ -31,7 +33,7 @@ from retable.data.readers.tu_targets import tu_targets
 from retable.data.sentence_sets import SentenceSet
 from retable.data.text_sets import TextSet
 
-Parsed = NodeGraph | GraphSet | MoleculeSet | ImageSet | FolderSet | SentenceSet | TextSet
+Parsed = NodeGraph | NodeSet | GraphSet | MoleculeSet | ImageSet | FolderSet | SentenceSet | TextSet
 Reader = Callable[[DatasetCard, Path], Parsed]
 
 READERS: dict[str, Reader] = {
@@ -52,6 +54,7 @@ READERS: dict[str, Reader] = {
     "ogb_nodes": ogb_nodes,
     "plain_text": plain_text,
     "planetoid": planetoid,
+    "ppi": ppi,
     "random_frames": random_frames,
     "stl10_binary": stl10_binary,
     "sums": sums,
