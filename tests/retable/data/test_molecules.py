@@ -29,6 +29,8 @@ def test_bonds_are_counted_once_and_atoms_without_a_bond_too():
         "graphs": 3, "nodes": 6, "links": 3, "node_features": 3, "edge_features": 2, "classes": 2
     }  # fmt: skip
     assert count(molecules(y=np.zeros(3, int)))["classes"] == 1
+    assert "classes" not in count(molecules(y=np.zeros((3, 2), np.float32)))
+    assert count(molecules(y=np.zeros((3, 2), np.float32)))["targets"] == 2
 
 
 def test_the_hash_is_of_values_not_of_memory_names_or_splits():
@@ -52,6 +54,7 @@ def test_the_hash_is_of_values_not_of_memory_names_or_splits():
         {"node_features": molecules().node_features + (np.arange(18).reshape(6, 3) == 17)},
         {"node_graph": np.array([0, 0, 0, 1, 2, 2])},
         {"y": np.array([1, 0, 1])},
+        {"y": np.float32([[0], [1], [1]])},
     ],
 )
 def test_any_change_of_content_or_shape_changes_the_hash(changes):
