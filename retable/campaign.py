@@ -6,6 +6,7 @@ decided by any of its parts. Rows stay on the kind of device that the records of
 """
 
 import math
+import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -303,6 +304,8 @@ class Campaign:
             self.say(line)
         self.say(f"{plural(self.jobs, 'worker')} in {background.clone}; their logs: {background.folder}/worker-*.log")
         published = time.monotonic()
+        # A batch system ends a job so: its workers end with it, and what they finished is published.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             while background.alive() and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
@@ -311,6 +314,8 @@ class Campaign:
                     published = time.monotonic()
         except KeyboardInterrupt:
             self.say("interrupted; the same command goes on")
+        finally:
+            signal.signal(signal.SIGTERM, before)
         cut_short = bool(background.alive())
         if cut_short:
             background.stop()

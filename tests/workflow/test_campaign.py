@@ -2,7 +2,11 @@
 
 import json
 import shutil
+import signal
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +75,30 @@ def test_a_campaign_decides_what_is_open_and_publishes_it(repository):
     looks = (repository.folder / "results" / "published" / "looks.csv").read_text().splitlines()[1:]
     assert [line.split(",")[-2:] for line in looks] == [["5", ""]] * 2
     assert "nothing is left to measure" in said("campaign", "--minutes", "10")
+
+
+def test_a_campaign_that_is_terminated_takes_its_workers_along_and_goes_on(repository):
+    repository.edit("methods/tiny/run.py", "time.sleep(0.01)", "time.sleep(1.0)")
+    commit(repository)
+    assert repository.retable("campaign", "--steps", "1").returncode == 0
+    commit(repository)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "retable", "campaign", "--minutes", "60"],
+        cwd=repository.folder,
+        env=repository.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    state = repository.folder / ".background" / "campaign" / "state.json"
+    end = time.monotonic() + 300
+    while time.monotonic() < end and not list(state.parent.glob("clone/results/reduced/*/*/*/*/seed-*.json")):
+        time.sleep(0.2)
+    (worker,) = json.loads(state.read_text())["workers"]
+    running.send_signal(signal.SIGTERM)
+    text, _ = running.communicate(timeout=120)
+    assert running.returncode == 0
+    assert "interrupted; the same command goes on" in text
+    assert "of 10 seeds are measured; commit results/published" in text
+    stat = Path(f"/proc/{worker['pid']}/stat")
+    # It has ended, whether or not somebody has taken note of it.
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
