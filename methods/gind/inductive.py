@@ -18,8 +18,8 @@ from retable.experiment import BestEpochExperiment
 from retable.train.context import Context, Result
 
 from .implicit import Diffusion, cut, node_scale
-from .model import GIND, Iterations
-from .networks import GCN, make_optimiser
+from .model import GIND
+from .networks import GCN, make_model, make_optimiser
 from .settings import InductiveSettings
 
 Graph = tuple[Tensor, Diffusion, Tensor]
@@ -46,8 +46,9 @@ class Task:
 def operator(edges: np.ndarray, nodes: int, s: InductiveSettings, device: torch.device) -> Diffusion:
     """GIND's operator with each edge once; for the GCN with both directions."""
     both = torch.from_numpy(distinct_edges(edges, nodes, loops=False, undirected=True))
-    links, scale = both, node_scale(both, nodes, self_loops=s.self_loops)
-    if s.method != "gcn":
+    if s.method == "gcn":
+        links, scale = both, node_scale(both, nodes, self_loops=s.self_loops)
+    else:
         links, scale = cut(both, nodes, self_loops=s.self_loops)
     # The authors pass the graph of each node, which makes the norm one of mean squares.
     return Diffusion(links.to(device), scale.to(device), torch.zeros(nodes, dtype=torch.long, device=device))
@@ -76,27 +77,9 @@ class Inductive(BestEpochExperiment[InductiveSettings]):
 
     def __init__(self, settings: InductiveSettings, context: Context) -> None:
         super().__init__(settings, context)
-        s = settings
-        self.task = Task(s, context)
+        self.task = Task(settings, context)
         context.seed_torch("weights")
-        features, labels = self.task.features, self.task.labels
-        if s.method == "gcn":
-            model: GIND | GCN = GCN(features, s.channels, labels, dropout=s.dropout, pooled=False)
-        else:
-            steps = {"gind": Iterations(s.steps, s.gradient_steps), "explicit": Iterations(1, 1)}
-            model = GIND(
-                features,
-                s.channels,
-                labels,
-                layers=s.layers,
-                alpha=1.0 if s.method == "explicit" else s.alpha,
-                iterations=steps.get(s.method, Iterations(0, 0)),
-                double=s.double,
-                rescale=s.rescale,
-                dropout=s.dropout,
-                implicit_dropout=s.implicit_dropout,
-            )
-        self.model = model.to(context.device)
+        self.model = make_model(settings, self.task.features, self.task.labels).to(context.device)
 
     def train(self) -> None:
         s, model = self.settings, self.model
