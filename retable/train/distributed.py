@@ -70,6 +70,11 @@ def process_group() -> Iterator[torch.device]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device
         return
+    # Its functions take the group of this moment as a default. Imported later, by DistributedDataParallel, they would
+    # keep the group and its threads past `destroy_process_group`, and a thread that lets go of a tensor while Python
+    # ends aborts the process.
+    from torch.distributed import nn  # noqa: F401
+
     if gpus:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if gpus else "gloo")

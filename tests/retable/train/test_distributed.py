@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -58,22 +59,34 @@ def batch() -> Tensor:
     return torch.randn(2, WORLD, ROWS, IN, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
+def threads() -> list[str]:
+    """The names of this process's threads, those of C++ too."""
+    return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+
+
+def losses_and_gradients() -> dict[str, Any]:
+    model = DistributedDataParallel(make_model())
+    x = batch()[:, rank()]
+    found: dict[str, Any] = {"values": {}, "gradients": {}}
+    for name, loss_of in LOSSES.items():
+        model.zero_grad()
+        # DYNACL's views lie next to each other, the others' one after the other.
+        rows = x.transpose(0, 1) if name == "nt_xent" else x
+        loss = loss_of(model(rows.reshape(-1, IN)))
+        loss.backward()
+        dist.all_reduce(value := loss.detach().clone())
+        found["values"][name] = value.item() / world_size()
+        found["gradients"][name] = [p.grad.tolist() for p in model.parameters()]
+    return found
+
+
 def share_of_the_work(folder: Path) -> None:
     """What a process that torchrun started does: values and gradients of all losses, as JSON in `folder`."""
     with process_group() as device:
-        model = DistributedDataParallel(make_model())
-        x = batch()[:, rank()]
-        found = {"device": device.type, "world_size": world_size(), "values": {}, "gradients": {}}
-        for name, loss_of in LOSSES.items():
-            model.zero_grad()
-            # DYNACL's views lie next to each other, the others' one after the other.
-            rows = x.transpose(0, 1) if name == "nt_xent" else x
-            loss = loss_of(model(rows.reshape(-1, IN)))
-            loss.backward()
-            dist.all_reduce(value := loss.detach().clone())
-            found["values"][name] = value.item() / world_size()
-            found["gradients"][name] = [p.grad.tolist() for p in model.parameters()]
-        (folder / f"{rank()}.json").write_text(json.dumps(found))
+        found = losses_and_gradients()
+        found |= {"device": device.type, "world_size": world_size(), "threads": threads()}
+        place = folder / f"{rank()}.json"
+    place.write_text(json.dumps(found | {"threads afterwards": threads()}))
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +95,13 @@ def measured(tmp_path_factory) -> list[dict]:
     folder = tmp_path_factory.mktemp("torchrun")
     torchrun(__file__, folder, WORLD)
     return [json.loads((folder / f"{number}.json").read_text()) for number in range(WORLD)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are read from /proc")
+def test_nothing_of_the_group_runs_on_after_it(measured):
+    for found in measured:
+        assert any("gloo" in name for name in found["threads"])
+        assert not any("gloo" in name for name in found["threads afterwards"]), found["threads afterwards"]
 
 
 @pytest.mark.parametrize("name", LOSSES)
