@@ -26,6 +26,7 @@ from retable.significance import (
     least_p_signed_rank,
     look_two,
     look_two_of_ranks,
+    look_two_of_signed_ranks,
     p_beyond,
     p_equal,
     p_greater,
@@ -33,6 +34,7 @@ from retable.significance import (
     p_rank_sum,
     p_signed_rank,
     side,
+    signed_rank_tails,
     slopes,
 )
 
@@ -160,6 +162,11 @@ class TrendVerdict(Verdict):
     def asked(self) -> Trend:
         return self.trend
 
+    def seeds_to_decide(self, alpha: float, tails: int = 2) -> int | None:
+        if self.gap or self.p_for is None:
+            return super().seeds_to_decide(alpha, tails)
+        return look_two_of_signed_ranks(list(_slopes(self.trend, self.rows).values()), alpha, tails)
+
 
 AnyVerdict = TypeVar("AnyVerdict", bound=Verdict)
 Directed = TypeVar("Directed", OrderingVerdict, TrendVerdict)
@@ -222,9 +229,8 @@ def _judge_ordering(ordering: Ordering, pair: tuple[Row, Row], rows: list[Row]) 
         pair, "inconclusive", min(len(a), len(b)), difference, test, devices=_devices(pair), ordering=ordering
     )
     if ranked:
-        note = "; ".join(f"{row.label}: {row.condition(metric)}, no test of means" for row in ranked)
         p_for, p_against = (p_rank_sum(list(x.values()), list(y.values())) for x, y in ((a, b), (b, a)))
-        return replace(verdict, p_for=p_for, p_against=p_against, note=note)
+        return replace(verdict, p_for=p_for, p_against=p_against, note=_of_ranks(ranked, metric))
     gap = gap_of_order(a, b, resolution_of(pair, metric), test == "paired t")
     return _with_gap(verdict, gap, p_greater)
 
@@ -304,19 +310,35 @@ def judge_trends(paper: PaperCard, rows: list[Row]) -> list[TrendVerdict]:
 
 def _judge_trend(trend: Trend, line: tuple[Row, ...], rows: list[Row]) -> TrendVerdict:
     metric = metric_of(line[0].recipe, trend)
-    if lack := missing(line, metric, rows) or _mixed(line, metric):
+    if lack := missing(line, metric, rows):
         return TrendVerdict(line, lack[0], note=lack[1], trend=trend)
-    places = {_place(trend, row): row.values(metric) for row in line}
-    found = slopes(places)
+    found = _slopes(trend, line)
     if not found:
         return TrendVerdict(line, "incomplete", note="no seed has a value at all places", trend=trend)
+    ranked = [row for row in line if row.condition(metric) in RANKED]
     verdict = TrendVerdict(
         line, "inconclusive", len(found), average(found.values()), "t of slopes", devices=_devices(line),
         trend=trend,
     )  # fmt: skip
+    asked = [(1 if trend.direction == "rises" else -1) * slope for slope in found.values()]
+    if ranked:
+        p_for, p_against = signed_rank_tails(asked)
+        return replace(
+            verdict,
+            test="exact signed rank of slopes",
+            p_for=p_for,
+            p_against=p_against,
+            note=_of_ranks(ranked, metric),
+        )
+    places = [_place(trend, row) for row in line]
     step = resolution_of(line, metric) / (max(places) - min(places))
-    gap = gap_of_values([(1 if trend.direction == "rises" else -1) * slope for slope in found.values()], step)
-    return _with_gap(verdict, gap, p_greater)
+    return _with_gap(verdict, gap_of_values(asked, step), p_greater)
+
+
+def _slopes(trend: Trend, line: tuple[Row, ...]) -> dict[int, float]:
+    """The slope of each seed that has a value at all places."""
+    metric = metric_of(line[0].recipe, trend)
+    return slopes({_place(trend, row): row.values(metric) for row in line})
 
 
 def _place(trend: Trend, row: Row) -> float:
@@ -378,6 +400,11 @@ def _mixed(needed: Sequence[Row], metric: str) -> tuple[str, str] | None:
         if (condition := row.condition(metric)) in RANKED:
             return condition, f"{row.label} takes no test of means"
     return None
+
+
+def _of_ranks(ranked: Sequence[Row], metric: str) -> str:
+    """Why a statement is tested by ranks."""
+    return "; ".join(dict.fromkeys(f"{row.label}: {row.condition(metric)}, no test of means" for row in ranked))
 
 
 def _devices(rows: Sequence[Row]) -> tuple[str, ...]:

@@ -171,10 +171,15 @@ def undecidable(gaps: Sequence[MeanDifference], margin: float) -> bool:
 
 
 def p_signed_rank(differences: Sequence[float]) -> float:
-    """Wilcoxon's signed-rank test, two-sided: the p-value of `differences lie symmetrically around 0`.
+    """Wilcoxon's signed-rank test, two-sided: the p-value of `differences lie symmetrically around 0`."""
+    return min(1.0, 2 * min(signed_rank_tails(differences)))
+
+
+def signed_rank_tails(differences: Sequence[float]) -> tuple[float, float]:
+    """Wilcoxon's signed-rank test, one-sided: the p-value of `not above 0`, and that of `not below 0`.
 
     Exact for any number of pairs, ties included, where the usual normal approximation promises too much for few pairs.
-    Differences of 0 are left out, as Wilcoxon did; without any other the p-value is 1.
+    Differences of 0 are left out, as Wilcoxon did; without any other both p-values are 1.
     """
     ranks = _signed_ranks(differences)
     sizes = np.abs(ranks)
@@ -183,7 +188,7 @@ def p_signed_rank(differences: Sequence[float]) -> float:
     for size in sizes:
         chance = (chance + np.roll(chance, size)) / 2
     above = int(ranks[ranks > 0].sum())
-    return float(min(1.0, 2 * min(chance[: above + 1].sum(), chance[above:].sum())))
+    return float(chance[above:].sum()), float(chance[: above + 1].sum())
 
 
 def p_rank_sum(first: Sequence[float], second: Sequence[float]) -> float:
@@ -304,6 +309,20 @@ def look_two_of_ranks(first: Sequence[float], second: Sequence[float], alpha: fl
         return None
     n = math.ceil(float(ndtri(1 - alpha / 2 / tails) + ndtri(POWER)) ** 2 / (6 * lead**2))
     return max(n, len(first) + 1, len(second) + 1) if n <= MOST_SEEDS else None
+
+
+def look_two_of_signed_ranks(values: Sequence[float], alpha: float, tails: int = 2) -> int | None:
+    """As `look_two`, for the signed-rank test of one sample; after Noether (1987).
+
+    At least as many as the test needs where all are on one side.
+    """
+    above = np.add.outer(values, values)
+    lead = abs(float(np.mean(above > 0) + np.mean(above == 0) / 2) - 0.5)
+    if not lead:
+        return None
+    level = alpha / 2 / tails
+    n = math.ceil(float(ndtri(1 - level) + ndtri(POWER)) ** 2 / (3 * lead**2))
+    return max(n, len(values) + 1, math.ceil(-math.log2(level))) if n <= MOST_SEEDS else None
 
 
 def look_two_of_share(hits: int, n: int, alpha: float, tails: int = 2) -> int | None:

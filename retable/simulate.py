@@ -22,6 +22,7 @@ from retable.significance import (
     p_greater,
     p_of_two,
     p_rank_sum,
+    signed_rank_tails,
 )
 
 SEEDS = (2, 3, 5, 10, 20)
@@ -80,7 +81,7 @@ def simulate(trials: int, seeds: Sequence[int] = SEEDS, shapes: Sequence[str] = 
             yield from _orders(shape, n, trials, random)
             yield from _second_look(shape, n, trials, random)
     for n in seeds:
-        yield _mixture(n, trials, np.random.default_rng(n))
+        yield from _mixtures(n, trials, np.random.default_rng(n))
 
 
 def _numbers(shape: str, n: int, trials: int, random: np.random.Generator) -> Iterator[Rate]:
@@ -158,13 +159,18 @@ def _ordered(gap: MeanDifference) -> float:
     return p_of_two(p_greater(gap), 1 - p_greater(gap))
 
 
-def _mixture(n: int, trials: int, random: np.random.Generator) -> Rate:
-    """Two rows of one two-humped distribution (75, and 20 in half of the seeds), by the exact test of ranks."""
-    humps = np.where(random.random((2, trials, n)) < 0.5, 75.0, 20.0) + random.normal(size=(2, trials, n))
-    wrong = [
-        p_of_two(p_of_two(p_rank_sum(a, b), p_rank_sum(b, a))) <= ALPHA for a, b in zip(*humps.tolist(), strict=True)
-    ]
-    return Rate("holds or reversed", "two-humped", "ranks", n, 0.0, _percent(wrong), trials, error=True)
+def _mixtures(n: int, trials: int, random: np.random.Generator) -> Iterator[Rate]:
+    """Two rows, or two places of a trend, of one two-humped distribution (75, and 20 in half of the seeds), by the
+    exact tests of ranks.
+    """
+    first, second = np.where(random.random((2, trials, n)) < 0.5, 75.0, 20.0) + random.normal(size=(2, trials, n))
+    tests = {
+        "holds or reversed": [(p_rank_sum(a, b), p_rank_sum(b, a)) for a, b in zip(first, second, strict=True)],
+        "rises or falls": [signed_rank_tails(slopes) for slopes in second - first],
+    }
+    for verdict, tails in tests.items():
+        wrong = [p_of_two(p_of_two(*directions)) <= ALPHA for directions in tails]
+        yield Rate(verdict, "two-humped", "ranks", n, 0.0, _percent(wrong), trials, error=True)
 
 
 def _percent(flags: Sequence[bool]) -> float:

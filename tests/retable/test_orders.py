@@ -282,6 +282,26 @@ def test_a_trend_is_the_slope_of_each_seed(world, direction, state):
     assert 0 < low < verdict.difference < high
 
 
+@pytest.mark.parametrize(("direction", "state"), [("falls", "holds"), ("rises", "reversed")])
+def test_a_trend_through_a_mixture_takes_an_exact_test_of_ranks(world, direction, state):
+    world.measure(world.cell("plain", depth=2), [81.0, 82.0, 80.5, 81.2, 80.9, 81.4, 81.1])
+    mixture(world, "plain", 4, [70.0, 30.0, 72.0, 31.0, 71.0, 69.0, 73.0], {1, 3})
+    ask(world, "trends", variant="plain", along="depth", direction=direction)
+    (verdict,) = world.assess().trends
+    assert (verdict.state, verdict.test, verdict.gap) == (state, "exact signed rank of slopes", None)
+    assert verdict.p == pytest.approx(4 / 2**7)
+    assert "plain: mixture, no test of means" in verdict.note
+    assert verdict.seeds_to_decide(0.05) == 13
+
+
+def test_five_seeds_cannot_show_a_trend_through_a_mixture(world):
+    world.measure(world.cell("plain", depth=2), CLOSE)
+    mixture(world, "plain", 4, [70.0, 30.0, 72.0, 31.0, 71.0], {1, 3})
+    ask(world, "trends", variant="plain", along="depth", direction="falls")
+    (verdict,) = world.assess().trends
+    assert (verdict.state, verdict.p) == ("inconclusive", pytest.approx(4 / 2**5))
+
+
 def test_a_trend_needs_all_its_places(world):
     world.measure(world.cell("plain", depth=2), CLOSE)
     ask(world, "trends", variant="plain", along="depth", direction="rises", log=True)

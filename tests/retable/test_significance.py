@@ -24,6 +24,7 @@ from retable.significance import (
     look_two,
     look_two_of_ranks,
     look_two_of_share,
+    look_two_of_signed_ranks,
     p_beyond,
     p_differ,
     p_equal,
@@ -34,6 +35,7 @@ from retable.significance import (
     printed_digit,
     share_tail,
     side,
+    signed_rank_tails,
     slopes,
     undecidable,
     variance_of,
@@ -241,6 +243,24 @@ def test_a_look_two_of_ranks_reaches_the_promised_power():
     power = np.mean([2 * min(p_rank_sum(a, b), p_rank_sum(b, a)) <= 0.025 for a, b in drawn])
     assert 0.7 < power < 0.92
     assert look_two_of_ranks([1.0, 2.0], [1.0, 2.0], 0.05) is None
+
+
+def test_a_look_two_of_signed_ranks_reaches_the_promised_power():
+    values = [3.0, -1.0, 4.0, 2.0, -0.5, 1.5]
+    seeds = look_two_of_signed_ranks(values, 0.05)
+    random = np.random.default_rng(5)
+    drawn = [random.choice(values, seeds) for _ in range(300)]
+    power = np.mean([p_signed_rank(x) <= 0.025 for x in drawn])
+    assert 0.7 < power < 0.95
+    assert look_two_of_signed_ranks([1.0, -1.0], 0.05) is None
+    assert look_two_of_signed_ranks([1.0, 2.0, 3.0], 0.05) == 13
+
+
+def test_the_tails_of_the_signed_rank_test_are_scipy_s():
+    values = [3.1, -1.2, 4.3, 2.4, -0.5, 1.6]
+    expected = [stats.wilcoxon(values, alternative=side, method="exact").pvalue for side in ("greater", "less")]
+    assert signed_rank_tails(values) == pytest.approx(expected)
+    assert signed_rank_tails([0.0, 0.0]) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("hits", [4, 1])
