@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from retable.cards import SCALES, Asked, Equivalence, Ordering, PaperCard, Recipe, Scale, Trend
 from retable.looks import in_common
-from retable.rows import Row, hours_to, most_seeds, possible
+from retable.rows import DeviceHours, Row, hours_to, most_seeds, possible
 from retable.significance import (
     ALPHA,
     MeanDifference,
@@ -70,7 +70,7 @@ class Verdict:
     looks: tuple[int, ...] = ()
     raw: tuple[tuple[float | None, float | None], ...] = ()
     look_two: int | None = None
-    hours: float | None = None
+    hours: DeviceHours | None = None
 
     kind: ClassVar[Literal["ordering", "equivalence", "trend", "state"]]
 
@@ -599,11 +599,11 @@ def _few_pairs(found: PairedComparison, tests: int) -> str:
 BOTH_LOOKS = "both looks are taken, further seeds count no more"
 
 
-def design(seeds: int | None, hours: float | None, most: int) -> str:
+def design(seeds: int | None, hours: DeviceHours | None, most: int) -> str:
     """What a second look would need to decide; `seeds` are those in all, and there may be `most`."""
     if seeds is None:
         return f"a look two of up to {most} seeds would not settle it"
-    return f"look two at {seeds} seeds would settle it" + ("" if hours is None else f" ({hours:.2g} hours)")
+    return f"look two at {seeds} seeds would settle it" + ("" if hours is None else f" ({hours})")
 
 
 def _power(verdict: Verdict) -> str:

@@ -1,7 +1,7 @@
 """Records become rows: a variant at one point of a recipe's grid, its candidates judged, its state named."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, Literal
@@ -18,6 +18,35 @@ from retable.significance import MOST_SEEDS, average
 ONE_DIRECTION = 1e-6
 Degenerate = Literal["constant answer", "collapsed"]
 Condition = Literal["", "constant answer", "collapsed", "mixture", "not known"]
+
+
+@dataclass(frozen=True)
+class DeviceHours:
+    """Hours of processor cores, and of GPUs; `guessed` if runs of other variants tell."""
+
+    processor: float = 0.0
+    gpu: float = 0.0
+    guessed: bool = False
+
+    @classmethod
+    def on(cls, gpu: bool, hours: float) -> "DeviceHours":
+        return cls(gpu=hours) if gpu else cls(hours)
+
+    def __add__(self, other: "DeviceHours") -> "DeviceHours":
+        return DeviceHours(self.processor + other.processor, self.gpu + other.gpu, self.guessed or other.guessed)
+
+    def times(self, number: float) -> "DeviceHours":
+        return DeviceHours(number * self.processor, number * self.gpu, self.guessed)
+
+    @property
+    def total(self) -> float:
+        return self.processor + self.gpu
+
+    def __str__(self) -> str:
+        """`3 processor-hours and 0.5 GPU-hours`."""
+        kinds = ((self.gpu, "GPU"), (self.processor, "processor"))
+        told = [f"{x:.2g} {kind}-hours" if x < 100 else f"{x:,.0f} {kind}-hours" for x, kind in kinds if x]
+        return (" and ".join(told) or "no time") + (" if it takes what other rows took" if self.guessed else "")
 
 
 @dataclass(frozen=True)
@@ -177,17 +206,22 @@ class Row:
         return next(iter(found.values())) if len(found) == 1 else None
 
 
-def hours_to(rows: Iterable[Row], seeds: int) -> float | None:
-    """Hours that the rows take to have so many seeds, of a processor or of a GPU, whichever ran them; None where a cell
-    has no runs to tell.
+def hours_to(rows: Iterable[Row], seeds: int) -> DeviceHours | None:
+    """Hours that the rows take to have so many seeds, of the device that ran most of a cell's; None where a cell has no
+    runs to tell.
     """
     needed = {cell.identity: (runs, seeds - row.looks[-1]) for row in rows for cell, runs in row.alive}
     if not all(runs for runs, _ in needed.values()):
         return None
-    total = sum(
-        max(more, 0) * average(record.device_seconds for record in runs.values()) for runs, more in needed.values()
-    )
-    return total / 3600
+    each = (device_hours(runs.values()).times(max(more, 0)) for runs, more in needed.values())
+    return sum(each, DeviceHours())
+
+
+def device_hours(records: Collection[RunRecord]) -> DeviceHours:
+    """What one run takes by some runs: the mean of those on the kind of device that most were on."""
+    kinds = {gpu: [r.device_seconds / 3600 for r in records if bool(r.cost.gpu_s) == gpu] for gpu in (False, True)}
+    gpu = len(kinds[True]) > len(kinds[False])
+    return DeviceHours.on(gpu, average(kinds[gpu]))
 
 
 def most_seeds(rows: Iterable[Row]) -> int:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from retable.cards import SCALES, Claim, PaperCard, Scalar, Scale, Statement
 from retable.orders import TrendVerdict, Verdict, join
-from retable.rows import Row, hours_to, most_seeds, possible
+from retable.rows import DeviceHours, Row, hours_to, most_seeds, possible
 from retable.significance import ALPHA, MeanDifference, favours, holm, look_two, p_of_two
 
 Finding = Literal["supported", "contradicted", "undecided", "open"]
@@ -77,7 +77,7 @@ class StatementVerdict:
     parts: tuple[Part, ...]
     note: str = ""
     look_two: int | None = None
-    hours: float | None = None
+    hours: DeviceHours | None = None
 
     def of(self, finding: Finding) -> list[Part]:
         """The parts with a finding."""
@@ -147,7 +147,7 @@ def _judge(statement: Statement, scale: Scale, parts: Sequence[Part]) -> Stateme
         return replace(verdict, state="holds in part" if supported else "reversed", note=note)
     seeds, hours = _decides(verdict.of("undecided"))
     would = f"look two at {seeds} seeds would decide what is measured" if seeds else _hopeless(verdict.of("undecided"))
-    would += "" if hours is None else f", {hours:.2g} hours on the devices of the records"
+    would += "" if hours is None else f", {hours} on the devices of the records"
     return replace(verdict, state="undecided", note=join(note, would), look_two=seeds, hours=hours)
 
 
@@ -166,7 +166,7 @@ def _hopeless(parts: Sequence[Part]) -> str:
     return f"a look two of up to {most} seeds would not decide every part"
 
 
-def _decides(parts: Sequence[Part]) -> tuple[int | None, float | None]:
+def _decides(parts: Sequence[Part]) -> tuple[int | None, DeviceHours | None]:
     """The seeds of the second look that shows each of the parts or its opposite, and the hours that they take."""
     needed = [part.seeds_to_decide(ALPHA, tails=1) for part in parts]
     if not needed or not all(needed):
@@ -178,5 +178,5 @@ def _decides(parts: Sequence[Part]) -> tuple[int | None, float | None]:
             key = row.cells[0].identity
             by_row[key] = row, max(seeds or 0, by_row.get(key, (row, 0))[1])
     hours = [hours_to([row], seeds) for row, seeds in by_row.values()]
-    total = None if None in hours else sum(each or 0.0 for each in hours)
+    total = None if None in hours else sum((each for each in hours if each), DeviceHours())
     return max(seeds or 0 for seeds in needed), total

@@ -28,7 +28,7 @@ from retable.orders import (
 )
 from retable.plan import Cell
 from retable.records import RunRecord
-from retable.rows import Row, group_rows, hours_to, most_seeds, possible
+from retable.rows import DeviceHours, Row, group_rows, hours_to, most_seeds, possible
 from retable.significance import (
     ALPHA,
     MeanDifference,
@@ -83,7 +83,7 @@ class ValueVerdict:
     looks: tuple[int, ...] = ()
     gaps: tuple[MeanDifference, ...] = field(default=(), repr=False)
     look_two: int | None = None
-    hours: float | None = None
+    hours: DeviceHours | None = None
 
     @property
     def p_differ_raw(self) -> float:

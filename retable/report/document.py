@@ -52,7 +52,8 @@ class StatementLook(Model):
 
 INTERVAL = "95 % interval of the difference, of the last look, not adjusted"
 LOOK_TWO = "seeds in all of the second look that would decide it; absent where none would, or where both are taken"
-HOURS = "processor-hours or GPU-hours that these seeds take, on the devices of the records"
+HOURS = "hours that these seeds take, of processor cores and of GPUs, on the devices of the records"
+GPU_HOURS = "how many of the hours are a GPU's"
 
 
 class NumberEntry(Model):
@@ -82,6 +83,7 @@ class NumberEntry(Model):
     passing: int = Field(description="those of them whose mean is within the margin of the claim")
     look_two: int | None = Field(default=None, description=LOOK_TWO)
     hours: float | None = Field(default=None, description=HOURS)
+    gpu_hours: float | None = Field(default=None, description=GPU_HOURS)
     note: str
 
 
@@ -106,6 +108,7 @@ class StatementEntry(Model):
     tests: int = Field(description="size of the family")
     look_two: int | None = Field(default=None, description=LOOK_TWO)
     hours: float | None = Field(default=None, description=HOURS)
+    gpu_hours: float | None = Field(default=None, description=GPU_HOURS)
     note: str
 
 
@@ -136,6 +139,7 @@ class HeadlineEntry(Model):
     parts: list[HeadlinePart]
     look_two: int | None = Field(default=None, description=f"of the undecided parts: {LOOK_TWO}")
     hours: float | None = Field(default=None, description=HOURS)
+    gpu_hours: float | None = Field(default=None, description=GPU_HOURS)
     note: str
 
 
@@ -238,7 +242,8 @@ def _number(verdict: ValueVerdict) -> NumberEntry:
         others=verdict.others,
         passing=verdict.passing,
         look_two=verdict.look_two,
-        hours=verdict.hours,
+        hours=verdict.hours.total if verdict.hours else None,
+        gpu_hours=verdict.hours.gpu if verdict.hours else None,
         note=verdict.note,
     )
 
@@ -267,7 +272,8 @@ def _statement(verdict: Verdict, text: str) -> StatementEntry:
         p=verdict.p,
         tests=verdict.tests,
         look_two=verdict.look_two,
-        hours=verdict.hours,
+        hours=verdict.hours.total if verdict.hours else None,
+        gpu_hours=verdict.hours.gpu if verdict.hours else None,
         note=verdict.note,
     )
 
@@ -283,7 +289,8 @@ def _headline(verdict: StatementVerdict) -> HeadlineEntry:
         state=verdict.state,
         parts=[_headline_part(part) for part in verdict.parts],
         look_two=verdict.look_two,
-        hours=verdict.hours,
+        hours=verdict.hours.total if verdict.hours else None,
+        gpu_hours=verdict.hours.gpu if verdict.hours else None,
         note=verdict.note,
     )
 

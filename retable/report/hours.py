@@ -2,37 +2,42 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from retable.preflight import GPU_RATE, counted_operations
-from retable.rows import Row
-from retable.significance import average
+from retable.records import RunRecord
+from retable.rows import DeviceHours, Row, device_hours
 
 
 class Hours:
-    """Hours of rows, from the runs of rows of the same recipe, scale and data set, or of any data set."""
+    """Hours of rows, from the runs of rows of the same recipe, scale, data set and variant, of any variant, or of any
+    data set.
+    """
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        self._seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
-        self._means: dict[tuple[str, ...], float | None] = {}
+        self._runs: dict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
+        self._means: dict[tuple[str, ...], DeviceHours | None] = {}
         for row in rows:
-            for record in row.records:
-                where = (row.recipe.name, row.scale)
-                self._seconds[where].append(record.device_seconds)
-                self._seconds[*where, row.dataset].append(record.device_seconds)
+            where = (row.recipe.name, row.scale)
+            self._runs[where] += row.records
+            self._runs[*where, row.dataset] += row.records
+            self._runs[*where, row.dataset, row.variant] += row.records
 
-    def _mean(self, *where: str) -> float | None:
+    def _mean(self, *where: str) -> DeviceHours | None:
         if where not in self._means:
-            self._means[where] = average(self._seconds[where]) if where in self._seconds else None
+            self._means[where] = device_hours(runs) if (runs := self._runs.get(where)) else None
         return self._means[where]
 
-    def of(self, row: Row) -> float | None:
-        """Hours for all planned seeds: of a processor, or of a GPU where such runs were on one or where only the card
-        tells, by its count of operations. None if nothing tells.
+    def of(self, row: Row) -> DeviceHours | None:
+        """Hours for all planned seeds: of the kind of device that most of such runs were on, else of a processor by the
+        seconds on the card, else of a GPU by its count of operations. None if nothing tells.
         """
-        where = (row.recipe.name, row.scale)
-        took = self._mean(*where, row.dataset) or self._mean(*where)
-        seeds = sum(len(cell.seeds) for cell in row.cells)
-        if each := took or row.recipe.scales[row.scale].seconds:
-            return each * seeds / 3600
+        where, scale = (row.recipe.name, row.scale), row.recipe.scales[row.scale]
+        each = self._mean(*where, row.dataset, row.variant)
+        if not each and (others := self._mean(*where, row.dataset) or self._mean(*where)):
+            each = replace(others, guessed=True)
+        each = each or (DeviceHours(scale.seconds / 3600) if scale.seconds else None)
+        if each:
+            return each.times(sum(len(cell.seeds) for cell in row.cells))
         counted = sum(counted_operations(row.recipe, cell) * len(cell.seeds) for cell in row.cells)
-        return counted / GPU_RATE / 3600 or None
+        return DeviceHours(gpu=counted / GPU_RATE / 3600) if counted else None

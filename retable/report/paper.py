@@ -289,6 +289,7 @@ class PaperPages:
         if row.condition(recipe.metric) == "mixture":
             values = {}
         around = interval_of_mean(list(values.values())) if values else None
+        takes = None if values else self.hours.of(row)
         return Result(
             paper=self.it.paper.id,
             recipe=recipe.name,
@@ -312,7 +313,8 @@ class PaperPages:
             note=row.note,
             cell=row.cell.identity,
             command=row.cell.command,
-            hours=None if values else self.hours.of(row),
+            hours=takes.total if takes else None,
+            takes=str(takes or ""),
             mean=average(values.values()) if values else None,
             low=around[0] if around else None,
             high=around[1] if around else None,

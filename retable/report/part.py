@@ -47,6 +47,7 @@ class Result(Model):
     cell: str
     command: str
     hours: float | None = None
+    takes: str = ""
     mean: float | None = None
     low: float | None = None
     high: float | None = None

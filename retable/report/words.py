@@ -18,7 +18,7 @@ from retable.orders import (
     Verdict,
     metric_of,
 )
-from retable.rows import Row
+from retable.rows import DeviceHours, Row
 from retable.significance import ALPHA, average, deviation, interval_of_mean
 from retable.statements import STATEMENT_STATES, Part, StatementVerdict
 from retable.states import StateVerdict
@@ -329,20 +329,22 @@ def interval(found: tuple[float | None, float | None] | None, unit: str = "") ->
     return f"[{signed(found[0], unit)}, {signed(found[1], unit)}]" if found else "–"
 
 
-def hours(value: float | None) -> str:
-    """`about 3 h`; how long a row takes that is not measured."""
-    if value is None:
-        return "time not known"
-    return f"about {value:.2g} h" if value < 100 else f"about {value:,.0f} h"
+def hours(value: DeviceHours | None) -> str:
+    """`about 3 processor-hours`; how long a row takes that is not measured."""
+    return "time not known" if value is None else f"about {value}"
 
 
-def not_measured(part: Part, hours_of: Callable[[Row], float | None]) -> str:
-    """`not measured, about 3 h`: of the rows of a part that are open."""
+def hours_together(each: Sequence[DeviceHours | None]) -> str:
+    """`hours` of several rows; not known where one is not."""
+    return hours(None if None in each else sum((one for one in each if one), DeviceHours()))
+
+
+def not_measured(part: Part, hours_of: Callable[[Row], DeviceHours | None]) -> str:
+    """`not measured, about 3 processor-hours`: of the rows of a part that are open."""
     open_rows = [row for row in part.rows if row.state != "measured"]
     if not open_rows:
         return part.state
-    each = [hours_of(row) for row in open_rows]
-    return f"not measured, {hours(None if None in each else sum(one or 0.0 for one in each))}"
+    return f"not measured, {hours_together([hours_of(row) for row in open_rows])}"
 
 
 FINDINGS = {"supported": "holds", "contradicted": "reversed", "undecided": "inconclusive"}
@@ -363,7 +365,7 @@ def shown(verdict: StatementVerdict) -> str:
     return text + (f", {against} against" if against else "")
 
 
-def lacking(verdicts: Sequence[StatementVerdict], hours_of: Callable[[Row], float | None]) -> str:
+def lacking(verdicts: Sequence[StatementVerdict], hours_of: Callable[[Row], DeviceHours | None]) -> str:
     """Why no part of a statement was tested, and how long that would take at the largest scale."""
     begun = [
         (v.scale, v.note) for v in verdicts if any(part.state not in ("not run", "not covered") for part in v.parts)
@@ -372,10 +374,9 @@ def lacking(verdicts: Sequence[StatementVerdict], hours_of: Callable[[Row], floa
         return "; ".join(f"{scale} scale: {note}" for scale, note in begun)
     verdict = verdicts[0]
     rows = {row.cells[0].identity: row for found in verdict.parts for row in found.rows if row.state != "measured"}
-    each = [hours_of(row) for row in rows.values()]
     if not rows:
         return verdict.note
-    return f"{verdict.scale} scale: {hours(None if None in each else sum(one or 0.0 for one in each))}"
+    return f"{verdict.scale} scale: {hours_together([hours_of(row) for row in rows.values()])}"
 
 
 def unit_of(verdict: Verdict) -> str:

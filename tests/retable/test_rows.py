@@ -5,7 +5,7 @@ import pytest
 
 from retable.cards import PaperCard
 from retable.evaluate import answers
-from retable.rows import companion, hours_to
+from retable.rows import DeviceHours, companion, hours_to
 
 
 def row(world, variant, **axes):
@@ -65,8 +65,8 @@ def test_hours_are_those_of_all_candidates(world):
     for s in (0.5, 1.0):
         world.measure(world.cell("ours", depth=2, s=s), [s] * 5)
     found = row(world, "ours", depth=2)
-    assert hours_to([found], 15) == pytest.approx(2 * 10 * 1.5 / 3600)
-    assert hours_to([found], 4) == 0.0
+    assert hours_to([found], 15).processor == pytest.approx(2 * 10 * 1.5 / 3600)
+    assert hours_to([found], 4) == DeviceHours()
 
 
 def test_the_candidate_with_the_best_validation_mean_is_shown_even_when_its_test_mean_is_worse(world):

@@ -531,7 +531,9 @@ def test_two_clicks_lead_to_the_evidence_for_contranorm_at_depth_32_on_cora(brow
     row = page.locator("tr#node-depth-contranorm-over-none-full-cora-depth-32")
     assert "Cora" in row.inner_text()
     text = row.inner_text()
-    assert re.search(r"not measured, (about [\d.,]+ h|time not known)", text) or re.search(r"\[[+−][\d.]+, ", text)
+    assert re.search(r"not measured, (about [\d.,]+ (processor|GPU)-hours|time not known)", text) or re.search(
+        r"\[[+−][\d.]+, ", text
+    )
     row.get_by_role("link", name="ContraNorm").click()
     assert "ContraNorm on Cora" in page.inner_text("h1")
     assert "retable run contranorm/node-depth --scale full --cell" in page.inner_text("main")

@@ -2,6 +2,7 @@ import pytest
 
 from retable.orders import EQUIVALENCE_STATES, ORDER_STATES
 from retable.report import words
+from retable.rows import DeviceHours
 from retable.verdicts import VALUE_STATES
 
 
@@ -148,15 +149,19 @@ def test_a_mixture_says_it_too(world):
 
 
 def test_hours_and_intervals_are_short():
-    texts = [words.hours(value) for value in (None, 0.123, 1234.0)]
-    assert texts == ["time not known", "about 0.12 h", "about 1,234 h"]
+    texts = [words.hours(value) for value in (None, DeviceHours(0.123), DeviceHours(gpu=1234.0))]
+    assert texts == ["time not known", "about 0.12 processor-hours", "about 1,234 GPU-hours"]
+    assert (
+        words.hours_together([DeviceHours(1.0), DeviceHours(2.0, 0.5)]) == "about 0.5 GPU-hours and 3 processor-hours"
+    )
+    assert words.hours_together([DeviceHours(1.0), None]) == "time not known"
     assert words.interval((-1.234, 2.0), "%") == "[−1.23, +2.00]"
     assert words.interval(None) == words.around([1.0]) == "–"
 
 
 def test_a_statement_says_what_was_shown_or_why_nothing_was(world):
     (verdict,) = world.assess().statements
-    assert words.lacking([verdict], lambda row: 2.0) == "full scale: about 8 h"
+    assert words.lacking([verdict], lambda row: DeviceHours(2.0)) == "full scale: about 8 processor-hours"
     assert words.lacking([verdict], lambda row: None) == "full scale: time not known"
     world.measure(world.cell("plain", depth=2), [80.0, 80.1, 79.9, 80.05, 79.95])
     for s in (0.5, 1.0):
@@ -166,7 +171,7 @@ def test_a_statement_says_what_was_shown_or_why_nothing_was(world):
     assert words.best([verdict]) is verdict
     against, open_part = verdict.parts
     assert words.place(against, "full") == "depth-ours-over-plain-full-cora-depth-2"
-    assert words.not_measured(open_part, lambda row: 1.0) == "not measured, about 2 h"
+    assert words.not_measured(open_part, lambda row: DeviceHours(1.0)) == "not measured, about 2 processor-hours"
     assert words.answered({"reproduced": 2, "differs": 1, "not run": 5, "stale": 1}) == 3
 
 
