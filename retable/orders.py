@@ -223,7 +223,7 @@ def _judge_ordering(ordering: Ordering, pair: tuple[Row, Row], rows: list[Row]) 
     if lack := missing(pair, metric, rows):
         return OrderingVerdict(pair, lack[0], note=lack[1], ordering=ordering)
     a, b, difference, test = _side_by_side(pair, metric, sign)
-    ranked = [row for row in pair if row.condition(metric) in RANKED]
+    ranked = _ranked(pair, metric)
     test = "exact rank sum" if ranked else test
     verdict = OrderingVerdict(
         pair, "inconclusive", min(len(a), len(b)), difference, test, devices=_devices(pair), ordering=ordering
@@ -315,7 +315,7 @@ def _judge_trend(trend: Trend, line: tuple[Row, ...], rows: list[Row]) -> TrendV
     found = _slopes(trend, line)
     if not found:
         return TrendVerdict(line, "incomplete", note="no seed has a value at all places", trend=trend)
-    ranked = [row for row in line if row.condition(metric) in RANKED]
+    ranked = _ranked(line, metric)
     verdict = TrendVerdict(
         line, "inconclusive", len(found), average(found.values()), "t of slopes", devices=_devices(line),
         trend=trend,
@@ -396,10 +396,13 @@ def missing(needed: Sequence[Row], metric: str, rows: Sequence[Row]) -> tuple[st
 
 def _mixed(needed: Sequence[Row], metric: str) -> tuple[str, str] | None:
     """State and note of the first row that takes no test of means."""
-    for row in needed:
-        if (condition := row.condition(metric)) in RANKED:
-            return condition, f"{row.label} takes no test of means"
-    return None
+    found = _ranked(needed, metric)
+    return (found[0].condition(metric), f"{found[0].label} takes no test of means") if found else None
+
+
+def _ranked(rows: Sequence[Row], metric: str) -> list[Row]:
+    """The rows that take no test of means."""
+    return [row for row in rows if row.condition(metric) in RANKED]
 
 
 def _of_ranks(ranked: Sequence[Row], metric: str) -> str:

@@ -28,10 +28,6 @@ class DeviceHours:
     gpu: float = 0.0
     guessed: bool = False
 
-    @classmethod
-    def on(cls, gpu: bool, hours: float) -> "DeviceHours":
-        return cls(gpu=hours) if gpu else cls(hours)
-
     def __add__(self, other: "DeviceHours") -> "DeviceHours":
         return DeviceHours(self.processor + other.processor, self.gpu + other.gpu, self.guessed or other.guessed)
 
@@ -220,8 +216,15 @@ def hours_to(rows: Iterable[Row], seeds: int) -> DeviceHours | None:
 def device_hours(records: Collection[RunRecord]) -> DeviceHours:
     """What one run takes by some runs: the mean of those on the kind of device that most were on."""
     kinds = {gpu: [r.device_seconds / 3600 for r in records if bool(r.cost.gpu_s) == gpu] for gpu in (False, True)}
-    gpu = len(kinds[True]) > len(kinds[False])
-    return DeviceHours.on(gpu, average(kinds[gpu]))
+    if len(kinds[True]) > len(kinds[False]):
+        return DeviceHours(gpu=average(kinds[True]))
+    return DeviceHours(average(kinds[False]))
+
+
+def together(each: Sequence[DeviceHours | None]) -> DeviceHours | None:
+    """The hours of all; None where those of one are not known."""
+    known = [hours for hours in each if hours is not None]
+    return sum(known, DeviceHours()) if len(known) == len(each) else None
 
 
 def most_seeds(rows: Iterable[Row]) -> int:

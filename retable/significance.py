@@ -312,17 +312,13 @@ def look_two_of_ranks(first: Sequence[float], second: Sequence[float], alpha: fl
 
 
 def look_two_of_signed_ranks(values: Sequence[float], alpha: float, tails: int = 2) -> int | None:
-    """As `look_two`, for the signed-rank test of one sample; after Noether (1987).
-
-    At least as many as the test needs where all are on one side.
-    """
+    """As `look_two`, for the signed-rank test of one sample; after Noether (1987)."""
     above = np.add.outer(values, values)
     lead = abs(float(np.mean(above > 0) + np.mean(above == 0) / 2) - 0.5)
     if not lead:
         return None
-    level = alpha / 2 / tails
-    n = math.ceil(float(ndtri(1 - level) + ndtri(POWER)) ** 2 / (3 * lead**2))
-    return max(n, len(values) + 1, math.ceil(-math.log2(level))) if n <= MOST_SEEDS else None
+    n = math.ceil(float(ndtri(1 - alpha / 2 / tails) + ndtri(POWER)) ** 2 / (3 * lead**2))
+    return max(n, len(values) + 1) if n <= MOST_SEEDS else None
 
 
 def look_two_of_share(hits: int, n: int, alpha: float, tails: int = 2) -> int | None:

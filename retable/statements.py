@@ -9,7 +9,7 @@ from typing import Literal
 
 from retable.cards import SCALES, Claim, PaperCard, Scalar, Scale, Statement
 from retable.orders import TrendVerdict, Verdict, join
-from retable.rows import DeviceHours, Row, hours_to, most_seeds, possible
+from retable.rows import DeviceHours, Row, hours_to, most_seeds, possible, together
 from retable.significance import ALPHA, MeanDifference, favours, holm, look_two, p_of_two
 
 Finding = Literal["supported", "contradicted", "undecided", "open"]
@@ -177,6 +177,5 @@ def _decides(parts: Sequence[Part]) -> tuple[int | None, DeviceHours | None]:
         for row in part.rows:
             key = row.cells[0].identity
             by_row[key] = row, max(seeds or 0, by_row.get(key, (row, 0))[1])
-    hours = [hours_to([row], seeds) for row, seeds in by_row.values()]
-    total = None if None in hours else sum((each for each in hours if each), DeviceHours())
-    return max(seeds or 0 for seeds in needed), total
+    hours = together([hours_to([row], seeds) for row, seeds in by_row.values()])
+    return max(seeds or 0 for seeds in needed), hours

@@ -18,7 +18,7 @@ from retable.orders import (
     Verdict,
     metric_of,
 )
-from retable.rows import DeviceHours, Row
+from retable.rows import DeviceHours, Row, together
 from retable.significance import ALPHA, average, deviation, interval_of_mean
 from retable.statements import STATEMENT_STATES, Part, StatementVerdict
 from retable.states import StateVerdict
@@ -336,7 +336,7 @@ def hours(value: DeviceHours | None) -> str:
 
 def hours_together(each: Sequence[DeviceHours | None]) -> str:
     """`hours` of several rows; not known where one is not."""
-    return hours(None if None in each else sum((one for one in each if one), DeviceHours()))
+    return hours(together(each))
 
 
 def not_measured(part: Part, hours_of: Callable[[Row], DeviceHours | None]) -> str:
