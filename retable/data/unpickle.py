@@ -10,6 +10,7 @@ sees them.
 import collections
 import io
 import pickle
+import pickletools
 from math import prod
 from typing import Any
 
@@ -33,13 +34,13 @@ class _Dtype:
     """Record of a numpy dtype. `__setstate__` also stops a file from patching the class: see _Restricted."""
 
     def __init__(self, code: str, *_flags: Any) -> None:
-        if code not in _NUMERIC:
+        if not isinstance(code, str) or code not in _NUMERIC:
             raise pickle.UnpicklingError(f"arrays of type {code!r} are not read, only numbers")
         self.code, self.order = code, "<"
 
     def __setstate__(self, state: tuple) -> None:
         order = state[1]
-        if order not in ("<", ">", "|", "="):
+        if not isinstance(order, str) or order not in ("<", ">", "|", "="):
             raise pickle.UnpicklingError(f"unknown byte order {order!r}")
         self.order = order
 
@@ -61,7 +62,12 @@ class _Array:
             raise pickle.UnpicklingError("an array without content")
         _version, shape, dtype, column_major, raw = self.state
         kind = dtype.numpy()
-        data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
+        # `prod` would repeat a text in the shape, and `bytes` of a number makes as many zeros.
+        if not (isinstance(shape, tuple) and all(type(length) is int for length in shape)):
+            raise pickle.UnpicklingError("an array whose shape is not a tuple of whole numbers")
+        if not isinstance(raw, str | bytes):
+            raise pickle.UnpicklingError("an array whose content is not bytes")
+        data = raw.encode("latin1") if isinstance(raw, str) else raw
         if prod(shape) * kind.itemsize != len(data):
             raise pickle.UnpicklingError(f"an array of shape {shape} with {len(data)} bytes")
         return np.frombuffer(data, kind).reshape(shape, order="F" if column_major else "C").copy()
@@ -122,6 +128,13 @@ class _Restricted(pickle.Unpickler):
         raise pickle.UnpicklingError("the pickle refers to objects outside of it, which is not allowed")
 
 
+def _check_memo(data: bytes) -> None:
+    """Refuse a memo index that the file is too short to need: the C unpickler allocates 16 bytes for each below it."""
+    for opcode, index, _position in pickletools.genops(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and index >= len(data):
+            raise pickle.UnpicklingError(f"a memo index of {index} in {len(data)} bytes")
+
+
 def restricted_loads(data: bytes, source: str) -> Any:
     """Read a pickled array, CSR matrix, or plain container of numbers and strings.
 
@@ -129,6 +142,7 @@ def restricted_loads(data: bytes, source: str) -> Any:
     which maps bytes one to one.
     """
     try:
+        _check_memo(data)
         value = _Restricted(io.BytesIO(data), encoding="latin1").load()
         if isinstance(value, _Array):
             return value.numpy()

@@ -4,6 +4,7 @@ import os
 import pickle
 import struct
 import subprocess
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -132,6 +133,39 @@ def test_broken_pickles_are_refused_in_one_line(data):
     with pytest.raises(DataError) as caught:
         restricted_loads(data, "file")
     assert "\n" not in str(caught.value)
+
+
+def array_of(shape: bytes, raw: bytes) -> bytes:
+    """A Python 2 pickle of an int32 array, its shape and content as the instructions given."""
+    return (
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        b"(K\x01"
+        + shape
+        + b"cnumpy\ndtype\nU\x02i4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        b"\x89" + raw + b"tb."
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\x80\x02Nr" + struct.pack("<I", 2**24) + b".", "a memo index of 16777216"),
+        (b"Np16777216\n.", "a memo index of 16777216"),
+        (b"\x80\x03B" + struct.pack("<I", 2**31) + b"x.", "only 2 remain"),
+        (b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"x.", "only 2 remain"),
+        (b"\x80\x05\x96" + struct.pack("<Q", 2**31) + b"x.", "only 2 remain"),
+        (array_of(b"K\x02\x85", b"J\x00\x00\x00\x7f"), "whose content is not bytes"),
+        (array_of(b"U\x04abcdJ\x00\x00\x00\x01\x86", b"U\x08" + bytes(8)), "not a tuple of whole numbers"),
+    ],
+)
+def test_a_small_file_is_never_answered_with_much_memory(data, said):
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=said):
+            restricted_loads(data, "file")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("dtype", [object, "U5", "S5", "M8[s]", [("a", "i4")], complex])
