@@ -82,7 +82,9 @@ class History:
                     self._runs[key].append(record)
 
     def of(self, cell: Cell) -> list[RunRecord]:
-        """Runs of the same cell; else of its variant at its axes, else at any, of the same scale and data set."""
+        """Runs of the same cell; else of its variant at its axes, else at any, of the same scale and data set: by its
+        protocol, else by an earlier version, which may have cost less.
+        """
         return next((self._runs[key] for key in _keys(cell) if key in self._runs), [])
 
     def seconds(self, cell: Cell) -> float:
@@ -94,7 +96,8 @@ class History:
 def _keys(subject: Cell | RunRecord) -> tuple[Hashable, ...]:
     """What runs of a like cell have in common, the most alike first."""
     kind = (subject.paper, subject.recipe, subject.scale, subject.dataset, subject.variant)
-    return subject.identity, (kind, tuple(sorted(subject.axes.items()))), kind
+    axes = tuple(sorted(subject.axes.items()))
+    return subject.identity, (kind, subject.protocol, axes), (kind, subject.protocol), (kind, axes), kind
 
 
 def device_of(workspace: Workspace) -> Device:

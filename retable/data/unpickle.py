@@ -149,7 +149,8 @@ def restricted_loads(data: bytes, source: str) -> Any:
         if isinstance(value, _Csr):
             return value.scipy()
     except _BROKEN as error:
-        raise DataError(f"{source}: refused by the restricted pickle reader: {error}") from None
+        reason = " ".join(str(error).split())
+        raise DataError(f"{source}: refused by the restricted pickle reader: {reason}") from None
     if isinstance(value, (dict, list, tuple, str, bytes, int, float, type(None))):
         return value
     raise DataError(f"{source}: refused by the restricted pickle reader: holds neither an array nor a container")

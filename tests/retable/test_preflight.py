@@ -128,6 +128,14 @@ def test_a_seed_needs_what_history_says_or_the_count_on_a_gpu_or_the_card(root: 
     assert seconds_of_seed(full, counted, none) is None
 
 
+def test_runs_of_an_earlier_protocol_tell_only_where_no_others_do(root: Path) -> None:
+    workspace = open_at(root, "demo", "contranorm", "node-depth")
+    shallow, deep = (at(workspace, "none", depth=depth) for depth in (2, 8))
+    earlier = record(workspace, dataclasses.replace(deep, protocol="an earlier one v0"), cost=cost(10))
+    assert History([earlier], "cpu").seconds(deep) == 10
+    assert History([earlier, record(workspace, shallow, cost=cost(60))], "cpu").seconds(deep) == 60
+
+
 def test_what_would_stop_a_run_is_found_before_it(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WANDB_API_KEY", "RETABLE_MIRROR"):
         monkeypatch.delenv(name, raising=False)

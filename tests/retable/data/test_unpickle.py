@@ -127,6 +127,7 @@ def test_record_classes_cannot_be_patched(name, state):
         b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.",
         b"\x80\x02" + b"(" * 10,
         b"\x80\x02cnumpy\nndarray\n.",
+        b"\x80\x04\x8c\x03n\nm\x8c\x06system\x93.",
     ],
 )
 def test_broken_pickles_are_refused_in_one_line(data):
