@@ -131,7 +131,7 @@ class _Restricted(pickle.Unpickler):
 def _check_memo(data: bytes) -> None:
     """Refuse a memo index that the file is too short to need: the C unpickler allocates 16 bytes for each below it."""
     for opcode, index, _position in pickletools.genops(data):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and index >= len(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(index or 0) >= len(data):
             raise pickle.UnpicklingError(f"a memo index of {index} in {len(data)} bytes")
 
 

@@ -255,12 +255,13 @@ def _at_full(verdict: ValueVerdict) -> bool:
 
 
 def setting_of(verdicts: Sequence[ValueVerdict]) -> dict[str, str]:
-    """By claim id what tells the claims of a table apart beyond data set and method."""
+    """By claim id what tells the claims of a table apart beyond data set and method; empty where nothing does."""
     across, down = _varying([v.claim for v in verdicts])
-    return {
+    told = {
         v.claim.id: words.settings({key: v.claim.setting[key] for key in [*across, *down] if key in v.claim.setting})
         for v in verdicts
     }
+    return told if any(told.values()) else {}
 
 
 # Runs of a cell
