@@ -9,6 +9,7 @@ Mixing with W on the way in and its transpose on the way out makes this a gradie
 Norm does nothing. Norm scales by a standard deviation without moving the mean, so signs stay.
 """
 
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -69,6 +70,16 @@ class Diffusion:
         self.propagation: SparseMatrix | None = None
         """What a GCN makes of the same edges, once it was asked for."""
 
+    @cached_property
+    def laplacian(self) -> SparseMatrix:
+        """G^T G (n, n)."""
+        rows, cols = self.edge_index
+        values = torch.cat([self.s[rows, 0].square(), self.s[cols, 0].square()])
+        across = -(self.s[rows, 0] * self.s[cols, 0])
+        places = torch.cat([rows, cols, rows, cols]), torch.cat([rows, cols, cols, rows])
+        nodes = len(self.s)
+        return SparseMatrix(csr_from_entries(*places, torch.cat([values, across, across]), (nodes, nodes)))
+
     def differences(self, y: Tensor) -> Tensor:
         """G y (m, C) of y (n, C)."""
         return self.incidence @ y
@@ -125,15 +136,14 @@ class ImplicitLayer(nn.Module):
 
 
 def regulariser(kind: RegulariserName, z: Tensor, graph: Diffusion) -> Tensor:
-    """r(z), a scalar, of y = s z.
+    """r(z), a scalar.
 
-    "Lap": sum over edges of |y_i - y_j|^2 / n. "Dec": mean square of the products of different columns of y, scaled to
-    unit length, that exceed 1/2 in size.
+    "Lap": |G z|^2 / n. "Dec": mean square of the products of different columns of s z, scaled to unit length, that
+    exceed 1/2 in size.
     """
-    y = graph.s * z
     if kind == "Lap":
-        source, target = graph.edge_index
-        return (y[source] - y[target]).square().sum() / len(y)
+        return graph.differences(z).square().sum() / len(z)
+    y = graph.s * z
     columns = y / (EPS_COLUMNS + y.square().sum(0)).sqrt()
     products = columns.T @ columns
     return F.hardshrink(products - torch.diag(products.diagonal()), 0.5).square().mean()
@@ -143,6 +153,8 @@ def regularised(kind: RegulariserName, z: Tensor, graph: Diffusion, rate: float)
     """z - rate dr/dz, differentiable where z is."""
     if kind == "none":
         return z
+    if kind == "Lap":
+        return z - 2 * rate / len(z) * (graph.laplacian @ z)
     with torch.enable_grad():
         through = z.requires_grad and torch.is_grad_enabled()
         point = z if z.requires_grad else z.detach().requires_grad_()
