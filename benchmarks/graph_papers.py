@@ -15,7 +15,7 @@ import torch
 from interleave import medians, run_parts
 from torch import Tensor
 
-from methods.gind.implicit import Diffusion, ImplicitLayer, node_scale
+from methods.gind.implicit import Diffusion, ImplicitLayer, node_scale, regularised, regulariser
 from methods.lagnn.generator import CVAE, Sampler, normalise_rows
 from methods.map.canonize import Precision, canonize_basis, canonize_signs
 from methods.ncn.overlap import Neighbours
@@ -142,7 +142,9 @@ class Gathered(Diffusion):
 
 
 def diffusion() -> None:
-    """A step with its gradient, and an epoch of 32 steps of which four have one, Cora's size."""
+    """A step with its gradient, an epoch of 32 steps of which four have one, and the step on the Laplacian regulariser
+    by autograd and as one product; Cora's size.
+    """
     edges = edges_of(2708, 5278)
     scale = node_scale(edges, 2708, self_loops=True)
     layer = ImplicitLayer(128, 0.145, "LayerNorm", double=False, rescale=True)
@@ -162,6 +164,17 @@ def diffusion() -> None:
     torch.testing.assert_close(layer(z, x, ours), layer(z, x, obvious), atol=1e-4, rtol=1e-4)
     line("GIND, a step, forward and backward", {"obvious": lambda: step(obvious), "ours": lambda: step(ours)})
     line("GIND, an epoch of 32 steps", {"obvious": lambda: epoch(obvious), "ours": lambda: epoch(ours)}, 3)
+
+    def by_autograd() -> Tensor:
+        point = z.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(regulariser("Lap", point, obvious), point)
+        return z - 0.02 * slope
+
+    torch.testing.assert_close(regularised("Lap", z, ours, 0.02), by_autograd(), atol=1e-6, rtol=1e-5)
+    line(
+        "GIND, a step on the regulariser",
+        {"obvious": by_autograd, "ours": lambda: regularised("Lap", z, ours, 0.02)},
+    )
 
 
 if __name__ == "__main__":
