@@ -11,6 +11,7 @@ import collections
 import io
 import pickle
 import pickletools
+import reprlib
 from math import prod
 from typing import Any
 
@@ -35,13 +36,13 @@ class _Dtype:
 
     def __init__(self, code: str, *_flags: Any) -> None:
         if not isinstance(code, str) or code not in _NUMERIC:
-            raise pickle.UnpicklingError(f"arrays of type {code!r} are not read, only numbers")
+            raise pickle.UnpicklingError(f"arrays of type {reprlib.repr(code)} are not read, only numbers")
         self.code, self.order = code, "<"
 
     def __setstate__(self, state: tuple) -> None:
         order = state[1]
         if not isinstance(order, str) or order not in ("<", ">", "|", "="):
-            raise pickle.UnpicklingError(f"unknown byte order {order!r}")
+            raise pickle.UnpicklingError(f"unknown byte order {reprlib.repr(order)}")
         self.order = order
 
     def numpy(self) -> np.dtype:
@@ -131,7 +132,7 @@ class _Restricted(pickle.Unpickler):
 def _check_memo(data: bytes) -> None:
     """Refuse a memo index that the file is too short to need: the C unpickler allocates 16 bytes for each below it."""
     for opcode, index, _position in pickletools.genops(data):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(index or 0) >= len(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(index, int) and index >= len(data):
             raise pickle.UnpicklingError(f"a memo index of {index} in {len(data)} bytes")
 
 

@@ -156,6 +156,7 @@ def array_of(shape: bytes, raw: bytes) -> bytes:
         (b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"x.", "only 2 remain"),
         (b"\x80\x05\x96" + struct.pack("<Q", 2**31) + b"x.", "only 2 remain"),
         (array_of(b"K\x02\x85", b"J\x00\x00\x00\x7f"), "whose content is not bytes"),
+        (b"\x80\x02cnumpy\ndtype\n)" + b"2\x86" * 40 + b"\x85R.", "arrays of type"),
         (array_of(b"U\x04abcdJ\x00\x00\x00\x01\x86", b"U\x08" + bytes(8)), "not a tuple of whole numbers"),
     ],
 )
