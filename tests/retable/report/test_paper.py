@@ -40,6 +40,7 @@ def test_a_statement_has_a_page_with_its_parts_at_permanent_addresses(world, tmp
     assert lacking[1] == "open"
     assert "not measured, about" in lacking[2]
     assert "retable run toy/depth --scale full --cell" in re.sub("<.*?>", "", lacking[2])
+    assert "<span>retable run toy/depth</span> <span>--scale full</span> <span>--cell" in lacking[2]
 
 
 def test_a_cell_says_what_its_number_was_before(world, tmp_path):

@@ -2,7 +2,16 @@ import csv
 
 import pytest
 
-from retable.report.tables import comparison, csv_of_recipes, grids, grouped, numbers, ranges, same_setting
+from retable.report.tables import (
+    comparison,
+    csv_of_recipes,
+    grids,
+    grouped,
+    numbers,
+    ranges,
+    same_setting,
+    setting_of,
+)
 
 VALUES = [80.0, 80.1, 79.9, 80.05, 79.95]
 
@@ -45,6 +54,12 @@ def test_the_grid_is_the_papers_table_with_ours_below_each_line(world):
     assert grid.rows["plain"]["measured here"]["4"].text == ""
     assert grid.rows["plain"]["third-party X"]["4"].text == "79.00 ± 0.50"
     assert "measured here" not in grid.rows["Other"]
+
+
+def test_a_table_has_a_setting_only_where_one_tells_claims_apart(world):
+    values = full_world(world).assess().values
+    assert set(setting_of(values).values()) == {"depth = 2", "depth = 4"}
+    assert setting_of([value for value in values if value.claim.setting["depth"] == "2"]) == {}
 
 
 def test_no_grid_holds_numbers_of_two_scales(world):
