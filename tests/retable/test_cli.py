@@ -16,6 +16,17 @@ def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
+@pytest.fixture
+def without_results(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The checkout's code and cards in another folder, the current one: what was measured here is not there."""
+    for name in ("methods", "datasets", "retable", "Snakefile"):
+        (tmp_path / name).symlink_to(root / name)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text("scale: demo\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 def test_plan_lists_cells(capsys: pytest.CaptureFixture) -> None:
     assert main(["plan", "--scale", "demo", "--papers", "contranorm", "--recipes", "node-depth"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -85,19 +96,16 @@ def test_a_slip_of_run_is_answered_before_torch_is_imported(root: Path, argument
 
 @pytest.mark.parametrize(("config", "mode"), [("", "offline"), ("wandb: {mode: disabled}\n", "disabled")])
 def test_wandb_by_hand_replays_offline_unless_the_config_says_otherwise(
-    config: str, mode: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    config: str, mode: str, without_results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    for name in ("methods", "datasets", "retable", "Snakefile"):
-        (tmp_path / name).symlink_to(root / name)
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "config.yaml").write_text(f"scale: demo\n{config}")
-    monkeypatch.chdir(tmp_path)
+    (without_results / "config" / "config.yaml").write_text(f"scale: demo\n{config}")
     monkeypatch.setattr("retable.wandb_sink.replay", lambda workspace: 0)
     assert main(["wandb"]) == 0
     assert capsys.readouterr().out == f"0 runs replayed, mode {mode}\n"
 
 
 @pytest.mark.parametrize("command", ["plan", "status", "verify", "estimate"])
+@pytest.mark.usefixtures("without_results")
 def test_json_is_for_programs(command: str, capsys: pytest.CaptureFixture) -> None:
     status = main([command, "--json", "--scale", "demo", "--papers", "contranorm", "--recipes", "node-depth"])
     found = json.loads(capsys.readouterr().out)
