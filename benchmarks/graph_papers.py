@@ -12,6 +12,7 @@ from pathlib import Path
 
 import scipy.sparse
 import torch
+import torch.nn.functional as F
 from interleave import medians, run_parts
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from methods.gind.implicit import Diffusion, ImplicitLayer, node_scale, regulari
 from methods.lagnn.generator import CVAE, Sampler, normalise_rows
 from methods.map.canonize import Precision, canonize_basis, canonize_signs
 from methods.ncn.overlap import Neighbours
+from retable.nn.dropped_product import dropped_product
 
 ROUNDS = 7
 
@@ -116,7 +118,7 @@ def _peak() -> int:
 
 
 def generator() -> None:
-    """A draw for all nodes of a graph of Cora's size."""
+    """A draw for all nodes of a graph of Cora's size, and the first layer's product with its gradient."""
     model, x = CVAE(1433).eval(), (torch.rand(2708, 1433) < 0.0127).float()
     sampler = Sampler(model, x)
 
@@ -125,6 +127,13 @@ def generator() -> None:
         return normalise_rows(model.decode(torch.randn(len(x), model.latent), x))
 
     line("LAGNN, a draw of the generator, Cora's size", {"obvious": obvious, "ours": sampler.draw})
+    drawn, weight = sampler.draw(), torch.randn(1433, 8, requires_grad=True)
+    products = {
+        "obvious": lambda: F.dropout(drawn, 0.5) @ weight,
+        "ours": lambda: dropped_product(drawn, weight, 0.5, training=True),
+    }
+    steps = {name: lambda of=of: of().sum().backward() for name, of in products.items()}
+    line("LAGNN, dropout and product of a draw, with the gradient", steps)
 
 
 class Gathered(Diffusion):

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from retable.cards import CardError
 from retable.nn.graph_layers import Features
+from retable.nn.sparse import SparseMatrix
 
 from .generator import CVAE, Sampler, normalise_rows
 from .settings import CopiesSettings
@@ -38,7 +38,7 @@ def make_copies(task: Task, s: CopiesSettings, generator: CVAE | None) -> Callab
         case "noise":
             std = s.noise * task.x.std()
             return lambda: [
-                normalise_rows((task.x + std * torch.randn_like(task.x)).clamp(0, 1)) for _ in range(s.branches)
+                normalise_rows(torch.randn_like(task.x).mul_(std).add_(task.x).clamp_(0, 1)) for _ in range(s.branches)
             ]
     if generator is None:
         raise ValueError("generated copies need the generator")
@@ -46,7 +46,7 @@ def make_copies(task: Task, s: CopiesSettings, generator: CVAE | None) -> Callab
     return lambda: [sampler.draw() for _ in range(s.branches)]
 
 
-def neighbours_features(task: Task) -> Tensor:
+def neighbours_features(task: Task) -> SparseMatrix:
     """The row-normalised features of a random neighbour of each node (n, F); a node without one keeps its own."""
     source, target = task.edges
     nodes = len(task.y)
@@ -58,4 +58,4 @@ def neighbours_features(task: Task) -> Tensor:
     )
     has = rank >= 0
     chosen[has] = target[order][rank[has]]
-    return task.normalised[chosen]
+    return task.rows(chosen)

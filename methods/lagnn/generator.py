@@ -58,8 +58,13 @@ def cvae_loss(found: Reconstruction, x: Tensor) -> Tensor:
 
 def normalise_rows(x: Tensor) -> Tensor:
     """Rows (n, F) over their sums; rows that sum to 0 become 0."""
+    return x / _row_sums(x)
+
+
+def _row_sums(x: Tensor) -> Tensor:
+    """Sums (n, 1) of rows (n, F), infinity in place of 0."""
     total = x.sum(1, keepdim=True)
-    return torch.where(total == 0, torch.zeros_like(x), x / torch.where(total == 0, torch.ones_like(total), total))
+    return total.masked_fill_(total == 0, float("inf"))
 
 
 class Sampler:
@@ -84,7 +89,8 @@ class Sampler:
     @torch.no_grad()
     def of(self, z: Tensor) -> Tensor:
         """Row-normalised features (n, F) of codes (n, Z)."""
-        return normalise_rows(torch.sigmoid(self._last(torch.relu(z @ self._code.T + self._condition))))
+        x = self._last(torch.relu(z @ self._code.T + self._condition)).sigmoid_()
+        return x.div_(_row_sums(x))
 
 
 def disagreement(logits: Tensor, y: Tensor) -> Tensor:

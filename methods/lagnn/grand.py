@@ -119,8 +119,7 @@ class Grand(Experiment[GrandSettings]):
         """The real features and the copies (n, F), the same whenever they are asked for."""
         draw = make_copies(self.task, self.settings, self.generator)
         self.context.seed_torch("fixed copies")
-        # A copy that is sparse is of the real features.
-        copies = [copy if isinstance(copy, Tensor) else self.task.normalised for copy in draw()]
+        copies = [copy if isinstance(copy, Tensor) else copy.csr.to_dense() for copy in draw()]
         return [self.task.normalised, *copies]
 
     def loss(self, inputs: Sequence[Tensor]) -> Tensor:

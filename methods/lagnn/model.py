@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retable.nn.graph_layers import Features, dropped
+from retable.nn.dropped_product import dropped_product
+from retable.nn.graph_layers import Features
 from retable.nn.sparse import SparseMatrix
 
 Init = Literal["official", "xavier"]
@@ -40,9 +41,9 @@ class GraphConvolution(nn.Module):
         else:
             nn.init.xavier_uniform_(self.weight)
 
-    def forward(self, x: Features, adjacency: SparseMatrix | Tensor) -> Tensor:
-        """(n, out) of x (n, in) and A (n, n)."""
-        return adjacency @ (x @ self.weight) + self.bias
+    def forward(self, x: Features, adjacency: SparseMatrix | Tensor, dropout: float = 0.0) -> Tensor:
+        """(n, out) of x (n, in) and A (n, n); in training x goes through dropout first."""
+        return adjacency @ dropped_product(x, self.weight, dropout, self.training) + self.bias
 
 
 class LAGCN(nn.Module):
@@ -60,11 +61,8 @@ class LAGCN(nn.Module):
         """log P (n, classes) of one input (n, F) for each branch."""
         if len(inputs) != len(self.first):
             raise ValueError(f"{len(inputs)} inputs for {len(self.first)} branches")
-        hidden = [
-            torch.relu(layer(dropped(x, self.dropout, self.training), adjacency))
-            for layer, x in zip(self.first, inputs, strict=True)
-        ]
-        return self.second(F.dropout(torch.cat(hidden, 1), self.dropout, self.training), adjacency).log_softmax(1)
+        hidden = [torch.relu(layer(x, adjacency, self.dropout)) for layer, x in zip(self.first, inputs, strict=True)]
+        return self.second(torch.cat(hidden, 1), adjacency, self.dropout).log_softmax(1)
 
 
 def supervised_loss(log_p: Tensor, y: Tensor, nodes: Tensor) -> Tensor:

@@ -12,8 +12,6 @@ from retable.nn.scipy_csr import csr_tensor
 from retable.nn.sparse import SparseMatrix, combine, row_normalise, sym_normalise
 from retable.train.context import Context
 
-from .generator import normalise_rows
-
 
 class Task:
     """Features x (n, F) in [0, 1], row-normalised ones, A = D^-1/2 (A + I) D^-1/2, labels (n,), nodes of each part."""
@@ -28,12 +26,17 @@ class Task:
         edges = torch.from_numpy(distinct_edges(graph.edge_index, nodes, loops=False, undirected=True))
         self.edges = edges.to(device)
         self.x = x.to(device)
-        self.normalised = normalise_rows(x).to(device)
         # Most features of a document are absent: a product with the sparse matrix costs a fraction.
-        self.sparse = SparseMatrix(row_normalise(csr_tensor(graph.x))).to(device)
+        self._x = graph.x
+        self.sparse = self.rows(torch.arange(nodes, device=device))
+        self.normalised = self.sparse.csr.to_dense()
         self.adjacency = SparseMatrix(sym_normalise(combine(edges, nodes))).to(device)
         self.y, self.classes = torch.from_numpy(graph.y).to(device), int(graph.y.max()) + 1
         self.nodes = {part: torch.from_numpy(np.flatnonzero(mask)).to(device) for part, mask in vars(split).items()}
+
+    def rows(self, nodes: Tensor) -> SparseMatrix:
+        """The row-normalised features (k, F) of some nodes (k,)."""
+        return SparseMatrix(row_normalise(csr_tensor(self._x[nodes.cpu().numpy()]))).to(nodes.device)
 
     def nll(self, log_p: Tensor, part: str) -> Tensor:
         """Mean negative log-likelihood of log P (n, classes) on a part's nodes."""
