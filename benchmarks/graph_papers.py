@@ -137,7 +137,11 @@ def generator() -> None:
 
 
 class Gathered(Diffusion):
-    """Differences and their gathering by indices."""
+    """Differences of all edges and their gathering by indices."""
+
+    def __init__(self, edge_index: Tensor, s: Tensor) -> None:
+        super().__init__(edge_index, s)
+        self.copies, self.links = 1, edge_index
 
     def differences(self, y: Tensor) -> Tensor:
         source, target = self.edge_index

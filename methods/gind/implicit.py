@@ -53,19 +53,24 @@ def inverse(x: Tensor) -> Tensor:
 class Diffusion:
     """A graph's edges (2, m), s (n, 1), and for `graphs` graphs as one the graph of each node (n,).
 
-    The incidence operator and its transpose are sparse matrices (m, n): a product reads each state twice and writes it
-    once, and its gradient costs no sorting.
+    What flows along (j, i) is the negative of what flows along (i, j). Where every edge has its reverse, one of both is
+    computed, `links` are those m / 2 edges, and `copies` is 2; else links are the edges and copies is 1.
+
+    The incidence operator and its transpose are sparse matrices (links, n): a product reads each state twice and writes
+    it once, and its gradient costs no sorting.
     """
 
     def __init__(self, edge_index: Tensor, s: Tensor, node_graph: Tensor | None = None, graphs: int = 1) -> None:
         self.edge_index, self.s, self.node_graph = edge_index, s, node_graph
         self.degree = inverse(s)
-        self.edge_graph = None if node_graph is None else node_graph[edge_index[0]]
-        edges, nodes = edge_index.shape[1], len(s)
-        numbers = torch.arange(edges, device=s.device).repeat(2)
-        values = torch.cat([s[edge_index[0], 0], -s[edge_index[1], 0]])
-        self.incidence = SparseMatrix(csr_from_entries(numbers, edge_index.flatten(), values, (edges, nodes)))
-        self.transpose = SparseMatrix(self.incidence.csr_t)
+        self.copies = 2 if reversible(edge_index, len(s)) else 1
+        self.links = edge_index[:, edge_index[0] < edge_index[1]] if self.copies == 2 else edge_index
+        self.link_graph = None if node_graph is None else node_graph[self.links[0]]
+        links, nodes = self.links.shape[1], len(s)
+        numbers = torch.arange(links, device=s.device).repeat(2)
+        values = torch.cat([s[self.links[0], 0], -s[self.links[1], 0]])
+        self.incidence = SparseMatrix(csr_from_entries(numbers, self.links.flatten(), values, (links, nodes)))
+        self.transpose = SparseMatrix(self.copies * self.incidence.csr_t)
         self.graphs = graphs
         self.propagation: SparseMatrix | None = None
         """What a GCN makes of the same edges, once it was asked for."""
@@ -73,27 +78,35 @@ class Diffusion:
     @cached_property
     def laplacian(self) -> SparseMatrix:
         """G^T G (n, n)."""
-        rows, cols = self.edge_index
+        rows, cols = self.links
         values = torch.cat([self.s[rows, 0].square(), self.s[cols, 0].square()])
         across = -(self.s[rows, 0] * self.s[cols, 0])
         places = torch.cat([rows, cols, rows, cols]), torch.cat([rows, cols, cols, rows])
-        nodes = len(self.s)
-        return SparseMatrix(csr_from_entries(*places, torch.cat([values, across, across]), (nodes, nodes)))
+        values = self.copies * torch.cat([values, across, across])
+        return SparseMatrix(csr_from_entries(*places, values, (len(self.s), len(self.s))))
 
     def differences(self, y: Tensor) -> Tensor:
-        """G y (m, C) of y (n, C)."""
+        """G y on the links (links, C) of y (n, C)."""
         return self.incidence @ y
 
     def gather(self, e: Tensor) -> Tensor:
-        """G^T e (n, C) of e (m, C)."""
+        """G^T e (n, C) of e on the links (links, C), on the others its negative."""
         return self.transpose @ e
+
+
+def reversible(edge_index: Tensor, nodes: int) -> bool:
+    """Whether edges (2, m) come with their reverse, each as often, and none is a loop."""
+    source, target = edge_index
+    forth, back = (source * nodes + target).sort().values, (target * nodes + source).sort().values
+    return bool((source != target).all()) and torch.equal(forth, back)
 
 
 class SignNorm(nn.Module):
     """e (m, C) over its standard deviation times a weight for each channel: no mean is subtracted, signs stay.
 
     "LayerNorm" takes one deviation over all entries, "InstanceNorm" one for each channel. For one graph these are
-    deviations from the mean plus 1e-5; with the graph of each edge, the root of a graph's mean square plus 1e-5.
+    deviations from the mean plus 1e-5; with the graph of each edge, the root of a graph's mean square plus 1e-5. With
+    `copies` 2 each row stands for its negative too, so the mean is 0.
     """
 
     def __init__(self, kind: NormName, channels: int) -> None:
@@ -102,15 +115,16 @@ class SignNorm(nn.Module):
         wide = kind == "LayerNorm" and channels >= 256
         self.weight = nn.Parameter(torch.full((channels,), 0.5 if wide else 1.0))
 
-    def forward(self, e: Tensor, edge_graph: Tensor | None = None, graphs: int = 1) -> Tensor:
+    def forward(self, e: Tensor, edge_graph: Tensor | None = None, graphs: int = 1, copies: int = 1) -> Tensor:
         """(m, C)."""
         if edge_graph is None:
-            std = e.std(correction=0) if self.kind == "LayerNorm" else e.std(0, correction=0)
-            return e / (std + EPS) * self.weight
+            over = None if self.kind == "LayerNorm" else 0
+            std = e.square().mean(over).sqrt() if copies == 2 else e.std(over, correction=0)
+            return e * (self.weight / (std + EPS))
         squares = e.square() if self.kind == "InstanceNorm" else e.square().mean(1, keepdim=True)
         total = squares.new_zeros(graphs, squares.shape[1]).index_add_(0, edge_graph, squares)
         count = torch.bincount(edge_graph, minlength=graphs).clamp(min=1).to(e.dtype)[:, None]
-        return e / (total / count + EPS).sqrt()[edge_graph] * self.weight
+        return e * (self.weight / (total / count + EPS).sqrt())[edge_graph]
 
 
 class ImplicitLayer(nn.Module):
@@ -130,7 +144,7 @@ class ImplicitLayer(nn.Module):
         """The next state (n, C) of z and encoded input x (n, C); `mask` (n, C) is the dropout of the new part."""
         degree = graph.degree if self.rescale else 1.0
         inner = self.W(z + degree * x) if self.U is None else self.W(z) + degree * self.U(x)
-        flow = self.norm(torch.tanh(graph.differences(inner)), graph.edge_graph, graph.graphs)
+        flow = self.norm(torch.tanh(graph.differences(inner)), graph.link_graph, graph.graphs, graph.copies)
         new = -(graph.gather(flow) @ self.W.weight)
         return self.alpha * (new if mask is None else mask * new) + (1 - self.alpha) * z
 
@@ -142,7 +156,7 @@ def regulariser(kind: RegulariserName, z: Tensor, graph: Diffusion) -> Tensor:
     exceed 1/2 in size.
     """
     if kind == "Lap":
-        return graph.differences(z).square().sum() / len(z)
+        return graph.copies * graph.differences(z).square().sum() / len(z)
     y = graph.s * z
     columns = y / (EPS_COLUMNS + y.square().sum(0)).sqrt()
     products = columns.T @ columns
