@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.gind.implicit import Diffusion, ImplicitLayer, SignNorm, cut, node_scale, regularised, regulariser, reversible
+from methods.gind.implicit import (
+    Diffusion,
+    ImplicitLayer,
+    SignNorm,
+    cut,
+    node_scale,
+    regularised,
+    regulariser,
+    reversible,
+)
 
 EDGES = torch.tensor([[0, 1, 1, 2, 2, 3, 0, 3], [1, 0, 2, 1, 3, 2, 3, 0]])
 
