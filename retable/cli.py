@@ -127,6 +127,9 @@ def _parser() -> argparse.ArgumentParser:
     prove.add_argument("selection", nargs="?", help="<paper> or <paper>/<recipe>, default all")
     prove.add_argument("--datasets", help="comma-separated, default all: a part of what takes long")
     prove.add_argument("--base", required=True, help="the commit whose records stay current where nothing differs")
+    prove.add_argument(
+        "--whole", action="store_true", help="a whole seed of each cell: cells that differ do not hold up the others"
+    )
     campaign = command("campaign", _campaign, "measure what is not decided, by value per hour", select=False)
     campaign.add_argument("--papers", help="comma-separated, default all")
     campaign.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default cpu")
@@ -482,7 +485,8 @@ def _prove(chosen: argparse.Namespace) -> int:
     datasets, chosen.datasets = chosen.datasets.split(",") if chosen.datasets is not None else [], None
     if "" in datasets:
         raise CardError("an empty name selects nothing; leave it out to prove all")
-    return 1 if prove(open_workspace(chosen), chosen.base, chosen.selection, datasets=datasets) else 0
+    differing = prove(open_workspace(chosen), chosen.base, chosen.selection, datasets=datasets, whole=chosen.whole)
+    return 1 if differing else 0
 
 
 def _background(chosen: argparse.Namespace) -> int:

@@ -4,6 +4,9 @@ Every published cell of an experiment whose sources differ is run by both trees,
 its real settings, with schedules scaled along, through to its metrics; one whole seed of the cheapest trained cell of
 every recipe too. Metrics, series, curves and kept weights must be equal to the last bit; what the new tree adds is
 listed. What was proved is appended to the ledger.
+
+A recipe with a cell that differs is not proved by short runs, which may have missed the difference in its other cells.
+Whole seeds prove each cell for itself.
 """
 
 import datetime
@@ -125,7 +128,7 @@ class Report:
     cells: dict[str, list[ProvedCell]] = field(default_factory=lambda: defaultdict(list))
     added: dict[str, None] = field(default_factory=dict)
     reference: dict[str, str] = field(default_factory=dict)
-    differences: list[str] = field(default_factory=list)
+    differing: dict[str, None] = field(default_factory=dict)
     cpu_s: float = 0.0
 
 
@@ -135,12 +138,14 @@ def prove(
     selection: str | None = None,
     epochs: int = EPOCHS,
     datasets: Collection[str] = (),
+    whole: bool = False,
 ) -> int:
     """Prove the recipes of a paper (`paper`, `paper/recipe`; None: all) whose sources differ between `base` and HEAD.
 
-    With `datasets` only their cells: what takes long can be proved in parts.
+    With `datasets` only their cells: what takes long can be proved in parts. With `whole` a whole seed of each cell.
 
-    Prints a line a cell and appends an entry for each recipe that is equal; returns how many are not. Raises CardError
+    Prints a line a cell and appends an entry for each recipe that is equal, with `whole` for the cells that are; returns
+    how many recipes are not. Raises CardError
     for a tree with changes, a base that is no commit or this one, an unknown selection, and nothing to prove.
     """
     commit = require_clean(running_tree(), "prove")
@@ -170,15 +175,19 @@ def prove(
         subjects = find_subjects(workspace, trees, paper, recipe, datasets)
         _fetch(workspace, subjects)
         reports = [
-            _prove_recipe(workspace, trees, name, group, scratch, epochs) for name, group in _grouped(subjects).items()
+            _prove_recipe(workspace, trees, name, group, scratch, None if whole else epochs)
+            for name, group in _grouped(subjects).items()
         ]
-        entries = [_entry(trees, report, subjects, epochs) for report in reports if not report.differences]
+        proved = [report for report in reports if report.cells and (whole or not report.differing)]
+        entries = [_entry(trees, report, subjects, epochs) for report in proved]
     for report in reports:
-        said = f"{len(report.differences)} differ" if report.differences else "equal"
-        print(f"{report.paper}/{report.recipe}: {len(report.cells)} cells {said}, {report.cpu_s:.0f} processor seconds")
+        said = f"{len(report.cells)} cells equal" + (f", {len(report.differing)} differ" if report.differing else "")
+        print(f"{report.paper}/{report.recipe}: {said}, {report.cpu_s:.0f} processor seconds")
+        if report.cells and report.differing and not whole:
+            print("  none of them is proved, since short runs may miss a difference: --whole proves each by a whole seed")
     if entries:
         print(f"{len(entries)} entries appended to {append(workspace.results, entries)}; commit it")
-    return sum(bool(report.differences) for report in reports)
+    return sum(bool(report.differing) for report in reports)
 
 
 def _commit(root: Path, name: str) -> str:
@@ -259,7 +268,7 @@ def _prove_recipe(
     name: tuple[str, str],
     subjects: list[Subject],
     scratch: Path,
-    epochs: int,
+    epochs: int | None,
 ) -> Report:
     report = Report(*name)
     whole_run: dict[str, float] = {}  # what a whole seed would cost, by the short run and what it was cut by
@@ -267,8 +276,9 @@ def _prove_recipe(
         settings = subject.tree["fields"]["settings"]
         before = report.cpu_s
         _compare_runs(workspace, trees, subject, scratch, report, epochs)
-        whole_run[subject.identity] = (report.cpu_s - before) * stretch(settings, cut(settings, epochs))
-    if (trained := [s for s in subjects if s.trained]) and not report.differences:
+        if epochs is not None:
+            whole_run[subject.identity] = (report.cpu_s - before) * stretch(settings, cut(settings, epochs))
+    if whole_run and (trained := [s for s in subjects if s.trained]) and not report.differing:
         cheapest = min(trained, key=lambda s: whole_run[s.identity])
         _compare_runs(workspace, trees, cheapest, scratch, report, None)
     return report
@@ -308,9 +318,10 @@ def _compare_runs(
     what = f"{subject.name}{', whole' if whole else ''}"
     print(f"  {'DIFFERS' if differences else 'equal'}  {what}" + "".join(f"\n      {line}" for line in differences))
     sys.stdout.flush()
-    report.differences += [f"{what}: {line}" for line in differences]
     report.added |= dict.fromkeys(added)
-    if not differences:
+    if differences:
+        report.differing[subject.identity] = None
+    else:
         proved = ProvedCell(seed=SEED, sha256=digest(base), whole=whole)
         report.cells[subject.identity].append(proved)
         if whole:

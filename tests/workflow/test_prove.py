@@ -188,6 +188,19 @@ def test_a_mutant_is_told_apart(published, proved, change):
     assert "published: 2 stale" in published.retable("verify").stdout
 
 
+def test_whole_seeds_prove_the_cells_that_a_change_leaves_alone(published, proved):
+    name, old, new = CHANGES["a line that only one data set reaches"]
+    published.edit(f"methods/tiny/{name}", old, new)
+    commit(published)
+    assert "--whole proves each by a whole seed" in proved().stdout
+    done = proved("--whole")
+    assert done.returncode == 1
+    assert "tiny/numbers: 1 cells equal, 1 differ" in done.stdout
+    entry = json.loads((published.folder / "results/equivalence.jsonl").read_text())
+    assert [[cell["whole"] for cell in cells] for cells in entry["cells"].values()] == [[True]]
+    assert "published: 1 ok, 1 stale" in published.retable("verify").stdout
+
+
 @pytest.mark.slow
 def test_runs_that_do_not_fit_side_by_side_run_one_after_the_other(published, proved, tmp_path):
     killed = tmp_path / "killed"
