@@ -144,9 +144,9 @@ def prove(
 
     With `datasets` only their cells: what takes long can be proved in parts. With `whole` a whole seed of each cell.
 
-    Prints a line a cell and appends an entry for each recipe that is equal, with `whole` for the cells that are; returns
-    how many recipes are not. Raises CardError
-    for a tree with changes, a base that is no commit or this one, an unknown selection, and nothing to prove.
+    Prints a line a cell and appends an entry for each recipe that is equal, with `whole` for the cells that are. Returns
+    how many recipes are not. Raises CardError for a tree with changes, a base that is no commit or this one, an unknown
+    selection, and nothing to prove.
     """
     commit = require_clean(running_tree(), "prove")
     base_commit = _commit(workspace.root, base)
@@ -184,7 +184,7 @@ def prove(
         said = f"{len(report.cells)} cells equal" + (f", {len(report.differing)} differ" if report.differing else "")
         print(f"{report.paper}/{report.recipe}: {said}, {report.cpu_s:.0f} processor seconds")
         if report.cells and report.differing and not whole:
-            print("  none of them is proved, since short runs may miss a difference: --whole proves each by a whole seed")
+            print("  none is proved, since short runs may miss a difference: --whole proves each by a whole seed")
     if entries:
         print(f"{len(entries)} entries appended to {append(workspace.results, entries)}; commit it")
     return sum(bool(report.differing) for report in reports)
