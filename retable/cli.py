@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     prove = command("prove", _prove, "run another commit's code beside this one's and compare bytes", select=False)
     prove.add_argument("selection", nargs="?", help="<paper> or <paper>/<recipe>, default all")
     prove.add_argument("--datasets", help="comma-separated, default all: a part of what takes long")
+    prove.add_argument("--variants", help="comma-separated, default all")
     prove.add_argument("--base", required=True, help="the commit whose records stay current where nothing differs")
     prove.add_argument(
         "--whole", action="store_true", help="a whole seed of each cell: cells that differ do not hold up the others"
@@ -482,10 +483,14 @@ def _prove(chosen: argparse.Namespace) -> int:
     from retable.prove import prove
 
     # Here they narrow the proof, not the workspace.
-    datasets, chosen.datasets = chosen.datasets.split(",") if chosen.datasets is not None else [], None
-    if "" in datasets:
+    datasets, variants = ([] if names is None else names.split(",") for names in (chosen.datasets, chosen.variants))
+    if "" in [*datasets, *variants]:
         raise CardError("an empty name selects nothing; leave it out to prove all")
-    differing = prove(open_workspace(chosen), chosen.base, chosen.selection, datasets=datasets, whole=chosen.whole)
+    chosen.datasets = chosen.variants = None
+    workspace = open_workspace(chosen)
+    differing = prove(
+        workspace, chosen.base, chosen.selection, datasets=datasets, variants=variants, whole=chosen.whole
+    )
     return 1 if differing else 0
 
 

@@ -138,15 +138,17 @@ def prove(
     selection: str | None = None,
     epochs: int = EPOCHS,
     datasets: Collection[str] = (),
+    variants: Collection[str] = (),
     whole: bool = False,
 ) -> int:
     """Prove the recipes of a paper (`paper`, `paper/recipe`; None: all) whose sources differ between `base` and HEAD.
 
-    With `datasets` only their cells: what takes long can be proved in parts. With `whole` a whole seed of each cell.
+    With `datasets` or `variants` only their cells: what takes long can be proved in parts. With `whole` a whole seed of
+    each cell.
 
-    Prints a line a cell and appends an entry for each recipe that is equal, with `whole` for the cells that are. Returns
-    how many recipes are not. Raises CardError for a tree with changes, a base that is no commit or this one, an unknown
-    selection, and nothing to prove.
+    Prints a line a cell and appends an entry for each recipe that is equal, with `whole` for the cells that are.
+    Returns how many recipes are not. Raises CardError for a tree with changes, a base that is no commit or this one, an
+    unknown selection, and nothing to prove.
     """
     commit = require_clean(running_tree(), "prove")
     base_commit = _commit(workspace.root, base)
@@ -160,6 +162,11 @@ def prove(
     for name in datasets:
         if name not in workspace.datasets:
             raise CardError(unknown("data set", name, list(workspace.datasets)))
+    papers = [workspace.papers[paper]] if paper else workspace.papers.values()
+    known = {name for card in papers for r in card.recipes if recipe in ("", r.name) for name in r.variants}
+    for name in variants:
+        if name not in known:
+            raise CardError(unknown("variant", name, sorted(known)))
     with ExitStack() as stack:
         folder = stack.enter_context(checked_out(workspace.root, base_commit))
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retable-proof-")))
@@ -172,7 +179,7 @@ def prove(
         if trees[0].root == trees[1].root:
             raise CardError(f"both trees lie at {trees[0].root}; a tree compared with itself proves nothing")
         print(f"base {base_commit} at {trees[0].root}\ntree {commit} at {trees[1].root}\nwhat runs print: {log}")
-        subjects = find_subjects(workspace, trees, paper, recipe, datasets)
+        subjects = find_subjects(workspace, trees, paper, recipe, datasets, variants)
         _fetch(workspace, subjects)
         reports = [
             _prove_recipe(workspace, trees, name, group, scratch, None if whole else epochs)
@@ -198,7 +205,12 @@ def _commit(root: Path, name: str) -> str:
 
 
 def find_subjects(
-    workspace: Workspace, trees: list[Tree], paper: str = "", recipe: str = "", datasets: Collection[str] = ()
+    workspace: Workspace,
+    trees: list[Tree],
+    paper: str = "",
+    recipe: str = "",
+    datasets: Collection[str] = (),
+    variants: Collection[str] = (),
 ) -> list[Subject]:
     """Published cells that are current at the base and not yet here. Raises CardError where there are none."""
     base_names, names = load_renames(trees[0].root / "results"), load_renames(workspace.results)
@@ -217,7 +229,7 @@ def find_subjects(
         old, new = base_names.apply(records[0]), names.apply(records[0])
         if (paper and new.paper != paper) or (recipe and new.recipe != recipe):
             continue
-        if datasets and new.dataset not in datasets:
+        if (datasets and new.dataset not in datasets) or (variants and new.variant not in variants):
             continue
         before, now = (plans[side][new.scale].get(record.identity) for side, record in enumerate((old, new)))
         if before is None or now is None:

@@ -232,6 +232,7 @@ def test_what_cannot_be_proved_gets_one_line(published, proved):
     refused(proved("tiny/sums"), "unknown recipe 'sums'")
     refused(proved("toy"), "unknown paper 'toy'")
     refused(proved("--datasets", "korea"), "unknown data set 'korea'")
+    refused(proved("--variants", "large"), "unknown variant 'large'")
     (published.folder / "results/equivalence.jsonl").write_text("{}\n")
     done = published.retable("verify")
     assert "results/equivalence.jsonl:1: no ledger entry" in done.stderr
