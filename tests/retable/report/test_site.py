@@ -94,6 +94,14 @@ def test_every_cell_has_a_page_and_every_link_leads_somewhere(world, tmp_path):
                 assert place in Links(target.read_text()).ids, f"{name}: {address}"
 
 
+def test_what_all_rows_of_a_data_set_share_stands_above_them(world, tmp_path):
+    page = pages(draw(measured(world), tmp_path / "site").parent)["datasets/cora.html"]
+    assert 'All of <a href="../papers/toy.html">toy</a>' in page
+    ranked = page[page.index("to the best") - 500 : page.index("to the best")]
+    assert '<th scope="col">method</th>' in ranked
+    assert '<th scope="col">paper</th>' not in ranked
+
+
 def test_nothing_is_loaded_from_elsewhere(world, tmp_path):
     for text in pages(draw(measured(world), tmp_path / "site").parent).values():
         assert not [address for address in Links(text).loaded if re.match(r"https?:|//", address)]
