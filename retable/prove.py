@@ -35,6 +35,7 @@ from retable.plan import names_of
 from retable.records import RunRecord, load_published
 from retable.renames import Renames, load_renames
 from retable.replay import ENDED
+from retable.report.words import plural
 
 SEED = 0
 KILLED = ENDED.format(-signal.SIGKILL)
@@ -188,12 +189,13 @@ def prove(
         proved = [report for report in reports if report.cells and (whole or not report.differing)]
         entries = [_entry(trees, report, subjects, epochs) for report in proved]
     for report in reports:
-        said = f"{len(report.cells)} cells equal" + (f", {len(report.differing)} differ" if report.differing else "")
+        said = f"{plural(len(report.cells), 'cell')} equal"
+        said += f", {len(report.differing)} not" if report.differing else ""
         print(f"{report.paper}/{report.recipe}: {said}, {report.cpu_s:.0f} processor seconds")
         if report.cells and report.differing and not whole:
             print("  none is proved, since short runs may miss a difference: --whole proves each by a whole seed")
     if entries:
-        print(f"{len(entries)} entries appended to {append(workspace.results, entries)}; commit it")
+        print(f"{plural(len(entries), 'entry', 'entries')} appended to {append(workspace.results, entries)}; commit it")
     return sum(bool(report.differing) for report in reports)
 
 

@@ -195,7 +195,7 @@ def test_whole_seeds_prove_the_cells_that_a_change_leaves_alone(published, prove
     assert "--whole proves each by a whole seed" in proved().stdout
     done = proved("--whole")
     assert done.returncode == 1
-    assert "1 cells equal, 1 differ" in done.stdout
+    assert "1 cell equal, 1 not" in done.stdout
     entry = json.loads((published.folder / "results/equivalence.jsonl").read_text())
     assert [[cell["whole"] for cell in cells] for cells in entry["cells"].values()] == [[True]]
     assert "published: 1 ok, 1 stale" in published.retable("verify").stdout
