@@ -293,8 +293,8 @@ class Context:
     def _resume(self, parts: dict[str, Stateful], total: int) -> int:
         """Epochs of the phase done in the newest state that can be loaded; says why newer ones cannot."""
         written = self.curve.stat().st_size if self.curve.exists() else 0
-        fresh: dict[str, Any] | None = None
-        for path, state in load_states(self.folder, self._owner(), self._phases[-1]):
+        phase, fresh = self._phases[-1], None
+        for path, state in load_states(self.folder, self._owner(), phase):
             fresh = fresh or {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
             try:
                 self._check(state, parts, total, written)
@@ -306,7 +306,11 @@ class Context:
                 for name, part in parts.items():
                     part.load_state_dict(fresh[name])
                 continue
-            self._cut_curve(state["curve_bytes"])
+            if phase and state["epoch"] == total:
+                # Ended: what follows in the curve is of later phases, which cut it themselves.
+                self._curve_before = state["curve_bytes"]
+            else:
+                self._cut_curve(state["curve_bytes"])
             self.resumed = state["resumed"] + 1
             self.seconds_before, self.cpu_before = state["seconds"], state["cpu_seconds"]
             return state["epoch"]

@@ -45,14 +45,18 @@ def context_in(folder: Path, cell: Cell, stop: StopRequest | None = None) -> Con
     return make_context(Workspace(folder, Config(device="cpu")), cell, 0, torch.device("cpu"), stop=stop)
 
 
-def run(context: Context, stop_after: tuple[str, int] | None = None) -> list[float]:
-    """Three walks, each from where the one before ended."""
+def run(
+    context: Context, stop_after: tuple[str, int] | None = None, ran: list[tuple[str, int]] | None = None
+) -> list[float]:
+    """Three walks, each from where the one before ended; `ran` gets the epochs."""
     ends: list[float] = []
+    ran = [] if ran is None else ran
     for phase, epochs in PHASES.items():
         walk = Walk()
         walk.place = torch.tensor(ends[-1] if ends else 0.0, dtype=torch.float64)
         for epoch in context.epochs(epochs, phase=phase, walk=walk):
             walk.step()
+            ran.append((phase, epoch))
             context.log(epoch, place=float(walk.place))
             if (phase, epoch) == stop_after:
                 context._stop.signal = signal.SIGTERM
@@ -68,8 +72,10 @@ def test_a_run_stopped_in_any_phase_ends_in_the_same_numbers(tmp_path: Path, cel
     (tmp_path / "stopped").mkdir()
     with pytest.raises(SystemExit):
         run(context_in(tmp_path / "stopped", cell, StopRequest()), stop_after)
-    again = context_in(tmp_path / "stopped", cell)
-    assert run(again) == expected
+    again, ran = context_in(tmp_path / "stopped", cell), []
+    assert run(again, ran=ran) == expected
+    epochs = [(phase, epoch) for phase, n in PHASES.items() for epoch in range(1, n + 1)]
+    assert ran == epochs[epochs.index(stop_after) + 1 :]
     assert again.resumed == 1
     assert again.curve.read_bytes() == whole.curve.read_bytes()
 
