@@ -119,6 +119,10 @@ class Subject:
     def trained(self) -> bool:
         return not self.tree["control"]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.tree["fields"]["settings"]
+
 
 @dataclass
 class Report:
@@ -129,7 +133,7 @@ class Report:
     cells: dict[str, list[ProvedCell]] = field(default_factory=lambda: defaultdict(list))
     added: dict[str, None] = field(default_factory=dict)
     reference: dict[str, str] = field(default_factory=dict)
-    differing: dict[str, None] = field(default_factory=dict)
+    differing: set[str] = field(default_factory=set)
     cpu_s: float = 0.0
 
 
@@ -285,15 +289,16 @@ def _prove_recipe(
     epochs: int | None,
 ) -> Report:
     report = Report(*name)
-    whole_run: dict[str, float] = {}  # what a whole seed would cost, by the short run and what it was cut by
+    spent: dict[str, float] = {}
     for subject in subjects:
-        settings = subject.tree["fields"]["settings"]
         before = report.cpu_s
         _compare_runs(workspace, trees, subject, scratch, report, epochs)
-        if epochs is not None:
-            whole_run[subject.identity] = (report.cpu_s - before) * stretch(settings, cut(settings, epochs))
-    if whole_run and (trained := [s for s in subjects if s.trained]) and not report.differing:
-        cheapest = min(trained, key=lambda s: whole_run[s.identity])
+        spent[subject.identity] = report.cpu_s - before
+    if epochs is None or report.differing:
+        return report
+    if trained := [s for s in subjects if s.trained]:
+        # By what a whole seed would cost: the short run's time and what it was cut by.
+        cheapest = min(trained, key=lambda s: spent[s.identity] * stretch(s.settings, cut(s.settings, epochs)))
         _compare_runs(workspace, trees, cheapest, scratch, report, None)
     return report
 
@@ -334,7 +339,7 @@ def _compare_runs(
     sys.stdout.flush()
     report.added |= dict.fromkeys(added)
     if differences:
-        report.differing[subject.identity] = None
+        report.differing.add(subject.identity)
     else:
         proved = ProvedCell(seed=SEED, sha256=digest(base), whole=whole)
         report.cells[subject.identity].append(proved)
