@@ -37,6 +37,11 @@ class Block:
         """Its place in the page."""
         return anchor(f"{self.first.scale} {self.first.protocol} {self.first.split} {self.first.metric}")
 
+    @property
+    def one_recipe(self) -> bool:
+        """Whether all rows are of one paper's recipe."""
+        return len({(row.paper, row.title) for row in self.rows}) == 1
+
     def place(self, row: Result) -> int:
         """The row's rank: one more than the number of better rows, controls among them."""
         mean = row.mean if row.mean is not None else 0.0

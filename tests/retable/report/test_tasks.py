@@ -40,6 +40,9 @@ def test_rows_are_ranked_within_one_scale_and_protocol_and_controls_stand_among_
     assert unranked.apart == "Not ranked with the above: the protocol is “probe v2”, not “last v1”."
     (small,) = found["reduced"]
     assert small.ranked
+    assert (ranked.one_recipe, small.one_recipe) == (False, True)
+    (two,) = blocks([row("one", 50.0), row("other", 60.0, title="S")])["full"]
+    assert not two.one_recipe
 
 
 def test_the_common_probe_ranks_what_it_scored_and_only_runs_that_still_stand():
