@@ -1,6 +1,7 @@
 """Which checkout the running code is from, and what git says of it."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -30,41 +31,60 @@ class Tree:
         return None if self.commit is None else not self.changed
 
 
+class GitKilled(CardError):
+    """A signal ended git before it answered."""
+
+
 def git(root: Path, *arguments: str) -> str:
-    """What git prints about the repository at `root`. Raises CardError with git's own words."""
+    """What git prints about the repository at `root`. Raises CardError with git's own words.
+
+    Git is in a session of its own: a stop that is sent to this process's group does not end it.
+    """
     command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *arguments]
     # Inside a hook these name another repository than `root`'s.
     environment = {
         name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
     }
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, start_new_session=True
+        )
     except FileNotFoundError:
         raise CardError("git is not installed; retable needs it to name commits") from None
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise GitKilled(f"git {arguments[0]} in {root} was ended by {name}; give the command again")
     if done.returncode:
         raise CardError(f"git {arguments[0]} in {root}: {' '.join(done.stderr.split()) or 'failed'}")
     return done.stdout
 
 
 def tree_of(root: Path) -> Tree:
-    """The commit that is checked out at `root` and what differs from it."""
+    """The commit that is checked out at `root` and what differs from it. Raises GitKilled where a signal ended git."""
     try:
         top = Path(git(root, "rev-parse", "--show-toplevel").strip())
         if top.resolve() != root.resolve():
             return Tree(None)
         commit = git(root, "rev-parse", "HEAD").strip()
         lines = git(root, "status", "--porcelain", "--untracked-files=all", "--", ".", ":(exclude)results").splitlines()
+    except GitKilled:
+        raise
     except CardError:
         return Tree(None)
     return Tree(commit, tuple(line[3:] for line in lines))
 
 
 def described(folder: Path) -> str:
-    """Which commit holds a paper's folder from outside: `<commit> clean`, `<commit> changed` or `no commit`."""
+    """Which commit holds a paper's folder from outside: `<commit> clean`, `<commit> changed` or `no commit`.
+
+    Raises GitKilled where a signal ended git.
+    """
     try:
         git(folder, "ls-files", "--error-unmatch", "card.yaml")
         commit = git(folder, "rev-parse", "HEAD").strip()
         return f"{commit} {'changed' if git(folder, 'status', '--porcelain', '--', '.') else 'clean'}"
+    except GitKilled:
+        raise
     except CardError:
         return "no commit"
 

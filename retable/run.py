@@ -88,6 +88,7 @@ def run_cell(
     stop = stop or StopRequest()
     folder = cell.folder(workspace.results)
     provenance = provenance_of(workspace, cell)
+    running_tree()  # before hours of work, not after: the files may change, and a stop may end git
     records = {}
     for seed in cell.seeds if seeds is None else seeds:
         with seed_lock(workspace, cell, seed, stop, wait) as held:
@@ -148,6 +149,8 @@ def run_seed(
     `seed-<n>.<name>.png` with their captions in `seed-<n>.pictures.jsonl`.
     """
     started = _now()
+    folder = workspace.outside.folders.get(cell.paper)
+    paper = {"paper": described(folder)} if folder else {}
     measured, error = Result({}), None
     state: State = "ok"
     with claimed_device(workspace, stop) as device:
@@ -179,9 +182,7 @@ def run_seed(
         peak_memory_bytes=gpu_memory or peak_bytes(resource.getrusage(resource.RUSAGE_SELF)),
         resumed=context.resumed,
     )
-    where = environment(device) | {"determinism": determinism}
-    if folder := workspace.outside.folders.get(cell.paper):
-        where["paper"] = described(folder)
+    where = environment(device) | {"determinism": determinism} | paper
     return _record(cell, seed, provenance, measured, state, error, cost, where, started, _now())
 
 

@@ -2,13 +2,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from retable import checkout
 from retable.cards import CardError
-from retable.checkout import PACKAGES, Tree, git, require_clean, require_running, tree_of
+from retable.checkout import PACKAGES, GitKilled, Tree, described, git, require_clean, require_running, tree_of
 
 NAME = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
 
@@ -103,6 +104,28 @@ def test_git_that_fails_gets_one_line(repository: Path, monkeypatch: pytest.Monk
     with pytest.raises(CardError, match="git is not installed"):
         git(repository, "rev-parse", "HEAD")
     assert tree_of(repository) == Tree(None)
+
+
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    """Another git in PATH: a Python program of these lines."""
+    folder.mkdir()
+    (folder / "git").write_text("\n".join([f"#!{sys.executable}", "import os", *lines]))
+    (folder / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def test_a_stop_of_the_process_group_does_not_reach_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path / "bin", monkeypatch, "print(os.getpgid(0))")
+    assert int(git(tmp_path, "status")) != os.getpgid(0)
+
+
+@pytest.mark.parametrize("ask", [tree_of, described])
+def test_a_killed_git_is_not_taken_for_no_repository(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Path], object]
+) -> None:
+    stand_in(tmp_path / "bin", monkeypatch, "os.kill(os.getpid(), 15)")
+    with pytest.raises(GitKilled, match=r"git [a-z-]+ in .*checkout was ended by SIGTERM; give the command again"):
+        ask(repository)
 
 
 @pytest.mark.parametrize(

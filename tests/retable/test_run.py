@@ -11,6 +11,7 @@ from PIL import Image
 
 from methods.contranorm import run as method
 from retable.cards import CardError
+from retable.checkout import running_tree
 from retable.config import Workspace
 from retable.currency import RecordStore
 from retable.plan import Cell, find_cell
@@ -41,6 +42,22 @@ def test_a_record_of_other_sources_is_measured_again(workspace: Workspace, cell:
     assert not is_current(workspace, path)
     run_cell(workspace, cell)
     assert is_current(workspace, path)
+
+
+def test_the_code_is_named_as_it_was_before_the_run(
+    workspace: Workspace, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git may be ended by the stop that ends the run, and its answer is another one once files are edited."""
+    running_tree.cache_clear()
+    train, known = method.NodeClassification.train, []
+
+    def asked_already(*given: object) -> object:
+        known.append(running_tree.cache_info().currsize)
+        return train(*given)
+
+    monkeypatch.setattr(method.NodeClassification, "train", asked_already)
+    run_cell(workspace, cell, seeds=[0])
+    assert known == [1]
 
 
 def test_a_loss_that_is_no_number_makes_a_record_and_the_next_seed_goes_on(
