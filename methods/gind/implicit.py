@@ -50,6 +50,12 @@ def inverse(x: Tensor) -> Tensor:
     return torch.where(x == 0, torch.zeros_like(x), 1 / x)
 
 
+def root(x: Tensor) -> Tensor:
+    """The square root of x where x is positive, else 0 with a gradient of 0."""
+    positive = x > 0
+    return torch.where(positive, x.where(positive, 1).sqrt(), 0)
+
+
 class Diffusion:
     """A graph's edges (2, m), s (n, 1), and for `graphs` graphs as one the graph of each node (n,).
 
@@ -119,7 +125,7 @@ class SignNorm(nn.Module):
         """(m, C)."""
         if edge_graph is None:
             over = None if self.kind == "LayerNorm" else 0
-            std = e.square().mean(over).sqrt() if copies == 2 else e.std(over, correction=0)
+            std = root(e.square().mean(over)) if copies == 2 else e.std(over, correction=0)
             return e * (self.weight / (std + EPS))
         squares = e.square() if self.kind == "InstanceNorm" else e.square().mean(1, keepdim=True)
         total = squares.new_zeros(graphs, squares.shape[1]).index_add_(0, edge_graph, squares)

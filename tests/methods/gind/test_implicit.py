@@ -87,6 +87,23 @@ def test_norms_keep_signs(kind: str, graphs: int) -> None:
     assert torch.equal(SignNorm(kind, 3)(e, owner, graphs).sign(), e.sign())
 
 
+@pytest.mark.parametrize("kind", ["LayerNorm", "InstanceNorm"])
+@pytest.mark.parametrize("owner", [None, torch.zeros(4, dtype=torch.long)], ids=["one graph", "a set"])
+@pytest.mark.parametrize(
+    "edges",
+    [torch.tensor([[0, 1, 2, 3], [1, 0, 3, 2]]), torch.tensor([[0, 2], [1, 3]]), torch.zeros(2, 0, dtype=torch.long)],
+    ids=["both ways", "one way", "none"],
+)
+def test_where_nothing_flows_gradients_are_finite(kind: str, owner: Tensor | None, edges: Tensor) -> None:
+    """Nodes alike of the same degree have no differences, a graph without edges has none to take a deviation of."""
+    graph = Diffusion(edges, torch.ones(4, 1), owner)
+    layer = ImplicitLayer(3, 0.5, kind, double=True, rescale=False)
+    out = layer(torch.zeros(4, 3), torch.ones(4, 3), graph)
+    assert torch.equal(out, torch.zeros(4, 3))
+    out.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in layer.parameters())
+
+
 def test_what_flows_out_of_all_nodes_is_nothing() -> None:
     torch.manual_seed(0)
     graph, flow = diffusion(), torch.randn(4, 3, dtype=torch.float64)
