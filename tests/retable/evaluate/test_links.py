@@ -94,3 +94,12 @@ def test_the_reciprocal_rank_is_that_of_ogb() -> None:
         "mrr_list"
     ]
     assert ranking(positive, negative)["mrr"] == pytest.approx(100 * float(theirs.mean()), rel=1e-5)
+
+
+def test_a_score_that_is_no_number_never_helps() -> None:
+    """Weights that overflowed in the last step gave every link the best rank."""
+    nan, finite = torch.full((4,), torch.nan), torch.arange(4.0)
+    for positive, negative in ((nan, finite), (finite, nan), (nan, nan)):
+        found = ranking(positive, negative, ks=(1,))
+        assert found["hits_1"] == 0
+        assert found["mrr"] == pytest.approx(20.0)
