@@ -164,17 +164,17 @@ def diffusion() -> None:
     z, x = torch.randn(2708, 128), torch.randn(2708, 128, requires_grad=True)
 
     def step(graph: Diffusion) -> None:
-        layer(z, x, graph).square().sum().backward()
+        layer(x, graph)(z).square().sum().backward()
 
     def epoch(graph: Diffusion) -> None:
-        state = torch.zeros(2708, 128)
+        state, step = torch.zeros(2708, 128), layer(x, graph)
         for number in range(32):
             with torch.set_grad_enabled(number >= 28):
-                state = layer(state, x, graph)
+                state = step(state)
         state.square().sum().backward()
 
     ours, obvious = Diffusion(edges, scale), Gathered(edges, scale)
-    torch.testing.assert_close(layer(z, x, ours), layer(z, x, obvious), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(layer(x, ours)(z), layer(x, obvious)(z), atol=1e-4, rtol=1e-4)
     line("GIND, a step, forward and backward", {"obvious": lambda: step(obvious), "ours": lambda: step(ours)})
     line("GIND, an epoch of 32 steps", {"obvious": lambda: epoch(obvious), "ours": lambda: epoch(ours)}, 3)
 

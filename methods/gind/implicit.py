@@ -9,6 +9,8 @@ Mixing with W on the way in and its transpose on the way out makes this a gradie
 Norm does nothing. Norm scales by a standard deviation without moving the mean, so signs stay.
 """
 
+import math
+from collections.abc import Callable
 from functools import cached_property
 from typing import Literal
 
@@ -16,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retable.nn.pointwise import tanh
 from retable.nn.sparse import SparseMatrix, csr_from_entries
 
 NormName = Literal["LayerNorm", "InstanceNorm"]
@@ -48,12 +51,6 @@ def cut(edge_index: Tensor, nodes: int, *, self_loops: bool) -> tuple[Tensor, Te
 def inverse(x: Tensor) -> Tensor:
     """1 / x, 0 where x is 0."""
     return torch.where(x == 0, torch.zeros_like(x), 1 / x)
-
-
-def root(x: Tensor) -> Tensor:
-    """The square root of x where x is positive, else 0 with a gradient of 0."""
-    positive = x > 0
-    return torch.where(positive, x.where(positive, 1).sqrt(), 0)
 
 
 class Diffusion:
@@ -125,7 +122,11 @@ class SignNorm(nn.Module):
         """(m, C)."""
         if edge_graph is None:
             over = None if self.kind == "LayerNorm" else 0
-            std = root(e.square().mean(over)) if copies == 2 else e.std(over, correction=0)
+            entries = e.numel() if over is None else len(e)
+            if copies == 2:
+                std = torch.linalg.vector_norm(e, dim=over) / math.sqrt(max(entries, 1))
+            else:
+                std = e.std(over, correction=0)
             return e * (self.weight / (std + EPS))
         squares = e.square() if self.kind == "InstanceNorm" else e.square().mean(1, keepdim=True)
         total = squares.new_zeros(graphs, squares.shape[1]).index_add_(0, edge_graph, squares)
@@ -134,7 +135,7 @@ class SignNorm(nn.Module):
 
 
 class ImplicitLayer(nn.Module):
-    """One damped step. `double` maps the input by a matrix U of its own; else it goes through W beside the state.
+    """One damped step. `double` maps the input by an affine U of its own; else U is W.
 
     `rescale` divides the input by s, so that it enters the differences unscaled.
     """
@@ -146,13 +147,21 @@ class ImplicitLayer(nn.Module):
         self.norm = SignNorm(norm, channels)
         self.alpha, self.rescale = alpha, rescale
 
-    def forward(self, z: Tensor, x: Tensor, graph: Diffusion, mask: Tensor | None = None) -> Tensor:
-        """The next state (n, C) of z and encoded input x (n, C); `mask` (n, C) is the dropout of the new part."""
-        degree = graph.degree if self.rescale else 1.0
-        inner = self.W(z + degree * x) if self.U is None else self.W(z) + degree * self.U(x)
-        flow = self.norm(torch.tanh(graph.differences(inner)), graph.link_graph, graph.graphs, graph.copies)
-        new = -(graph.gather(flow) @ self.W.weight)
-        return self.alpha * (new if mask is None else mask * new) + (1 - self.alpha) * z
+    def forward(self, x: Tensor, graph: Diffusion, mask: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+        """The step for encoded input x (n, C): from a state z (n, C) to the next one.
+
+        `mask` (n, C) is the dropout of the new part. What enters beside W z is the same in each step.
+        """
+        inside = (self.W if self.U is None else self.U)(x)
+        entering = graph.degree * inside if self.rescale else inside
+
+        def step(z: Tensor) -> Tensor:
+            inner = torch.addmm(entering, z, self.W.weight.T)
+            flow = self.norm(tanh(graph.differences(inner)), graph.link_graph, graph.graphs, graph.copies)
+            new = graph.gather(flow) @ -self.W.weight
+            return z.lerp(new if mask is None else mask * new, self.alpha)
+
+        return step
 
 
 def regulariser(kind: RegulariserName, z: Tensor, graph: Diffusion) -> Tensor:
@@ -174,7 +183,7 @@ def regularised(kind: RegulariserName, z: Tensor, graph: Diffusion, rate: float)
     if kind == "none":
         return z
     if kind == "Lap":
-        return z - 2 * rate / len(z) * (graph.laplacian @ z)
+        return z.sub(graph.laplacian @ z, alpha=2 * rate / len(z))
     with torch.enable_grad():
         through = z.requires_grad and torch.is_grad_enabled()
         point = z if z.requires_grad else z.detach().requires_grad_()

@@ -96,15 +96,15 @@ class GIND(nn.Module):
 
     def iterate(self, h: Tensor, graph: Diffusion, changes: list[float] | None = None) -> Tensor:
         """z (n, C) after all steps; `changes` gets |z_t - z_(t-1)| / |z_t| of each step, largest at 0 for no change."""
-        masks = [self._mask(h) for _ in self.layers]
+        steps = [layer(h, graph, self._mask(h)) for layer in self.layers]
         z = torch.zeros_like(h)
         for number in range(self.iterations.total):
             before = z
             inside = number >= self.iterations.total - self.iterations.with_gradient
             with torch.set_grad_enabled(torch.is_grad_enabled() and inside):
                 z = regularised(self.regulariser, z, graph, self.rate)
-                for layer, mask in zip(self.layers, masks, strict=True):
-                    z = layer(z, h, graph, mask)
+                for step in steps:
+                    z = step(z)
             if changes is not None:
                 changes.append(((z - before).norm() / (z.norm() + 1e-12)).item())
         return z

@@ -82,7 +82,7 @@ def implicit_step(arrays: Arrays) -> Iterator[tuple]:
         rescale=bool(arrays["rescale"]),
     ).double()
     names = load(layer, arrays, {})
-    out = layer(z, x, graph)
+    out = layer(x, graph)(z)
     yield "out", out, DOUBLE
     (out * tensor(arrays, "cot")).sum().backward()
     yield "gz", z.grad, DOUBLE

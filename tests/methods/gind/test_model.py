@@ -23,7 +23,7 @@ def test_the_last_steps_alone_pass_on_gradients() -> None:
     start = model(iterations=Iterations(3, 0)).eval().iterate(h, GRAPH)
     z = start.detach()
     for _ in range(2):
-        z = made.layers[0](z, h, GRAPH)
+        z = made.layers[0](h, GRAPH)(z)
     torch.testing.assert_close(made.iterate(h, GRAPH), z)
     one, two = (
         torch.autograd.grad(out.sum(), made.layers[0].W.weight, retain_graph=True)[0]
