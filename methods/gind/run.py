@@ -1,6 +1,6 @@
 """GIND on nodes: full-batch training, the checkpoint chosen on the validation nodes.
 
-A seed on Texas takes a minute on one CPU core:
+A seed on Texas takes half a minute on one CPU core:
 
     retable run gind/nodes --scale full --datasets texas
 """
