@@ -70,14 +70,17 @@ class Nodes(Experiment[NodeSettings]):
             self.context.log(epoch, loss=loss.item(), val_loss=val)
 
     def loss(self, draw: Callable[[], list[Features]]) -> Tensor:
-        """Supervised and consistency loss of `draws` forward passes; the mean over an ensemble's members."""
+        """Supervised and consistency loss of `draws` forward passes.
+
+        Summed over an ensemble's members, so that weight decay weighs as much as for one network.
+        """
         s, task = self.settings, self.task
         total = torch.zeros((), device=task.x.device)
         for member in self.model.train():
             log_p = torch.stack([member([*draw(), task.sparse], task.adjacency) for _ in range(s.draws)])
             total = total + supervised_loss(log_p, task.y, task.nodes["train"])
             total = total + consistency_loss(log_p, s.temperature, s.consistency)
-        return total / len(self.model)
+        return total
 
     @torch.no_grad()
     def _log_p(self, draw: Callable[[], list[Features]], epoch: int) -> Tensor:
