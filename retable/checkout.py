@@ -31,14 +31,15 @@ class Tree:
         return None if self.commit is None else not self.changed
 
 
-class GitKilled(CardError):
-    """A signal ended git before it answered."""
+class GitKilled(OSError):
+    """A signal ended git before it answered. No CardError: that would be git's answer."""
 
 
 def git(root: Path, *arguments: str) -> str:
-    """What git prints about the repository at `root`. Raises CardError with git's own words.
+    """What git prints about the repository at `root`.
 
-    Git is in a session of its own: a stop that is sent to this process's group does not end it.
+    Raises CardError with git's own words, and GitKilled where a signal ended it. Git is in a session of its own: a stop
+    that is sent to this process's group does not end it.
     """
     command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *arguments]
     # Inside a hook these name another repository than `root`'s.
@@ -60,31 +61,24 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def tree_of(root: Path) -> Tree:
-    """The commit that is checked out at `root` and what differs from it. Raises GitKilled where a signal ended git."""
+    """The commit that is checked out at `root` and what differs from it."""
     try:
         top = Path(git(root, "rev-parse", "--show-toplevel").strip())
         if top.resolve() != root.resolve():
             return Tree(None)
         commit = git(root, "rev-parse", "HEAD").strip()
         lines = git(root, "status", "--porcelain", "--untracked-files=all", "--", ".", ":(exclude)results").splitlines()
-    except GitKilled:
-        raise
     except CardError:
         return Tree(None)
     return Tree(commit, tuple(line[3:] for line in lines))
 
 
 def described(folder: Path) -> str:
-    """Which commit holds a paper's folder from outside: `<commit> clean`, `<commit> changed` or `no commit`.
-
-    Raises GitKilled where a signal ended git.
-    """
+    """Which commit holds a paper's folder from outside: `<commit> clean`, `<commit> changed` or `no commit`."""
     try:
         git(folder, "ls-files", "--error-unmatch", "card.yaml")
         commit = git(folder, "rev-parse", "HEAD").strip()
         return f"{commit} {'changed' if git(folder, 'status', '--porcelain', '--', '.') else 'clean'}"
-    except GitKilled:
-        raise
     except CardError:
         return "no commit"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from retable import checkout
+from retable import checkout, prove
+from retable.background import Background
 from retable.cards import CardError
 from retable.checkout import PACKAGES, GitKilled, Tree, described, git, require_clean, require_running, tree_of
 
@@ -119,7 +120,16 @@ def test_a_stop_of_the_process_group_does_not_reach_git(tmp_path: Path, monkeypa
     assert int(git(tmp_path, "status")) != os.getpgid(0)
 
 
-@pytest.mark.parametrize("ask", [tree_of, described])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        tree_of,
+        described,
+        lambda root: prove._commit(root, "HEAD"),
+        lambda root: Background(root)._commit("HEAD"),
+    ],
+    ids=["tree", "paper", "proof", "background"],
+)
 def test_a_killed_git_is_not_taken_for_no_repository(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Path], object]
 ) -> None:
