@@ -91,7 +91,7 @@ class Sampler:
         """Row-normalised features (n, F) of codes (n, Z)."""
         hidden = torch.relu(z @ self._code.T + self._condition)
         if hidden.device.type == "cpu":
-            # Most of a draw's time. torch's library takes twice as long as numpy's on AMD's processors.
+            # Most of a draw's time. At this shape torch takes twice as long as numpy on an AMD EPYC.
             x = torch.from_numpy(hidden.numpy() @ self._last.weight.detach().numpy().T).add_(self._last.bias)
         else:
             x = self._last(hidden)

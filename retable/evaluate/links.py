@@ -65,8 +65,8 @@ def ranking(positive: Tensor, negative: Tensor, ks: tuple[int, ...] = (20, 50, 1
     """Hits@K in percent by OGB's evaluator, and the mean reciprocal rank, of scores (P,) among negatives (Q,).
 
     Hits@K: the share of links that score above the K-th highest negative; ties miss. A reciprocal rank is taken among
-    all negatives, its rank the mean of the best and the worst that ties allow, as OGB's evaluator takes it. A
-    link whose score is NaN is last, a negative whose score is NaN first.
+    all negatives, its rank the mean of the best and the worst that ties allow, as OGB's evaluator takes it. A link
+    whose score is NaN is last, a negative whose score is NaN first.
     """
     positive, negative = positive.detach().cpu().double(), negative.detach().cpu().double()
     positive = positive.where(~positive.isnan(), -torch.inf)

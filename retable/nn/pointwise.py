@@ -10,8 +10,7 @@ from torch import Tensor
 def tanh(x: Tensor) -> Tensor:
     """``torch.tanh`` of float32 or float64 (...).
 
-    On a processor by numpy: torch's library leaves vector instructions to Intel's processors and takes seven times as
-    long on AMD's.
+    On a processor by numpy: torch takes seven times as long on an AMD EPYC.
     """
     return _Tanh.apply(x) if x.device.type == "cpu" else torch.tanh(x)
 
